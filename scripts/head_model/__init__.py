@@ -1,0 +1,1 @@
+"""Parts of `scripts/build_head_model.py`: from `anny` body samples to `weights/head/head.safetensors`."""

@@ -1,0 +1,226 @@
+"""Face landmarks, ARKit scores and a rough pose of the largest face in a picture (MediaPipe FaceLandmarker)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from avatarcli.capture._mediapipe import quiet_stderr
+from avatarcli.errors import AvatarError, PhotoError
+from avatarcli.head.expressions import EXPRESSION_NAMES
+from avatarcli.weights import weights_file
+
+MIN_INTEROCULAR = 40.0  # pixels between the irises of a frontal face; below it the eyes have too few pixels to fit
+MAX_YAW = 65.0  # degrees; beyond it the far half of the landmarks is guessed
+MAX_TILT = 45.0  # degrees of pitch
+
+_IRISES = (468, 473)
+# MediaPipe's detector sees the whole picture at 128 pixels: large pictures lose nothing by being shrunk first.
+_SEARCH_SIDE = 1280
+# Crops that the face is looked for in again, as (side in face heights, shift x, shift y in face heights). The landmarks of
+# one face scatter by 0.3 % of the inter-ocular distance (frontal) to 1.5 % (turned) with the framing; their median does less.
+_FRAMINGS = (
+    (1.8, 0.0, 0.0), (1.6, 0.05, -0.03), (2.0, -0.06, 0.04), (2.2, 0.04, 0.06), (1.7, -0.04, -0.05),
+    (1.9, 0.08, 0.02), (2.4, -0.02, -0.04),
+)  # fmt: skip
+_FRAMING_SIDE = 512
+
+Pixels = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FaceLandmarks:
+    """What MediaPipe knows of one face.
+
+    points [478, 2]: pixels, pixel centres at half integers; depth [478]: relative depth in pixels, smaller is nearer;
+    scores [52]: ARKit coefficients in the order of `EXPRESSION_NAMES` (tongueOut, which MediaPipe lacks, is 0);
+    pose [4, 4]: rigid transform of MediaPipe's canonical face (centimetres, y up, camera at the origin looking along −z);
+    faces_found: how many faces the picture shows; this is the largest.
+    """
+
+    points: Float
+    depth: Float
+    scores: Float
+    pose: Float
+    faces_found: int
+
+    @property
+    def yaw(self) -> float:
+        """How far the face is turned, degrees; positive to the subject's left."""
+        return math.degrees(math.atan2(float(self.pose[0, 2]), float(self.pose[2, 2])))
+
+    @property
+    def pitch(self) -> float:
+        """How far the face looks up, degrees."""
+        return math.degrees(math.asin(float(np.clip(self.pose[1, 2], -1.0, 1.0))))
+
+    @property
+    def interocular(self) -> float:
+        """Pixels between the irises, as a frontal view would have them."""
+        seen = float(np.linalg.norm(self.points[_IRISES[0]] - self.points[_IRISES[1]]))
+        return seen / max(math.cos(math.radians(self.yaw)), 0.3)
+
+
+def detect_face(image: Pixels) -> FaceLandmarks:
+    """Find the largest face of a picture [H, W, 3] (uint8, sRGB).
+
+    The face is found in the whole picture first, in parts of it if that fails, and then measured again in several framings
+    of the head, of which the median is taken.
+
+    Raises:
+        PhotoError: no face, a face too small, or one turned too far.
+        AvatarError: MediaPipe cannot start.
+        ValueError: `image` has another shape or type.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"detect_face wants a uint8 picture [H, W, 3], got {image.dtype} {list(image.shape)}")
+    picture = Image.fromarray(image)
+    with _landmarker() as landmarker:
+        faces = _search(landmarker, picture)
+        if not faces:
+            raise PhotoError(
+                "no face found in the photo; use one with a single, unobscured face turned at most 60° from the camera"
+            )
+        face = _refine(landmarker, picture, max(faces, key=_area))
+    found = FaceLandmarks(face.points, face.depth, face.scores, face.pose, len(faces))
+    if found.interocular < MIN_INTEROCULAR:
+        raise PhotoError(
+            f"the face is too small: {found.interocular:.0f} pixels between the eyes, at least {MIN_INTEROCULAR:.0f} are "
+            "needed; use a larger photo or crop"
+        )
+    if abs(found.yaw) > MAX_YAW or abs(found.pitch) > MAX_TILT:
+        raise PhotoError(
+            f"the face is turned too far (yaw {found.yaw:.0f}°, pitch {found.pitch:.0f}°); use a photo within "
+            f"{MAX_YAW:.0f}° sideways and {MAX_TILT:.0f}° up or down"
+        )
+    return found
+
+
+@contextmanager
+def _landmarker() -> Iterator[Any]:
+    model = weights_file("mediapipe/face_landmarker.task")
+    with quiet_stderr():
+        try:
+            from mediapipe.tasks.python import BaseOptions, vision
+
+            options = vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_path=str(model)),
+                num_faces=8,
+                output_face_blendshapes=True,
+                output_facial_transformation_matrixes=True,
+            )
+            landmarker = vision.FaceLandmarker.create_from_options(options)
+        except OSError as error:
+            if "libEGL" in str(error) or "libGLES" in str(error):
+                raise AvatarError(
+                    "MediaPipe needs the system libraries libEGL and libGLESv2: sudo apt-get install -y libegl1 libgles2"
+                ) from error
+            raise AvatarError(f"MediaPipe cannot start: {error}") from error
+        except RuntimeError as error:
+            raise AvatarError(f"MediaPipe cannot start: {error}") from error
+        try:
+            yield landmarker
+        finally:
+            landmarker.close()
+
+
+def _search(landmarker: Any, picture: Image.Image) -> list[FaceLandmarks]:
+    """Faces of the whole picture, or of its overlapping parts when it shows none at that size."""
+    width, height = picture.size
+    whole = _detect(landmarker, picture, (0.0, 0.0, float(width), float(height)), _SEARCH_SIDE)
+    if whole:
+        return whole
+    # A face that fills the picture is found with a margin around it; a small one in a part of the picture.
+    margin = 0.3 * max(width, height)
+    padded = _detect(landmarker, picture, (-margin, -margin, width + margin, height + margin), _SEARCH_SIDE)
+    if padded:
+        return padded
+    for parts in (2, 4):
+        found: list[FaceLandmarks] = []
+        side = 1.5 * max(width, height) / parts
+        for y in np.linspace(0, max(height - side, 0), parts + 1):
+            for x in np.linspace(0, max(width - side, 0), parts + 1):
+                found += _detect(landmarker, picture, (x, y, x + side, y + side), _FRAMING_SIDE)
+        if found:
+            return _distinct(found)
+    return []
+
+
+def _distinct(faces: list[FaceLandmarks]) -> list[FaceLandmarks]:
+    """Overlapping parts report a face several times: keep one of those whose irises lie close together."""
+    kept: list[FaceLandmarks] = []
+    for face in sorted(faces, key=_area, reverse=True):
+        near = (np.linalg.norm(face.points[468] - other.points[468]) < other.interocular for other in kept)
+        if not any(near):
+            kept.append(face)
+    return kept
+
+
+def _refine(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> FaceLandmarks:
+    """Measure one face again in several framings of its head and take the median."""
+    low, high = face.points.min(0), face.points.max(0)
+    centre, side = (low + high) / 2, float((high - low).max())
+    measured = []
+    for scale, dx, dy in _FRAMINGS:
+        half = scale * side / 2
+        x, y = centre + np.array([dx, dy]) * side
+        for found in _detect(landmarker, picture, (x - half, y - half, x + half, y + half), _FRAMING_SIDE):
+            # Another face may share the crop.
+            if np.linalg.norm(found.points.mean(0) - face.points.mean(0)) < 0.25 * side:
+                measured.append(found)
+                break
+    if not measured:
+        return face
+    points = np.median([m.points for m in measured], axis=0).astype(np.float32)
+    depth = np.median([m.depth for m in measured], axis=0).astype(np.float32)
+    scores = np.median([m.scores for m in measured], axis=0).astype(np.float32)
+    nearest = min(measured, key=lambda m: float(np.abs(m.points - points).sum()))
+    return FaceLandmarks(points, depth, scores, nearest.pose, 1)
+
+
+def _detect(
+    landmarker: Any, picture: Image.Image, window: tuple[float, float, float, float], side: int
+) -> list[FaceLandmarks]:
+    """Faces inside a window (left, top, right, bottom; pixels, may reach over the edge), seen with its long side `side`."""
+    import mediapipe
+
+    left, top = round(window[0]), round(window[1])
+    width, height = max(round(window[2]) - left, 1), max(round(window[3]) - top, 1)
+    scale = side / max(width, height)
+    if window == (0.0, 0.0, *picture.size):
+        scale = min(scale, 1.0)  # the first look does not enlarge
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    crop = picture.crop((left, top, left + width, top + height)).resize(size, Image.Resampling.LANCZOS)
+    with quiet_stderr():
+        result = landmarker.detect(
+            mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(crop))
+        )
+    faces = []
+    for points, shapes, pose in zip(
+        result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True
+    ):
+        raw = np.array([(p.x, p.y, p.z) for p in points], dtype=np.float64) * [width, height, width]
+        scores = {shape.category_name: shape.score for shape in shapes}
+        faces.append(
+            FaceLandmarks(
+                points=(raw[:, :2] + [left, top]).astype(np.float32),
+                depth=raw[:, 2].astype(np.float32),
+                scores=np.array([scores.get(name, 0.0) for name in EXPRESSION_NAMES], dtype=np.float32),
+                pose=np.asarray(pose, dtype=np.float32),
+                faces_found=1,
+            )
+        )
+    return faces
+
+
+def _area(face: FaceLandmarks) -> float:
+    extent = face.points.max(0) - face.points.min(0)
+    return float(extent[0] * extent[1])

@@ -1,0 +1,96 @@
+"""`avatar list` and `avatar info`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import human_bytes, print_json, print_table
+from avatarcli.errors import WorkspaceError
+from avatarcli.workspace import Subject, Workspace
+
+STAGES = ("preprocess", "generate", "distill")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("list", epilog="Example: avatar list --json")(list_subjects)
+    app.command(epilog="Example: avatar info --subject ada")(info)
+
+
+def list_subjects(workspace: options.Workspace = None, json: options.Json = False) -> None:
+    """List the avatars of the workspace."""
+    place = Workspace(workspace)
+    found = [_describe(subject, verify=False) for subject in place.subjects()]
+    if json:
+        print_json({"workspace": str(place.root), "subjects": found})
+    elif not found:
+        print(f"no avatar in {place.root} yet: make one with `avatar create photo.jpg`")
+    else:
+        rows = [
+            (entry["subject"], _summary(entry), human_bytes(entry["bytes"]), entry["photo"] or "?") for entry in found
+        ]
+        print_table([("subject", "state", "size", "photo"), *rows])
+
+
+def info(subject: options.Subject = None, workspace: options.Workspace = None, json: options.Json = False) -> None:
+    """Show one avatar: photo, settings, and whether its files are whole."""
+    entry = _describe(Workspace(workspace).subject(subject), verify=True)
+    if json:
+        print_json(entry)
+        return
+    print(f"{entry['subject']}: {entry['folder']}")
+    print(f"photo: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
+    settings = entry["config"] or {}
+    print(f"settings: preset {settings.get('preset')}, seed {settings.get('seed')}")
+    print_table(
+        [
+            (
+                f"  {stage['stage']}",
+                stage["state"],
+                f"{stage['seconds']:.1f} s",
+                human_bytes(stage["bytes"]),
+                stage["path"],
+            )
+            for stage in entry["stages"]
+        ]
+    )
+
+
+def _describe(subject: Subject, *, verify: bool) -> dict[str, Any]:
+    """A subject as JSON values."""
+    try:
+        manifest = subject.manifest()
+        photo, sha256, config = manifest.photo, manifest.photo_sha256, manifest.config
+    except WorkspaceError:
+        photo, sha256, config = None, None, None
+    stages: list[dict[str, Any]] = []
+    for name in STAGES:
+        record = subject.record(name)
+        damaged = subject.damaged_file(name) if verify and record is not None else None
+        state = "missing" if record is None else "finished" if damaged is None else f"damaged ({damaged})"
+        stages.append(
+            {
+                "stage": name,
+                "state": state,
+                "path": str(subject.stage_path(name)),
+                "seconds": record.seconds if record else 0.0,
+                "bytes": record.bytes if record else 0,
+                "fingerprint": record.fingerprint if record else None,
+            }
+        )
+    return {
+        "subject": subject.name,
+        "folder": str(subject.path),
+        "photo": photo,
+        "photo_sha256": sha256,
+        "config": config,
+        "bytes": sum(stage["bytes"] for stage in stages),
+        "stages": stages,
+    }
+
+
+def _summary(entry: dict[str, Any]) -> str:
+    missing = [stage["stage"] for stage in entry["stages"] if stage["state"] == "missing"]
+    return f"no {missing[0]} yet" if missing else "ready"

@@ -1,0 +1,101 @@
+"""`avatar render`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import Console, print_json
+from avatarcli.config import DeviceName
+from avatarcli.errors import UsageError
+from avatarcli.workspace import Subject, Workspace
+
+if TYPE_CHECKING:
+    from avatarcli.stages.render_request import RenderRequest
+
+# What -o means when it is left out. A still when an angle is given, else the video that shows most.
+_FULL_TURN = 360.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: avatar render --orbit 360 -o orbit.mp4")(render)
+
+
+def render(
+    subject: options.Subject = None,
+    workspace: options.Workspace = None,
+    output: options.Output = None,
+    orbit: Annotated[float | None, typer.Option(metavar="DEG", help="Circle the head by this angle.")] = None,
+    yaw: Annotated[
+        list[float] | None,
+        typer.Option(metavar="DEG", help="A still from this side (+ the subject's left); repeatable."),
+    ] = None,
+    pitch: Annotated[float | None, typer.Option(metavar="DEG", help="A still from above (+) or below (-).")] = None,
+    sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: six views times four expressions.")] = False,
+    expression: Annotated[
+        str,
+        typer.Option(metavar="E", help="neutral, smile, open-mouth, blink, or ARKit weights: jawOpen=0.6,mouthLeft=1"),
+    ] = "neutral",
+    size: options.Size = 512,
+    fps: options.Fps = 30.0,
+    seconds: options.Seconds = None,
+    elevation: options.Elevation = 0.0,
+    background: options.BackgroundColour = "white",
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Render the avatar: an orbit video, stills or a contact sheet."""
+    from avatarcli.stages.render_request import RenderRequest, parse_background, parse_expression
+
+    still = yaw is not None or pitch is not None
+    if orbit is not None and still:
+        raise UsageError("--orbit moves the camera, --yaw and --pitch fix it: use one or the other")
+    if sheet and still:
+        raise UsageError("--sheet has its own views: leave out --yaw and --pitch")
+    if not still and not sheet and orbit is None and (output is None or output.suffix.lower() != ".png"):
+        orbit = _FULL_TURN
+    request = RenderRequest(
+        orbit=orbit,
+        views=tuple((angle, elevation if pitch is None else pitch) for angle in yaw or [0.0]),
+        seconds=seconds,
+        fps=fps,
+        size=size,
+        elevation=elevation,
+        background=parse_background(background),
+        expression=parse_expression(expression),
+        sheet=sheet,
+    )
+    target = Workspace(workspace).subject(subject)
+    draw(target, output or _default_output(target, request), request, device=device, json=json, quiet=quiet)
+
+
+def draw(subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, json: bool, quiet: bool) -> None:
+    """Render and say where the result is."""
+    from avatarcli.stages.rendering import render_subject
+
+    result = render_subject(subject, out, request, device=device, progress=Console(quiet=quiet))
+    if json:
+        document = {
+            "subject": subject.name,
+            "path": str(result.path),
+            "kind": result.kind,
+            "frames": result.frames,
+            "size": list(result.size),
+            "fps": result.fps,
+            "seconds": round(result.seconds, 3),
+        }
+        print_json(document)
+    else:
+        print(result.path)
+
+
+def _default_output(subject: Subject, request: RenderRequest) -> Path:
+    if request.sheet:
+        return Path(f"{subject.name}-sheet.png")
+    if request.moving:
+        return Path(f"{subject.name}-orbit.{'webm' if request.background is None else 'mp4'}")
+    return Path(f"{subject.name}.png") if len(request.views) == 1 else Path(f"{subject.name}-views")

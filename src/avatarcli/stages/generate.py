@@ -1,0 +1,45 @@
+"""Portrait → multi-view video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from avatarcli.capture.portrait import Portrait
+from avatarcli.config import GenerateConfig
+from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.generation.plan import make_plan
+from avatarcli.geometry.framing import Framing
+from avatarcli.generation.scene import Scene, build_scene
+from avatarcli.head.model import load_head_model
+from avatarcli.head.track import Track
+from avatarcli.progress import Progress
+from avatarcli.stages.preprocess import TRACK_FILE
+
+
+def load_scene(preprocess: Path, *, seed: int) -> Scene:
+    """The reprojected person of a preprocess folder."""
+    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
+    return build_scene(load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, seed=seed)
+
+
+def generate_views(
+    preprocess: Path, out: Path, config: GenerateConfig, *, seed: int, device: str, progress: Progress
+) -> None:
+    """Write the multi-view video of a preprocess folder into the folder `out`. Frames already there are kept.
+
+    The reproject generator runs on the CPU whatever the device: a frame takes it some tens of milliseconds.
+    """
+    scene = load_scene(preprocess, seed=seed)
+    framing = Framing.of(torch.cat([scene.head.neutral, scene.shell.vertices]))
+    plan = make_plan(framing, config.views, config.frames, config.size)
+    video = MultiViewVideo(out, plan, framing, generator="reproject")
+    with progress.task("generate", plan.views * plan.frames) as advance:
+        for view in range(plan.views):
+            for frame in range(plan.frames):
+                if not video.frame_path(view, frame).exists():
+                    picture = scene.render(plan.parameters[frame : frame + 1], plan.cameras[view])
+                    video.write_frame(view, frame, picture)
+                advance(1)
+    video.write_transforms()

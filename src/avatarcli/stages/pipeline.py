@@ -1,0 +1,245 @@
+"""The stages of an avatar, and the command that runs them all."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from avatarcli import __version__
+from avatarcli.config import CreateConfig, DeviceName, to_json
+from avatarcli.errors import PhotoError, WorkspaceError
+from avatarcli.files import sha256_file
+from avatarcli.progress import Progress
+from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
+from avatarcli.workspace import Manifest, Subject, Workspace, slug
+
+HEAD_MODEL = "head/head.safetensors"
+AVATAR_FILE = "avatar.safetensors"
+_SOURCE = "source"  # the user's photo, copied beside what was made of it
+
+
+def _preprocess(context: StageContext) -> None:
+    from avatarcli.stages.preprocess import preprocess_photo
+
+    preprocess_photo(context.photo, context.out, context.config.preprocess, context.progress)
+    # The workspace keeps the photo, so that later commands need nothing else.
+    ending = context.photo.suffix.lower()
+    copy = _SOURCE + (ending if re.fullmatch(r"\.[a-z0-9]{1,5}", ending) else "")
+    shutil.copyfile(context.photo, context.out / copy)
+
+
+def _generate(context: StageContext) -> None:
+    from avatarcli.stages.generate import generate_views
+
+    generate_views(
+        context.input("preprocess"),
+        context.out,
+        context.config.generate,
+        seed=context.config.seed,
+        device=context.device(),
+        progress=context.progress,
+    )
+
+
+def _distill(context: StageContext) -> None:
+    from avatarcli.stages.distill import distill_avatar
+
+    distill_avatar(
+        context.input("preprocess"),
+        context.input("generate"),
+        context.out,
+        context.config.distill,
+        seed=context.config.seed,
+        device=context.device(),
+        progress=context.progress,
+        provenance=_provenance(context),
+    )
+
+
+def _provenance(context: StageContext) -> dict[str, str]:
+    """Where an avatar comes from, for its metadata."""
+    from avatarcli import weights
+
+    names = sorted({name for stage in PIPELINE for name in stage.weights})
+    return {
+        "avatarcli": __version__,
+        "photo_sha256": context.photo_sha256,
+        "preset": context.config.preset,
+        "generator": context.config.generate.generator,
+        "seed": str(context.config.seed),
+        "weights": ",".join(f"{name}:{weights.fingerprint(name)[:16]}" for name in names),
+    }
+
+
+PIPELINE: tuple[Stage, ...] = (
+    Stage(
+        name="preprocess",
+        version=1,
+        after=(),
+        weights=(HEAD_MODEL, "mediapipe/face_landmarker.task", "mediapipe/selfie_segmentation.tflite"),
+        settings=lambda config: asdict(config.preprocess),
+        run=_preprocess,
+    ),
+    Stage(
+        name="generate",
+        version=1,
+        after=("preprocess",),
+        weights=(HEAD_MODEL,),
+        settings=lambda config: {**asdict(config.generate), "seed": config.seed},
+        run=_generate,
+    ),
+    Stage(
+        name="distill",
+        version=1,
+        after=("preprocess", "generate"),
+        weights=(HEAD_MODEL,),
+        settings=lambda config: {**asdict(config.distill), "seed": config.seed},
+        run=_distill,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What became of one subject."""
+
+    subject: Subject
+    stages: tuple[StageResult, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, as opposed to what to make."""
+
+    device: DeviceName
+    progress: Progress
+    force: bool = False  # redo what is current
+    wait: bool = True  # for another process that holds the subject
+
+
+def run_pipeline(
+    subject: Subject,
+    photo: Path | None,
+    config: CreateConfig,
+    options: RunOptions,
+    *,
+    only: str | None = None,
+    pipeline: Sequence[Stage] = PIPELINE,
+) -> PipelineResult:
+    """Bring a subject's stages, or only one of them, up to date.
+
+    photo: None takes the workspace's own copy. The settings are saved in the manifest when the first stage has
+    succeeded, so a photo that shows no face leaves no subject behind.
+
+    Raises:
+        AvatarError: one line for the user, see `run_stage`.
+    """
+    start = time.perf_counter()
+    named = str(photo) if photo is not None else subject.manifest().photo
+    source = photo if photo is not None else workspace_photo(subject)
+    sha256 = photo_hash(source)
+    if photo is None and sha256 != subject.manifest().photo_sha256:
+        raise WorkspaceError(f"the copy of the photo, {source}, is damaged: run `avatar create` on the photo")
+    device = _resolver(options)
+    results = []
+    with subject.lock(wait=options.wait, progress=options.progress):
+        for stage in pipeline:
+            if only not in (None, stage.name):
+                continue
+            if only is not None:
+                _warn_if_stale(stage, subject, sha256, config, options.progress, pipeline)
+            result = run_stage(
+                stage, subject, source, sha256, config, device=device, force=options.force, progress=options.progress
+            )
+            state = "up to date" if result.cached else f"done in {result.seconds:.1f} s"
+            options.progress.info(f"{subject.name}: {stage.name} {state}")
+            results.append(result)
+            subject.save_manifest(Manifest(subject.name, named, sha256, to_json(config)))
+        subject.workspace.remember(subject.name)
+    return PipelineResult(subject, tuple(results), time.perf_counter() - start)
+
+
+def photo_hash(photo: Path) -> str:
+    """SHA-256 of a photo's file. Raises PhotoError when there is no file to read."""
+    if photo.is_dir():
+        raise PhotoError(f"{photo} is a folder: name the photos in it, as in `avatar create {photo}/*.jpg`")
+    try:
+        return sha256_file(photo)
+    except FileNotFoundError:
+        raise PhotoError(f"{photo}: no such file") from None
+    except OSError as error:
+        raise PhotoError(f"cannot read {photo}: {error.strerror}") from error
+
+
+def workspace_photo(subject: Subject) -> Path:
+    """The copy of the photo in the workspace. Raises WorkspaceError when preprocess has not been run."""
+    record = subject.record("preprocess")
+    for name in record.files if record else ():
+        if Path(name).stem == _SOURCE:
+            return subject.stage_path("preprocess") / name
+    raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
+
+
+def name_subjects(workspace: Workspace, photos: Sequence[Path]) -> dict[Path, str]:
+    """A subject for every photo, named after its file; a photo that is given twice counts once.
+
+    A name that belongs to another photo, here or in the workspace, gets a piece of the photo's hash. Photos that
+    cannot be read keep the plain name: making them fails with the reason.
+    """
+    names: dict[Path, str] = {}
+    owners: dict[str, str] = {}  # name -> photo hash
+    for photo in dict.fromkeys(photos):
+        name = slug(photo.stem)
+        try:
+            sha256 = photo_hash(photo)
+        except PhotoError:
+            names[photo] = name
+            continue
+        if sha256 in owners.values():
+            continue
+        owner = owners.get(name) or _owner(workspace.new_subject(name))
+        if owner not in (None, sha256):
+            name = f"{name}-{sha256[:8]}"
+        owners[name] = sha256
+        names[photo] = name
+    return names
+
+
+def _owner(subject: Subject) -> str | None:
+    """The hash of the photo that a subject was made of; None when there is no subject that can be read."""
+    try:
+        return subject.manifest().photo_sha256 if subject.exists() else None
+    except WorkspaceError:
+        return None
+
+
+def _resolver(options: RunOptions) -> Callable[[], str]:
+    @functools.cache
+    def device() -> str:
+        from avatarcli.devices import resolve_device
+
+        return resolve_device(options.device, options.progress)
+
+    return device
+
+
+def _warn_if_stale(
+    stage: Stage, subject: Subject, sha256: str, config: CreateConfig, progress: Progress, pipeline: Sequence[Stage]
+) -> None:
+    """Say so when a stage is about to read what no longer fits the photo, the settings or an earlier stage."""
+    for earlier in pipeline:
+        record = subject.record(earlier.name)
+        if earlier.name not in stage.after or record is None:
+            continue
+        try:
+            fits = record.fingerprint == stage_fingerprint(earlier, subject, sha256, config)
+        except WorkspaceError:
+            fits = False
+        if not fits:
+            progress.warn(f"{earlier.name} is out of date: run `avatar {earlier.name} --subject {subject.name}` first")

@@ -1,0 +1,127 @@
+"""Avatar → pictures and videos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from avatarcli import __version__
+from avatarcli.export.origin import Origin
+from avatarcli.export.sheet import contact_sheet
+from avatarcli.export.video import write_frames
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.rig import Rig
+from avatarcli.geometry.cameras import Camera
+from avatarcli.head.clips import load_clip
+from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
+from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.track import HeadParameters
+from avatarcli.progress import Progress
+from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
+
+Frame = npt.NDArray[np.uint8]
+
+# The contact sheet's columns: name, yaw in degrees (positive: the subject's left side comes into view).
+SHEET_VIEWS = (("front", 0.0), ("45°", 45.0), ("-45°", -45.0), ("90°", 90.0), ("-90°", -90.0), ("back", 180.0))
+
+
+def render_avatar(
+    avatar: Path, out: Path, request: RenderRequest, *, device: str, progress: Progress
+) -> RenderResult:
+    """Draw the request of an avatar file into the file or folder `out`."""
+    person = Avatar.load(avatar).to(device)
+    rig = person.rig()
+    start = time.perf_counter()
+    parameters, cameras = _script(person, request)
+    count = len(parameters)
+    with progress.task("render", count) as advance, torch.inference_mode():
+
+        def frames() -> Iterator[Frame]:
+            for index in range(count):
+                yield draw_frame(person, rig, parameters[index : index + 1], cameras[index], request.background)
+                advance(1)
+
+        origin = Origin(
+            title="Synthetic head avatar",
+            tool_version=__version__,
+            source="compositeSynthetic",
+            photo_sha256=person.provenance.get("photo_sha256"),
+        )
+        size = (request.size, request.size)
+        if request.sheet:
+            sheet = _sheet(list(frames()))
+            size = (sheet.shape[1], sheet.shape[0])
+            write_frames(out, [sheet], request.fps, origin=origin)
+        else:
+            write_frames(out, frames(), request.fps, origin=origin)
+    return RenderResult(
+        path=out,
+        kind=output_kind(out, request),
+        frames=1 if request.sheet else count,
+        size=size,
+        fps=request.fps if request.moving else None,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def draw_frame(
+    avatar: Avatar, rig: Rig, parameters: HeadParameters, camera: Camera, background: tuple[float, float, float] | None
+) -> Frame:
+    """One picture, uint8 [H, W, 3], or [H, W, 4] with straight alpha where `background` is None."""
+    drawn = avatar.render(rig, parameters, camera, None if background is None else torch.tensor(background))
+    if background is not None:
+        return _bytes(drawn.color)
+    color = drawn.color / drawn.alpha[..., None].clamp(min=1e-4)
+    return _bytes(torch.cat([color, drawn.alpha[..., None]], dim=-1))
+
+
+def _bytes(picture: Tensor) -> Frame:
+    array: Frame = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return array
+
+
+def _script(avatar: Avatar, request: RenderRequest) -> tuple[HeadParameters, Camera]:
+    """What every picture shows: head parameters and cameras, on the avatar's device."""
+    device = avatar.means.device
+    if request.sheet:
+        yaws = [yaw for _ in NAMED_EXPRESSIONS for _, yaw in SHEET_VIEWS]
+        faces = [expression_vector(weights) for weights in NAMED_EXPRESSIONS.values() for _ in SHEET_VIEWS]
+        parameters = _faces(torch.tensor(faces))
+        angles = torch.tensor([[yaw, request.elevation] for yaw in yaws])
+    elif request.moving:
+        parameters = _motion(request)
+        turn = torch.arange(len(parameters)) / len(parameters) * (request.orbit or 0.0)
+        angles = torch.stack([turn, torch.full_like(turn, request.elevation)], dim=-1)
+    else:
+        angles = torch.tensor(request.views)
+        parameters = _faces(torch.tensor([expression_vector(dict(request.expression))]).repeat(len(angles), 1))
+    yaw, pitch = torch.deg2rad(angles).unbind(-1)
+    return parameters.to(device), avatar.framing.cameras(yaw, pitch, request.size).to(device)
+
+
+def _faces(expression: Tensor) -> HeadParameters:
+    """Still heads with the given expressions [T, 52]."""
+    return replace(HeadParameters.at_rest(len(expression)), expression=expression, gaze=gaze_from_expression(expression))
+
+
+def _motion(request: RenderRequest) -> HeadParameters:
+    """Head parameters of a moving picture: the clip's (repeated or cut to the wanted length), or one face held."""
+    if request.clip is None:
+        face = torch.tensor([expression_vector(dict(request.expression))])
+        return _faces(face.repeat(request.frames(), 1))
+    clip = load_clip(request.clip).resample(request.fps)
+    parameters = clip.parameters(request.head_motion)
+    return parameters[torch.arange(request.frames(clip.duration)) % len(parameters)]
+
+
+def _sheet(frames: list[Frame]) -> Frame:
+    width = len(SHEET_VIEWS)
+    rows = [frames[start : start + width] for start in range(0, len(frames), width)]
+    return contact_sheet(rows, list(NAMED_EXPRESSIONS), [name for name, _ in SHEET_VIEWS])

@@ -1,0 +1,150 @@
+"""What to render: the camera's way, the face and the picture. Checked here, drawn by `stages.render`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from avatarcli.errors import UsageError
+from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, NAMED_EXPRESSIONS
+
+OutputKind = Literal["mp4", "gif", "webp", "webm", "png", "frames"]
+Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transparent
+
+WHITE: Background = (1.0, 1.0, 1.0)
+_OPAQUE: tuple[OutputKind, ...] = ("mp4", "gif")
+_LONGEST = 36_000  # frames: 20 minutes at 30 a second; a typing error beyond it would fill a disk
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """One rendering of one avatar.
+
+    The picture is a still (`views` without orbit and clip), a camera that circles the head (`orbit`), a clip that moves
+    the face (`clip`), both together, or the contact sheet (`sheet`). Angles are degrees. Raises UsageError for what
+    cannot be drawn.
+    """
+
+    orbit: float | None = None  # degrees that the camera travels to the subject's left; negative: to the right
+    views: tuple[tuple[float, float], ...] = ((0.0, 0.0),)  # (yaw, pitch) of each still, when nothing moves
+    seconds: float | None = None  # length; None: the clip's own, or DEFAULT_ORBIT_SECONDS
+    fps: float = 30.0  # frames a second of the output; a clip is resampled to it
+    size: int = 512  # pixels: side of the picture, or of one tile of the sheet
+    elevation: float = 0.0  # degrees of the camera above (+) or below the head while it orbits or a clip plays
+    background: Background = WHITE
+    expression: Mapping[str, float] = field(
+        default_factory=dict
+    )  # ARKit names to weights in [0, 1]; a clip overrides it
+    clip: Path | None = None
+    head_motion: bool = True  # whether the clip's head rotation and translation move the head
+    sheet: bool = False
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096:
+            raise UsageError(f"--size {self.size}: choose 16 to 4096 pixels")
+        if not 1.0 <= self.fps <= 240.0:
+            raise UsageError(f"--fps {self.fps:g}: choose 1 to 240")
+        if self.seconds is not None and not 0.0 < self.seconds * self.fps <= _LONGEST:
+            raise UsageError(f"--seconds {self.seconds:g}: choose more than 0 and at most {_LONGEST / self.fps:g}")
+        if not -80.0 <= self.elevation <= 80.0 or any(not -80.0 <= pitch <= 80.0 for _, pitch in self.views):
+            raise UsageError("--elevation and --pitch go from -80 to 80 degrees")
+        for angle in (self.orbit or 0.0, *(yaw for yaw, _ in self.views)):
+            if not math.isfinite(angle) or abs(angle) > 36_000.0:
+                raise UsageError(f"{angle:g} degrees is no angle to turn a camera by")
+        if self.sheet and (self.orbit is not None or self.clip is not None or self.expression):
+            raise UsageError("--sheet has its own views and expressions: leave out --orbit and --expression")
+
+    @property
+    def moving(self) -> bool:
+        """Whether the result is a video."""
+        return self.orbit is not None or self.clip is not None
+
+    def frames(self, clip_seconds: float | None = None) -> int:
+        """How many pictures, given the length of the clip if there is one."""
+        if not self.moving:
+            return len(self.views)
+        seconds = self.seconds or clip_seconds or DEFAULT_ORBIT_SECONDS
+        return max(1, round(seconds * self.fps))
+
+
+DEFAULT_ORBIT_SECONDS = 6.0  # one turn slow enough to look at
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """What a rendering made."""
+
+    path: Path
+    kind: OutputKind
+    frames: int
+    size: tuple[int, int]  # pixels: width, height
+    fps: float | None  # None for a still
+    seconds: float  # spent drawing and encoding, without loading
+
+
+def output_kind(out: Path, request: RenderRequest) -> OutputKind:
+    """The format that `out` asks for by its ending; no ending is a folder of numbered PNGs.
+
+    Raises:
+        UsageError: the format is unknown or cannot hold this request.
+    """
+    kinds: dict[str, OutputKind] = {
+        ".mp4": "mp4", ".gif": "gif", ".webp": "webp", ".webm": "webm", ".png": "png", "": "frames",
+    }  # fmt: skip
+    suffix = out.suffix.lower()
+    if suffix not in kinds:
+        known = ", ".join(ending for ending in kinds if ending)
+        raise UsageError(f"{out}: cannot write '{suffix}'; use one of {known} or a folder for single frames")
+    kind = kinds[suffix]
+    if request.sheet and kind != "png":
+        raise UsageError(f"{out}: a contact sheet is a .png")
+    if not request.moving and kind not in ("png", "frames"):
+        raise UsageError(f"{out}: a still is a .png; for a video add --orbit 360")
+    if not request.moving and kind == "png" and len(request.views) > 1:
+        raise UsageError(f"{out}: {len(request.views)} views need a folder, not one .png")
+    if request.moving and kind == "png":
+        raise UsageError(f"{out}: a .png holds one picture; name a video (.mp4, .gif, .webp, .webm) or a folder")
+    if request.background is None and kind in _OPAQUE:
+        raise UsageError(f"{out}: {suffix} has no soft transparency; use .webm, .webp, .png or a folder")
+    return kind
+
+
+def parse_expression(text: str) -> dict[str, float]:
+    """`jawOpen=0.6,mouthSmileLeft=1`, or the name of one of NAMED_EXPRESSIONS. Raises UsageError."""
+    named = {name.replace(" ", "-"): weights for name, weights in NAMED_EXPRESSIONS.items()}
+    wanted = text.strip().lower().replace(" ", "-")
+    if wanted in named:
+        return dict(named[wanted])
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise UsageError(f"--expression '{part}': write name=weight, or one of {', '.join(named)}")
+        if name not in EXPRESSION_INDEX:
+            close = difflib.get_close_matches(name, EXPRESSION_NAMES, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]}?" if close else "use ARKit's names, such as mouthSmileLeft"
+            raise UsageError(f"--expression: no expression is called '{name}'; {hint}")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--expression: '{value}' is not a number in '{part}'") from None
+        if not 0.0 <= weights[name] <= 1.0:
+            raise UsageError(f"--expression: {name}={value} is not between 0 and 1")
+    return weights
+
+
+def parse_background(text: str) -> Background:
+    """`transparent`, a CSS colour name or a hex colour. Raises UsageError."""
+    if text.strip().lower() == "transparent":
+        return None
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text.strip())[:3]
+    except ValueError:
+        raise UsageError(f"--background '{text}': use a name (white), a hex colour (#1e90ff) or transparent") from None
+    return red / 255.0, green / 255.0, blue / 255.0

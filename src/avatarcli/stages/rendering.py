@@ -1,0 +1,45 @@
+"""Renders a subject of the workspace to a file or folder, whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from avatarcli.config import DeviceName
+from avatarcli.devices import resolve_device
+from avatarcli.errors import AvatarError, DeviceError, ExportError, WorkspaceError
+from avatarcli.files import explain_io_error, finished_output
+from avatarcli.progress import Progress
+from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
+from avatarcli.workspace import Subject
+
+
+def render_subject(
+    subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, progress: Progress
+) -> RenderResult:
+    """Draw the subject's avatar as the request says.
+
+    Raises:
+        AvatarError: there is no whole avatar, the request does not fit the format, or the file cannot be written.
+    """
+    kind = output_kind(out, request)
+    avatar = subject.artefact("distill", AVATAR_FILE)
+    if subject.damaged_file("distill") is not None:
+        raise WorkspaceError(f"{avatar} is damaged: run `avatar distill --subject {subject.name}`")
+    computes_on = resolve_device(device, progress)
+    from avatarcli.stages.render import render_avatar
+
+    with finished_output(out, folder=kind == "frames") as place:
+        try:
+            result = render_avatar(avatar, place, request, device=computes_on, progress=progress)
+        except AvatarError:
+            raise
+        except Exception as error:
+            problem = explain_io_error(error, out.parent)
+            if problem is not None:
+                raise ExportError(f"cannot write {out}: {problem}") from error
+            if type(error).__name__ == "OutOfMemoryError":
+                raise DeviceError("the GPU ran out of memory: use a smaller --size or --device cpu") from error
+            raise
+    return replace(result, path=out)

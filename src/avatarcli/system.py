@@ -1,0 +1,46 @@
+"""The system libraries that Python packages need and pip cannot bring."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+from avatarcli.errors import AvatarError
+
+# MediaPipe's native half links to these even when it computes on the CPU. Beside them: Debian's and Ubuntu's packages.
+MEDIAPIPE_LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}
+
+
+class MissingLibraryError(AvatarError):
+    """A shared library of the operating system is not installed."""
+
+
+def missing_libraries() -> list[str]:
+    """Debian packages of those libraries of MediaPipe's that cannot be loaded here. Empty outside Linux."""
+    if not sys.platform.startswith("linux"):
+        return []
+    return [package for library, package in MEDIAPIPE_LIBRARIES.items() if not _loads(library)]
+
+
+def install_command(packages: list[str]) -> str:
+    """What to type on Debian and Ubuntu."""
+    return f"sudo apt-get install -y {' '.join(packages)}"
+
+
+def library_problem(error: BaseException) -> str | None:
+    """One line when an import failed for want of a system library, else None."""
+    text = str(error)
+    if not isinstance(error, (ImportError, OSError)) or not any(
+        library.split(".so")[0] in text for library in MEDIAPIPE_LIBRARIES
+    ):
+        return None
+    command = install_command(missing_libraries() or list(MEDIAPIPE_LIBRARIES.values()))
+    return f"MediaPipe needs a system library that is not installed; run: {command}"
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

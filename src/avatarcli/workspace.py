@@ -1,0 +1,375 @@
+"""One folder a subject: which stages are done, where their files are, and how they get there.
+
+    <root>/<subject>/manifest.json       the photo and the settings, for people and for later commands
+    <root>/<subject>/<stage>/            a finished stage; its `stage.json` records fingerprint, sizes and SHA-256
+    <root>/<subject>/.<stage>.partial/   a stage at work, or what a killed one left
+    <root>/<subject>/.<stage>.previous/  the old stage, for the moment between two renames
+
+The record travels inside the stage's folder, so one rename makes files and record current together: a kill at any
+moment leaves the last good artefact. A partial folder carries the fingerprint that it was begun for, and is kept for
+that one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avatarcli.errors import UsageError, WorkspaceError
+from avatarcli.files import explain_io_error, make_ordinary, sha256_file, write_atomically
+from avatarcli.progress import Progress, SilentProgress
+
+ENVIRONMENT_VARIABLE = "AVATAR_WORKSPACE"
+DEFAULT_ROOT = Path("avatars")
+FORMAT_VERSION = 1
+
+_MANIFEST = "manifest.json"
+_RECORD = "stage.json"
+_BEGUN_FOR = ".fingerprint"
+_LAST = ".last"
+_LOCKS = ".locks"
+_SUBJECT_NAME = re.compile(r"[^\W_][\w.-]{0,99}")  # no leading dot or dash, no separators
+
+
+def default_root() -> Path:
+    """`$AVATAR_WORKSPACE`, else `./avatars`."""
+    return Path(os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser()
+
+
+def slug(stem: str) -> str:
+    """A subject's name from a file's: lower case, words joined by dashes; letters of every script stay."""
+    words = re.sub(r"[^\w]+|_+", "-", unicodedata.normalize("NFC", stem).lower()).strip("-")
+    return words[:60].rstrip("-") or "subject"
+
+
+def fingerprint_of(value: dict[str, Any]) -> str:
+    """SHA-256 of plain JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a finished file must look like."""
+
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a finished stage says of itself."""
+
+    stage: str
+    fingerprint: str
+    seconds: float  # spent working; a resumed stage counts only its last run
+    files: dict[str, FileRecord]  # by path relative to the stage's folder, with forward slashes
+
+    @property
+    def content(self) -> str:
+        """One hash for everything that the stage wrote: what the next stage depends on."""
+        return fingerprint_of({name: entry.sha256 for name, entry in self.files.items()})
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.size for entry in self.files.values())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a subject beside its stages."""
+
+    subject: str
+    photo: str  # path of the photo as the user gave it
+    photo_sha256: str
+    config: dict[str, Any]  # the resolved CreateConfig
+    format_version: int = field(default=FORMAT_VERSION)
+
+
+class Workspace:
+    """The folder that holds the subjects."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = default_root() if root is None else root.expanduser()
+
+    def subject(self, name: str | None = None) -> Subject:
+        """A subject that exists; the last one made when no name is given.
+
+        Raises:
+            WorkspaceError: there is no such subject, or none at all.
+        """
+        if name is None:
+            return self._last()
+        found = Subject(self, _checked(name))
+        if not found.exists():
+            known = ", ".join(subject.name for subject in self.subjects()[:10])
+            hint = f"there are: {known}" if known else "make one with `avatar create photo.jpg`"
+            raise WorkspaceError(f"no subject '{name}' in {self.root}; {hint}")
+        return found
+
+    def new_subject(self, name: str) -> Subject:
+        """The place of a subject that may not exist yet. Raises UsageError when the name cannot be a folder's."""
+        return Subject(self, _checked(name))
+
+    def subjects(self) -> list[Subject]:
+        """Every subject, by name. Raises WorkspaceError when the folder cannot be read."""
+        try:
+            names = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise WorkspaceError(f"cannot read the workspace {self.root}: {error.strerror}") from error
+        found = [Subject(self, name) for name in names if _SUBJECT_NAME.fullmatch(name)]
+        return [subject for subject in found if subject.exists()]
+
+    def remember(self, name: str) -> None:
+        """Make `name` what commands without --subject work on."""
+        with _workspace_errors(self.root):
+            write_atomically(self.root / _LAST, f"{name}\n".encode())
+
+    def check_writable(self) -> None:
+        """Raise WorkspaceError unless files can be made here (the folder is made if it is missing)."""
+        with _workspace_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.root / ".writable", b"")
+            (self.root / ".writable").unlink()
+
+    def _last(self) -> Subject:
+        with suppress(OSError, UnicodeDecodeError):
+            name = (self.root / _LAST).read_text(encoding="utf-8").strip()
+            if _SUBJECT_NAME.fullmatch(name) and Subject(self, name).exists():
+                return Subject(self, name)
+        # The remembered one is gone: the newest that is left.
+        left = sorted(self.subjects(), key=lambda subject: (subject.path / _MANIFEST).stat().st_mtime)
+        if not left:
+            raise WorkspaceError(f"no avatar in {self.root} yet: make one with `avatar create photo.jpg`")
+        return left[-1]
+
+
+class Subject:
+    """One person's folder."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self.name = name
+        self.path = workspace.root / name
+
+    def exists(self) -> bool:
+        return (self.path / _MANIFEST).is_file()
+
+    def manifest(self) -> Manifest:
+        """The subject's manifest. Raises WorkspaceError when it cannot be read."""
+        path = self.path / _MANIFEST
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.get("format_version") != FORMAT_VERSION:
+                raise WorkspaceError(f"{path} was written by another version of avatarcli: run `avatar create` again")
+            return Manifest(**content)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise WorkspaceError(f"cannot read {path}: delete it and run `avatar create` again") from error
+
+    def save_manifest(self, manifest: Manifest) -> None:
+        with _workspace_errors(self.path):
+            content = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
+            write_atomically(self.path / _MANIFEST, content.encode())
+
+    def stage_path(self, stage: str) -> Path:
+        """Where a finished stage lives, whether it is there or not."""
+        return self.path / stage
+
+    def record(self, stage: str) -> StageRecord | None:
+        """What a finished stage says of itself, or None when there is none that can be read."""
+        try:
+            content = json.loads((self.path / stage / _RECORD).read_text(encoding="utf-8"))
+            files = {str(name): FileRecord(**entry) for name, entry in content.pop("files").items()}
+            return StageRecord(files=files, **content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def damaged_file(self, stage: str) -> str | None:
+        """The first file of a finished stage that is missing or not what was written, or None when all are whole."""
+        record = self.record(stage)
+        if record is None:
+            return _RECORD
+        for name, entry in record.files.items():
+            path = self.path / stage / name
+            try:
+                whole = path.stat().st_size == entry.size and sha256_file(path) == entry.sha256
+            except OSError:
+                whole = False
+            if not whole:
+                return name
+        return None
+
+    def current(self, stage: str, fingerprint: str) -> StageRecord | None:
+        """The record of a stage that was made for this fingerprint and whose files verify, else None."""
+        record = self.record(stage)
+        if record is None or record.fingerprint != fingerprint or self.damaged_file(stage) is not None:
+            return None
+        return record
+
+    def artefact(self, stage: str, name: str) -> Path:
+        """A file of a finished stage, for commands that only read.
+
+        Raises:
+            WorkspaceError: the stage has not been finished.
+        """
+        path = self.path / stage / name
+        if not path.exists() and self._previous(stage).exists():
+            # Either another process is between its two renames, or one was killed there.
+            for _ in range(40):
+                with suppress(WorkspaceError), self.lock(wait=False):
+                    break
+                if path.exists():
+                    break
+                time.sleep(0.05)
+        if not path.exists():
+            raise WorkspaceError(f"{self.name} has no {stage}/{name} yet: run `avatar create` on the photo")
+        return path
+
+    def begin(self, stage: str, fingerprint: str) -> Path:
+        """The folder to work in. It holds what an earlier run for the same fingerprint left, else nothing."""
+        partial = self._partial(stage)
+        with _workspace_errors(self.path):
+            try:
+                if (partial / _BEGUN_FOR).read_text() == fingerprint:
+                    (partial / _RECORD).unlink(missing_ok=True)
+                    return partial
+            except (OSError, UnicodeDecodeError):
+                pass
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            write_atomically(partial / _BEGUN_FOR, fingerprint.encode())
+        return partial
+
+    def commit(self, stage: str, fingerprint: str, seconds: float) -> StageRecord:
+        """Make the working folder the finished stage.
+
+        Files and folders whose names begin with a dot are working files (checkpoints): they are removed.
+        """
+        partial = self._partial(stage)
+        with _workspace_errors(self.path):
+            for entry in list(partial.rglob(".*")):
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry != partial / _BEGUN_FOR:
+                    entry.unlink(missing_ok=True)
+            files = {}
+            for path in sorted(partial.rglob("*")):
+                if path.is_file() and path != partial / _BEGUN_FOR:
+                    make_ordinary(path)
+                    files[path.relative_to(partial).as_posix()] = FileRecord(path.stat().st_size, sha256_file(path))
+            record = StageRecord(stage, fingerprint, round(seconds, 3), files)
+            write_atomically(partial / _RECORD, json.dumps(asdict(record), indent=1).encode())
+            self._promote(stage)
+            (self.path / stage / _BEGUN_FOR).unlink(missing_ok=True)
+        return record
+
+    def abandon(self, stage: str) -> None:
+        """Remove the working folder, and the subject's folder with it when nothing else is in it."""
+        shutil.rmtree(self._partial(stage), ignore_errors=True)
+        with suppress(OSError):
+            self.path.rmdir()
+
+    @contextmanager
+    def lock(self, *, wait: bool = True, progress: Progress | None = None) -> Iterator[None]:
+        """Hold the subject for this process. The system's own lock dies with the process, however it dies.
+
+        Raises:
+            WorkspaceError: another process has it and `wait` is False, or the lock cannot be made.
+        """
+        from filelock import FileLock, Timeout
+
+        progress = progress or SilentProgress()
+        # Beside the subjects, not inside them: a subject's folder may be deleted while another process waits.
+        locks = self.workspace.root / _LOCKS
+        holder = locks / f"{self.name}.json"
+        with _workspace_errors(self.workspace.root):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / f"{self.name}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                who = f"{self.name} is being worked on by {_holder(holder)}"
+                if not wait:
+                    raise WorkspaceError(f"{who}; wait for it or stop it") from None
+                progress.info(f"{who}; waiting for it")
+                lock.acquire(poll_interval=0.2)
+        try:
+            with _workspace_errors(self.workspace.root):
+                me = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command()}
+                write_atomically(holder, json.dumps(me).encode())
+                self._repair()
+            yield
+        finally:
+            with suppress(OSError):
+                holder.unlink(missing_ok=True)
+            lock.release()
+
+    def _partial(self, stage: str) -> Path:
+        return self.path / f".{stage}.partial"
+
+    def _previous(self, stage: str) -> Path:
+        return self.path / f".{stage}.previous"
+
+    def _promote(self, stage: str) -> None:
+        """Two renames: the old stage aside, the new one in."""
+        final, partial, previous = self.path / stage, self._partial(stage), self._previous(stage)
+        shutil.rmtree(previous, ignore_errors=True)
+        if final.exists():
+            os.rename(final, previous)
+        os.rename(partial, final)
+        shutil.rmtree(previous, ignore_errors=True)
+
+    def _repair(self) -> None:
+        """Finish what a process that was killed inside `_promote` began. Only under the lock."""
+        if not self.path.is_dir():
+            return
+        for previous in self.path.glob(".*.previous"):
+            stage = previous.name[1 : -len(".previous")]
+            if (self.path / stage).exists():
+                shutil.rmtree(previous, ignore_errors=True)
+            elif (self._partial(stage) / _RECORD).exists():
+                os.rename(self._partial(stage), self.path / stage)
+                shutil.rmtree(previous, ignore_errors=True)
+            else:
+                os.rename(previous, self.path / stage)
+
+
+def _checked(name: str) -> str:
+    if not _SUBJECT_NAME.fullmatch(name):
+        raise UsageError(f"'{name}' cannot name a subject: use letters, digits, dashes, dots and underscores")
+    return name
+
+
+def _command() -> str:
+    return " ".join(["avatar", *sys.argv[1:]])[:200]
+
+
+def _holder(path: Path) -> str:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {content['pid']} on {content['host']} ({content['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+@contextmanager
+def _workspace_errors(place: Path) -> Iterator[None]:
+    """What the disk refuses becomes one line."""
+    try:
+        yield
+    except OSError as error:
+        problem = explain_io_error(error) or f"cannot write to {place}: {error.strerror or error}"
+        raise WorkspaceError(problem) from error

@@ -1,0 +1,271 @@
+"""The command line: what it says, and how it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avatarcli import __version__
+from avatarcli.cli.main import main
+from avatarcli.config import CreateConfig, to_json
+from avatarcli.workspace import Manifest, Workspace
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Avatar = Callable[..., Done]
+
+COMMANDS = (
+    "create", "preprocess", "generate", "distill", "render", "animate", "list", "info", "doctor", "bench",
+    "weights list", "weights verify",
+)  # fmt: skip
+
+
+@pytest.fixture
+def avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Avatar:
+    """Runs `avatar` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("AVATAR_WORKSPACE", "AVATAR_WEIGHTS", "AVATAR_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: object, **environment: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["avatar", *map(str, arguments)])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            try:
+                main()
+                code = 0
+            except SystemExit as leaving:
+                code = int(leaving.code or 0)
+        said = capfd.readouterr()
+        return Done(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def ada(tmp_path: Path) -> Workspace:
+    """A workspace with one subject, whose stages are files of no meaning."""
+    workspace = Workspace(tmp_path / "avatars")
+    subject = workspace.new_subject("ada")
+    for stage, file in (
+        ("preprocess", "source.jpg"),
+        ("generate", "transforms.json"),
+        ("distill", "avatar.safetensors"),
+    ):
+        with subject.lock():
+            (subject.begin(stage, "f") / file).write_text(stage)
+            subject.commit(stage, "f", 1.0)
+    subject.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, to_json(CreateConfig())))
+    workspace.remember("ada")
+    return workspace
+
+
+def _is_one_line_error(done: Done, code: int, *words: str) -> None:
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert all(word in lines[0] for word in words), lines[0]
+    assert done.stdout == ""
+
+
+def test_version(avatar: Avatar) -> None:
+    done = avatar("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"avatarcli {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_of_the_command(avatar: Avatar, command: str) -> None:
+    done = avatar(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"Example: avatar {command}" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom avatarcli.cli.main import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'mediapipe', 'numba', 'av', 'PIL', 'rich', 'scipy', 'safetensors'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {command.split()[0]} " in done.stdout for command in COMMANDS)
+    assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("frobnicate",),
+        ("create",),
+        ("create", "a.jpg", "--preset", "best"),
+        ("create", "a.jpg", "--device", "tpu"),
+        ("create", "a.jpg", "--seed", "x"),
+        ("create", "a.jpg", "b.jpg", "--subject", "both"),
+        ("create", "a.jpg", "--subject", "../escape"),
+        ("animate",),
+        ("render", "--size", "2"),
+        ("render", "--expression", "grin=1"),
+        ("render", "--background", "whitish"),
+        ("render", "--orbit", "360", "--yaw", "20"),
+        ("bench", __file__, "--preset", "best"),
+    ],
+)
+def test_wrong_usage_leaves_with_2(avatar: Avatar, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = avatar(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_photo_and_a_folder(avatar: Avatar, tmp_path: Path) -> None:
+    _is_one_line_error(avatar("create", "gone.jpg"), 1, "gone.jpg", "no such file")
+    (tmp_path / "photos").mkdir()
+    _is_one_line_error(avatar("create", "photos"), 1, "photos is a folder", "avatar create photos/*.jpg")
+    assert not (tmp_path / "avatars").exists()
+
+
+def test_commands_without_any_avatar_name_the_mend(avatar: Avatar, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.npz"
+    np.savez(clip, expression=np.zeros((2, 52), np.float32))
+    for command in (("info",), ("generate",), ("distill",), ("render",), ("animate", "--expr", clip), ("preprocess",)):
+        _is_one_line_error(avatar(*command), 1, "avatar create photo.jpg")
+
+
+def test_an_unknown_subject(avatar: Avatar, ada: Workspace) -> None:
+    _is_one_line_error(avatar("info", "--subject", "bob"), 1, "no subject 'bob'", "there are: ada")
+
+
+def test_a_missing_clip(avatar: Avatar, ada: Workspace) -> None:
+    _is_one_line_error(avatar("animate", "--expr", "gone.npz"), 1, "gone.npz", "no such file")
+
+
+def test_rendering_refuses_a_damaged_avatar(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "avatars" / "ada" / "distill" / "avatar.safetensors").write_text("distilL")
+    _is_one_line_error(avatar("render", "-o", "a.mp4"), 1, "damaged", "avatar distill --subject ada")
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_a_workspace_that_is_a_file(avatar: Avatar, tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    (tmp_path / "avatars").write_text("")
+    _is_one_line_error(avatar("create", photo, "--quiet"), 1, "cannot write to avatars")
+
+
+def test_several_photos_one_failing(avatar: Avatar, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
+    done = avatar("create", "gone.jpg", "broken.jpg", "--json", "--quiet")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["subjects"] == []
+    assert [failure["photo"] for failure in document["failed"]] == ["gone.jpg", "broken.jpg"]
+    assert "2 of 2 photos failed: gone.jpg, broken.jpg" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "avatars").glob("[!.]*"))
+
+
+def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:
+    assert "ada" in avatar("list").stdout
+    listed = json.loads(avatar("list", "--json").stdout)
+    assert [subject["subject"] for subject in listed["subjects"]] == ["ada"]
+    shown = json.loads(avatar("info", "--json").stdout)
+    assert shown["config"] == to_json(CreateConfig())
+    assert {stage["stage"]: stage["state"] for stage in shown["stages"]} == dict.fromkeys(
+        ("preprocess", "generate", "distill"), "finished"
+    )
+    (ada.subject("ada").stage_path("generate") / "transforms.json").write_text("")
+    assert "damaged (transforms.json)" in avatar("info").stdout
+
+
+def test_the_workspace_comes_from_the_environment_too(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    ada.root.rename(elsewhere)
+    assert json.loads(avatar("list", "--json").stdout)["subjects"] == []
+    assert len(json.loads(avatar("list", "--json", AVATAR_WORKSPACE=str(elsewhere)).stdout)["subjects"]) == 1
+    assert len(json.loads(avatar("list", "--json", "--workspace", elsewhere).stdout)["subjects"]) == 1
+
+
+def test_settings_of_another_version(avatar: Avatar, ada: Workspace) -> None:
+    subject = ada.subject("ada")
+    subject.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, {"preset": "standard"}))
+    _is_one_line_error(avatar("generate"), 1, "another version", "avatar create")
+
+
+def test_doctor_names_what_is_missing(avatar: Avatar, tmp_path: Path) -> None:
+    (tmp_path / "avatars").write_text("")
+    done = avatar("doctor", "--json")
+    assert done.returncode == 1
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["workspace"]["state"] == "missing"
+    assert "--workspace" in checks["workspace"]["mend"]
+    assert checks["weights"]["state"] == checks["Python"]["state"] == "ok"
+
+
+def test_weights_are_listed_and_verified(avatar: Avatar, tmp_path: Path) -> None:
+    done = avatar("weights", "verify", "--json")
+    assert done.returncode == 0
+    assert all(file["error"] is None for file in json.loads(done.stdout)["files"])
+    assert "head/head.safetensors" in avatar("weights", "list").stdout
+    (tmp_path / "manifest.json").write_text(
+        json.dumps(
+            {
+                "format_version": 1,
+                "files": {"a": {"sha256": "0", "bytes": 1, "licence": "CC0", "source": "", "description": ""}},
+            }
+        )
+    )
+    _is_one_line_error(avatar("weights", "verify", AVATAR_WEIGHTS=str(tmp_path)), 1, str(tmp_path / "a"), "missing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_without_cuda_is_one_line(avatar: Avatar, ada: Workspace) -> None:
+    done = avatar("render", "--device", "cuda", "-o", "a.mp4")
+    _is_one_line_error(done, 1, "--device cuda", "--device cpu")
+
+
+def test_a_defect_shows_its_traceback_only_on_demand() -> None:
+    code = (
+        "import sys\nfrom avatarcli.cli import main\n"
+        "@main.app.command()\ndef burst(): raise KeyError('deep inside')\n"
+        "sys.argv = ['avatar', 'burst']\nmain.main()"
+    )
+    for debug in ("", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True, text=True, env={**os.environ, "AVATAR_DEBUG": debug}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert ("Traceback" in done.stderr) == bool(debug)
+        assert "error: this is a defect of avatarcli: KeyError: 'deep inside'" in done.stderr.splitlines()[-1]
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "avatarcli", "weights", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert writer.stdout is not None
+    writer.stdout.close()
+    assert writer.stderr is not None
+    assert writer.stderr.read() == b""
+    writer.stderr.close()
+    writer.wait()

@@ -1,0 +1,245 @@
+"""The stage runner with small stages of its own: what is redone, what is resumed, what is left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig
+from avatarcli.errors import DeviceError, PhotoError, WorkspaceError
+from avatarcli.progress import SilentProgress
+from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
+from avatarcli.stages.runner import Stage, StageContext
+from avatarcli.system import MissingLibraryError
+from avatarcli.workspace import Subject, Workspace
+
+_OPTIONS = RunOptions("cpu", SilentProgress())
+
+
+@dataclass
+class _Toy:
+    """Two stages: letters of the photo in upper case, and how many there are."""
+
+    subject: Subject
+    photo: Path
+    ran: list[str] = field(default_factory=list)
+    version: int = 1
+
+    def stages(self) -> tuple[Stage, Stage]:
+        def upper(context: StageContext) -> None:
+            self.ran.append("upper")
+            (context.out / "text.txt").write_text(context.photo.read_text().upper())
+
+        def count(context: StageContext) -> None:
+            self.ran.append("count")
+            letters = (context.input("upper") / "text.txt").read_text()
+            (context.out / "count.txt").write_text(str(len(letters) * context.config.distill.iterations))
+
+        return (
+            Stage("upper", self.version, (), (), lambda config: {"views": config.generate.views}, upper),
+            Stage("count", 1, ("upper",), (), lambda config: {"iterations": config.distill.iterations}, count),
+        )
+
+    def run(self, config: CreateConfig | None = None, *, force: bool = False) -> list[str]:
+        """Bring it up to date and say which stages did work."""
+        self.ran.clear()
+        options = replace(_OPTIONS, force=force)
+        run_pipeline(self.subject, self.photo, config or CreateConfig(), options, pipeline=self.stages())
+        return list(self.ran)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> _Toy:
+    photo = tmp_path / "ada.txt"
+    photo.write_text("abc")
+    return _Toy(Workspace(tmp_path / "avatars").new_subject("ada"), photo)
+
+
+def test_only_what_changed_is_redone(toy: _Toy) -> None:
+    assert toy.run() == ["upper", "count"]
+    assert toy.run() == []
+    assert toy.run(CreateConfig(seed=5)) == []  # no stage here reads the seed
+    assert toy.run(CreateConfig(distill=DistillConfig(iterations=7))) == ["count"]
+    assert toy.run(CreateConfig(generate=GenerateConfig(views=3))) == ["upper", "count"]
+    toy.run()
+    toy.photo.write_text("abd")
+    assert toy.run() == ["upper", "count"]
+    toy.version = 2
+    assert toy.run() == ["upper"]  # it wrote the same again, so what follows stands
+    assert toy.run(force=True) == ["upper", "count"]
+
+
+def test_a_damaged_file_is_made_again(toy: _Toy) -> None:
+    toy.run()
+    (toy.subject.stage_path("count") / "count.txt").write_text("4")
+    assert toy.run() == ["count"]
+    (toy.subject.stage_path("upper") / "text.txt").unlink()
+    assert toy.run() == ["upper"]
+
+
+def test_one_stage_alone_refuses_missing_and_damaged_inputs(toy: _Toy) -> None:
+    stages = toy.stages()
+    with pytest.raises(WorkspaceError, match="run `avatar upper --subject ada` first"):
+        run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, only="count", pipeline=stages)
+    toy.run()
+    (toy.subject.stage_path("upper") / "text.txt").write_text("ABX")
+    with pytest.raises(WorkspaceError, match=r"text\.txt is damaged"):
+        run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, only="count", pipeline=stages)
+
+
+def _fails_with(error: Exception) -> Stage:
+    def fail(context: StageContext) -> None:
+        (context.out / "half.txt").write_text("half")
+        raise error
+
+    return Stage("upper", 9, (), (), lambda config: {}, fail)
+
+
+def test_a_failing_first_stage_leaves_no_subject(toy: _Toy) -> None:
+    stage = _fails_with(PhotoError("no face"))
+    with pytest.raises(PhotoError, match="no face"):
+        run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, pipeline=[stage])
+    assert not toy.subject.path.exists()
+
+
+def test_a_failing_stage_leaves_the_last_good_one(toy: _Toy) -> None:
+    toy.run()
+    with pytest.raises(PhotoError):
+        run_pipeline(
+            toy.subject, toy.photo, CreateConfig(seed=3), _OPTIONS, pipeline=[_fails_with(PhotoError("no face"))]
+        )
+    assert toy.subject.manifest().config["seed"] == 0
+    assert toy.run() == []
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError("libGLESv2.so.2: cannot open shared object file"), MissingLibraryError, "sudo apt-get install -y lib"),
+        (
+            ImportError("libEGL.so.1: cannot open shared object file"),
+            MissingLibraryError,
+            "sudo apt-get install -y lib",
+        ),
+        (OSError(28, "No space left on device"), WorkspaceError, "the disk is full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), WorkspaceError, "the disk is full"),
+        (PermissionError(13, "Permission denied", "/x"), WorkspaceError, "no permission to use /x"),
+        (OutOfMemoryError("CUDA"), DeviceError, "GPU ran out of memory"),
+    ],
+)
+def test_what_libraries_raise_becomes_one_line(
+    toy: _Toy, error: Exception, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, pipeline=[_fails_with(error)])
+    assert "\n" not in str(caught.value)
+    assert not toy.subject.path.exists()
+
+
+_SLOW = """
+import sys, time
+from pathlib import Path
+from avatarcli.config import CreateConfig
+from avatarcli.progress import SilentProgress
+from avatarcli.stages.pipeline import RunOptions, run_pipeline
+from avatarcli.stages.runner import Stage
+from avatarcli.workspace import Workspace
+
+def write_five(context):
+    for index in range(5):
+        file = context.out / f"{index}.txt"
+        if not file.exists():
+            file.write_text(str(index))
+            print(index, flush=True)
+            if index == 2 and sys.argv[3] == "stop":
+                time.sleep(60)
+
+stage = Stage("slow", 1, (), (), lambda config: {"seed": config.seed}, write_five)
+config = CreateConfig(seed=int(sys.argv[4]))
+run_pipeline(Workspace(Path(sys.argv[1])).new_subject("ada"), Path(sys.argv[2]), config,
+             RunOptions("cpu", SilentProgress()), pipeline=[stage])
+"""
+
+
+def _slow(toy: _Toy, mode: str, seed: int = 0) -> subprocess.Popen[str]:
+    arguments = [str(toy.subject.workspace.root), str(toy.photo), mode, str(seed)]
+    return subprocess.Popen([sys.executable, "-c", _SLOW, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen within 30 seconds")
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first-time", "over-an-older-result"])
+def test_a_killed_stage_is_never_taken_for_whole_and_is_resumed(toy: _Toy, earlier: bool) -> None:
+    if earlier:
+        assert _slow(toy, "run", seed=1).communicate()[0].split() == list("01234")
+    final = toy.subject.stage_path("slow")
+    before = toy.subject.record("slow")
+    child = _slow(toy, "stop")
+    _wait_until(lambda: (toy.subject.path / ".slow.partial" / "2.txt").exists())
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert final.exists() == earlier
+    assert toy.subject.record("slow") == before
+    assert toy.subject.damaged_file("slow") == (None if earlier else "stage.json")
+    # The second run does only what was left; the third finds nothing to do.
+    assert _slow(toy, "run").communicate()[0].split() == ["3", "4"]
+    assert toy.subject.damaged_file("slow") is None
+    assert sorted(path.name for path in final.glob("*.txt")) == [f"{index}.txt" for index in range(5)]
+    assert _slow(toy, "run").communicate()[0] == ""
+
+
+def test_a_killed_stage_is_not_resumed_with_other_settings(toy: _Toy) -> None:
+    child = _slow(toy, "stop")
+    _wait_until(lambda: (toy.subject.path / ".slow.partial" / "2.txt").exists())
+    child.kill()
+    child.communicate()
+    assert _slow(toy, "run", seed=1).communicate()[0].split() == list("01234")
+
+
+_FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+""" + _SLOW.replace("file.write_text(str(index))", "file.write_bytes(bytes(60_000 * (index + 1)))")
+
+
+def test_a_full_disk_leaves_nothing_half_written(toy: _Toy) -> None:
+    arguments = [str(toy.subject.workspace.root), str(toy.photo), "run", "0"]
+    done = subprocess.run([sys.executable, "-c", _FULL_DISK, *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["0"]  # the second file did not fit
+    assert "WorkspaceError: the disk is full" in done.stderr
+    assert not toy.subject.path.exists()
+
+
+def test_subjects_are_named_after_photos_and_never_overwrite_another_person(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "avatars")
+    photos = [tmp_path / "a" / "Me.jpg", tmp_path / "b" / "me.png", tmp_path / "c" / "copy.jpg", tmp_path / "gone.jpg"]
+    for photo, content in zip(photos, ("one", "two", "one"), strict=False):
+        photo.parent.mkdir()
+        photo.write_text(content)
+    names = name_subjects(workspace, photos)
+    assert names[photos[0]] == "me"
+    assert names[photos[1]].startswith("me-")
+    assert photos[2] not in names  # the same picture as the first
+    assert names[photos[3]] == "gone"
+    toy = _Toy(workspace.new_subject("me"), photos[0])
+    toy.run()
+    assert name_subjects(workspace, photos[:1]) == {photos[0]: "me"}
+    assert name_subjects(workspace, photos[1:2]) == {photos[1]: names[photos[1]]}

@@ -1,0 +1,324 @@
+"""The workspace on real folders, with real processes that are really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avatarcli.errors import ExportError, UsageError, WorkspaceError
+from avatarcli.files import finished_output, write_atomically
+from avatarcli.progress import SilentProgress
+from avatarcli.workspace import Manifest, Subject, Workspace, default_root, fingerprint_of, slug
+
+
+class _Listener(SilentProgress):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.heard.append(message)
+
+
+def _finish(subject: Subject, stage: str, fingerprint: str, text: str) -> None:
+    with subject.lock():
+        out = subject.begin(stage, fingerprint)
+        (out / "result.txt").write_text(text)
+        subject.commit(stage, fingerprint, 1.5)
+
+
+def _child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    made = Workspace(tmp_path / "avatars").new_subject("ada")
+    _finish(made, "preprocess", "old", "old result")
+    made.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, {}))
+    return made
+
+
+def test_a_finished_stage_is_current_for_its_fingerprint_only(subject: Subject) -> None:
+    record = subject.current("preprocess", "old")
+    assert record is not None
+    assert record.seconds == 1.5
+    assert set(record.files) == {"result.txt"}
+    assert record.bytes == len("old result")
+    assert subject.current("preprocess", "new") is None
+    assert subject.current("generate", "old") is None
+
+
+def test_content_depends_on_names_and_bytes_alone(subject: Subject) -> None:
+    contents = []
+    for fingerprint, text in (("a", "same"), ("b", "same"), ("c", "different")):
+        _finish(subject, "preprocess", fingerprint, text)
+        record = subject.record("preprocess")
+        assert record is not None
+        contents.append(record.content)
+    assert contents[0] == contents[1] != contents[2]
+
+
+@pytest.mark.parametrize("damage", ["changed", "truncated", "deleted", "record"])
+def test_a_damaged_stage_is_not_current(subject: Subject, damage: str) -> None:
+    path = subject.stage_path("preprocess") / "result.txt"
+    if damage == "changed":
+        path.write_text("OLD result")
+    elif damage == "truncated":
+        path.write_text("old")
+    elif damage == "deleted":
+        path.unlink()
+    else:
+        path.with_name("stage.json").write_text('{"stage": "preprocess", "fi')
+    assert subject.current("preprocess", "old") is None
+    assert subject.damaged_file("preprocess") == ("stage.json" if damage == "record" else "result.txt")
+
+
+def test_working_files_are_kept_for_the_same_fingerprint_and_removed_at_the_end(subject: Subject) -> None:
+    out = subject.begin("distill", "a")
+    (out / ".checkpoint").write_text("step 7")
+    (out / ".cache").mkdir()
+    (out / ".cache" / "piece").write_text("x")
+    assert (subject.begin("distill", "a") / ".checkpoint").read_text() == "step 7"
+    (out / "avatar").write_text("done")
+    (out / "avatar").chmod(0o600)
+    assert set(subject.commit("distill", "a", 1.0).files) == {"avatar"}
+    assert {path.name for path in subject.stage_path("distill").rglob("*")} == {"avatar", "stage.json"}
+    modes = {path.stat().st_mode for path in subject.stage_path("distill").iterdir()}
+    assert len(modes) == 1  # the avatar is as readable as any other file
+
+
+def test_working_files_of_another_fingerprint_are_removed(subject: Subject) -> None:
+    (subject.begin("distill", "a") / ".checkpoint").write_text("step 7")
+    assert not (subject.begin("distill", "b") / ".checkpoint").exists()
+
+
+_KILLED_BETWEEN_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from avatarcli.workspace import Workspace
+subject = Workspace(Path(sys.argv[1])).subject("ada")
+rename, calls = os.rename, []
+def stop_before_the_second(old, new):
+    calls.append(new)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(old, new)
+os.rename = stop_before_the_second
+with subject.lock():
+    out = subject.begin("preprocess", "new")
+    (out / "result.txt").write_text("new result")
+    subject.commit("preprocess", "new", 1.0)
+"""
+
+
+@pytest.mark.parametrize("reader", ["lock", "artefact"])
+def test_a_kill_between_the_two_renames_is_repaired(subject: Subject, reader: str) -> None:
+    child = _child(_KILLED_BETWEEN_RENAMES, subject.workspace.root)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert not subject.stage_path("preprocess").exists()
+    if reader == "lock":
+        with subject.lock():
+            pass
+    else:
+        subject.artefact("preprocess", "result.txt")
+    assert subject.current("preprocess", "new") is not None
+    assert (subject.stage_path("preprocess") / "result.txt").read_text() == "new result"
+    assert not [path for path in subject.path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_old_stage_comes_back_when_the_new_one_is_not_whole(subject: Subject) -> None:
+    os.rename(subject.stage_path("preprocess"), subject.path / ".preprocess.previous")
+    (subject.begin("preprocess", "new") / "result.txt").write_text("half")
+    with subject.lock():
+        assert subject.current("preprocess", "old") is not None
+
+
+_HOLDS_THE_LOCK = """
+import sys
+from pathlib import Path
+from avatarcli.workspace import Workspace
+with Workspace(Path(sys.argv[1])).subject("ada").lock():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_process_is_told_who_holds_the_subject_and_waits(subject: Subject) -> None:
+    child = _child(_HOLDS_THE_LOCK, subject.workspace.root)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    with pytest.raises(WorkspaceError, match=f"process {child.pid} on "), subject.lock(wait=False):
+        pass
+    listener = _Listener()
+
+    class _ReleaseWhenHeard(_Listener):
+        def info(self, message: str) -> None:
+            assert child.stdin is not None
+            listener.heard.append(message)
+            child.stdin.write("\n")
+            child.stdin.flush()
+
+    with subject.lock(progress=_ReleaseWhenHeard()):
+        assert str(child.pid) in listener.heard[0]
+        assert child.wait(timeout=10) == 0
+    child.communicate()
+
+
+def test_the_lock_of_a_killed_process_is_free(subject: Subject) -> None:
+    child = _child(_HOLDS_THE_LOCK, subject.workspace.root)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    _kill(child)
+    assert (subject.workspace.root / ".locks" / "ada.json").exists()  # its note is stale
+    with subject.lock(wait=False):
+        pass
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from avatarcli.errors import WorkspaceError
+from avatarcli.workspace import Workspace
+subject = Workspace(Path(sys.argv[1])).subject("ada")
+with subject.lock():
+    subject.begin("preprocess", "new")
+    # A limit on the size of files refuses writes as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+    try:
+        subject.commit("preprocess", "new", 1.0)
+    except WorkspaceError as error:
+        print(error)
+"""
+
+
+def test_a_record_that_does_not_fit_on_the_disk_is_one_line_and_leaves_the_old_stage(subject: Subject) -> None:
+    child = _child(_FULL_DISK, subject.workspace.root)
+    said, _ = child.communicate()
+    assert said.splitlines() == ["the disk is full: free some space and run the command again"]
+    assert subject.current("preprocess", "old") is not None
+
+
+@pytest.mark.parametrize("place", ["root", "subject"])
+def test_a_file_in_the_way_is_one_line(tmp_path: Path, place: str) -> None:
+    in_the_way = tmp_path / "avatars" if place == "root" else tmp_path / "avatars" / "ada"
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_text("")
+    subject = Workspace(tmp_path / "avatars").new_subject("ada")
+    with pytest.raises(WorkspaceError, match="cannot write to"), subject.lock():
+        subject.begin("preprocess", "a")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(WorkspaceError, match="no permission"):
+        Workspace(tmp_path / "avatars").check_writable()
+
+
+def test_the_last_subject_is_remembered_and_survives_its_deletion(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(WorkspaceError, match="avatar create"):
+        workspace.subject()
+    for age, name in enumerate(("cleo", "ben", "ada")):
+        made = workspace.new_subject(name)
+        made.path.mkdir()
+        made.save_manifest(Manifest(name, f"{name}.jpg", "0" * 64, {}))
+        os.utime(made.path / "manifest.json", (1e9 - age, 1e9 - age))
+    workspace.remember("ada")
+    assert workspace.subject().name == "ada"
+    shutil.rmtree(tmp_path / "ada")
+    assert workspace.subject().name == "cleo"
+    assert [subject.name for subject in workspace.subjects()] == ["ben", "cleo"]
+
+
+def test_an_unknown_subject_names_the_known_ones(subject: Subject) -> None:
+    with pytest.raises(WorkspaceError, match=r"no subject 'bob' in .*; there are: ada"):
+        subject.workspace.subject("bob")
+
+
+@pytest.mark.parametrize("name", ["../ada", "a/b", ".hidden", "", "-x", "a" * 101])
+def test_a_subject_cannot_leave_the_workspace(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError):
+        Workspace(tmp_path).new_subject(name)
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("My Photo (1)", "my-photo-1"), ("李雷_2", "李雷-2"), ("...", "subject"), ("x" * 200, "x" * 60)]
+)
+def test_slugs_are_names_of_subjects(tmp_path: Path, stem: str, name: str) -> None:
+    assert slug(stem) == name
+    assert Workspace(tmp_path).new_subject(slug(stem)).name == name
+
+
+def test_a_manifest_that_cannot_be_read_is_one_line(subject: Subject) -> None:
+    for content in ("{", "[]", '{"format_version": 99}', '{"format_version": 1, "subject": "ada"}'):
+        (subject.path / "manifest.json").write_text(content)
+        with pytest.raises(WorkspaceError, match="avatar create"):
+            subject.manifest()
+
+
+def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AVATAR_WORKSPACE", raising=False)
+    assert default_root() == Path("avatars")
+    monkeypatch.setenv("AVATAR_WORKSPACE", "/somewhere/else")
+    assert default_root() == Path("/somewhere/else")
+
+
+def test_fingerprints_ignore_the_order_of_keys() -> None:
+    assert fingerprint_of({"a": 1, "b": {"c": 2}}) == fingerprint_of(json.loads('{"b": {"c": 2}, "a": 1}'))
+    assert fingerprint_of({"a": 1}) != fingerprint_of({"a": 2})
+
+
+def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "orbit.mp4"
+
+    def fail_halfway() -> None:
+        with finished_output(out, folder=False) as place:
+            assert place.suffix == ".mp4"
+            place.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert list(out.parent.iterdir()) == []
+    for text in ("first", "second"):
+        with finished_output(out, folder=False) as place:
+            place.write_text(text)
+        assert out.read_text() == text
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_frames_do_not_mix_with_older_ones(tmp_path: Path) -> None:
+    out = tmp_path / "frames"
+    with finished_output(out, folder=True) as place:
+        (place / "0000.png").write_text("")
+    assert [path.name for path in out.iterdir()] == ["0000.png"]
+    with pytest.raises(ExportError, match="not empty"), finished_output(out, folder=True):
+        pass
+    with pytest.raises(ExportError, match="is a folder"), finished_output(out, folder=False):
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "not bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
