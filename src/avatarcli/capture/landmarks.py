@@ -24,8 +24,9 @@ MAX_TILT = 45.0  # degrees of pitch
 _IRISES = (468, 473)
 # MediaPipe's detector sees the whole picture at 128 pixels: large pictures lose nothing by being shrunk first.
 _SEARCH_SIDE = 1280
-# Crops that the face is looked for in again, as (side in face heights, shift x, shift y in face heights). The landmarks of
-# one face scatter by 0.3 % of the inter-ocular distance (frontal) to 1.5 % (turned) with the framing; their median does less.
+# Crops that the face is looked for in again, as (side in face heights, shift x, shift y in face heights). The
+# landmarks of one face scatter by 0.3 % of the inter-ocular distance (frontal) to 1.5 % (turned) with the framing;
+# their median does less.
 _FRAMINGS = (
     (1.8, 0.0, 0.0), (1.6, 0.05, -0.03), (2.0, -0.06, 0.04), (2.2, 0.04, 0.06), (1.7, -0.04, -0.05),
     (1.9, 0.08, 0.02), (2.4, -0.02, -0.04),
@@ -42,8 +43,8 @@ class FaceLandmarks:
 
     points [478, 2]: pixels, pixel centres at half integers; depth [478]: relative depth in pixels, smaller is nearer;
     scores [52]: ARKit coefficients in the order of `EXPRESSION_NAMES` (tongueOut, which MediaPipe lacks, is 0);
-    pose [4, 4]: rigid transform of MediaPipe's canonical face (centimetres, y up, camera at the origin looking along −z);
-    faces_found: how many faces the picture shows; this is the largest.
+    pose [4, 4]: rigid transform of MediaPipe's canonical face (centimetres, y up, camera at the origin looking along
+    −z); faces_found: how many faces the picture shows; this is the largest.
     """
 
     points: Float
@@ -72,8 +73,8 @@ class FaceLandmarks:
 def detect_face(image: Pixels) -> FaceLandmarks:
     """Find the largest face of a picture [H, W, 3] (uint8, sRGB).
 
-    The face is found in the whole picture first, in parts of it if that fails, and then measured again in several framings
-    of the head, of which the median is taken.
+    The face is found in the whole picture first, in parts of it if that fails, and then measured again in several
+    framings of the head, of which the median is taken.
 
     Raises:
         PhotoError: no face, a face too small, or one turned too far.
@@ -93,8 +94,8 @@ def detect_face(image: Pixels) -> FaceLandmarks:
     found = FaceLandmarks(face.points, face.depth, face.scores, face.pose, len(faces))
     if found.interocular < MIN_INTEROCULAR:
         raise PhotoError(
-            f"the face is too small: {found.interocular:.0f} pixels between the eyes, at least {MIN_INTEROCULAR:.0f} are "
-            "needed; use a larger photo or crop"
+            f"the face is too small: {found.interocular:.0f} pixels between the eyes, at least {MIN_INTEROCULAR:.0f} "
+            "are needed; use a larger photo or crop"
         )
     if abs(found.yaw) > MAX_YAW or abs(found.pitch) > MAX_TILT:
         raise PhotoError(
@@ -121,7 +122,8 @@ def _landmarker() -> Iterator[Any]:
         except OSError as error:
             if "libEGL" in str(error) or "libGLES" in str(error):
                 raise AvatarError(
-                    "MediaPipe needs the system libraries libEGL and libGLESv2: sudo apt-get install -y libegl1 libgles2"
+                    "MediaPipe needs the system libraries libEGL and libGLESv2: "
+                    "sudo apt-get install -y libegl1 libgles2"
                 ) from error
             raise AvatarError(f"MediaPipe cannot start: {error}") from error
         except RuntimeError as error:
@@ -189,7 +191,8 @@ def _refine(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> FaceL
 def _detect(
     landmarker: Any, picture: Image.Image, window: tuple[float, float, float, float], side: int
 ) -> list[FaceLandmarks]:
-    """Faces inside a window (left, top, right, bottom; pixels, may reach over the edge), seen with its long side `side`."""
+    """Faces inside a window (left, top, right, bottom; pixels, may reach over the edge), seen with its long side
+    `side`."""
     import mediapipe
 
     left, top = round(window[0]), round(window[1])

@@ -28,12 +28,17 @@ def _smooth(x: Tensor) -> Tensor:
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
     """Mean structural similarity of two pictures [H, W, C] in [0, 1] (Wang et al. 2004, Gaussian window, no padding)."""
+    return ssim_map(image, target).mean()
+
+
+def ssim_map(image: Tensor, target: Tensor) -> Tensor:
+    """The similarity of every window: [H−10, W−10, C], the first one centred on pixel (5, 5)."""
     x, y = image.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None]
     count = x.shape[1]
     mx, my, xx, yy, xy = _smooth(torch.cat([x, y, x * x, y * y, x * y], dim=1)).split(count, dim=1)
     vx, vy, vxy = xx - mx * mx, yy - my * my, xy - mx * my
     score = ((2 * mx * my + _C1) * (2 * vxy + _C2)) / ((mx * mx + my * my + _C1) * (vx + vy + _C2))
-    return score.mean()
+    return score[0].permute(1, 2, 0)
 
 
 def detail_loss(image: Tensor, target: Tensor, levels: int = 3) -> Tensor:

@@ -30,17 +30,13 @@ def pull_push(values: Tensor, weights: Tensor, *, wrap: bool = False) -> Tensor:
 def borrow(color: Tensor, trust: Tensor, mirrored: Tensor, mirror_trust: Tensor, *, wrap: bool = False) -> Tensor:
     """Complete a picture [H, W, C] from its mirror image, then from its surroundings.
 
-    trust, mirror_trust [H, W] say how far the colours and the mirrored ones are known. Light differs between the halves of a
-    face, so the mirrored colours are first shifted by the difference seen where both are known.
+    trust, mirror_trust [H, W] say how far the colours and the mirrored ones are known.
     """
-    both = trust * mirror_trust
-    smooth = blur(torch.cat([both[..., None] * (color - mirrored), both[..., None]], dim=-1), 6)
-    difference = pull_push(smooth[..., :-1] / (smooth[..., -1:] + 1e-4), both, wrap=wrap)
-    mirrored = (mirrored + difference).clamp(0, 1)
     borrowed = (1 - trust) * mirror_trust
     known = trust + borrowed
     blended = (color * trust[..., None] + mirrored * borrowed[..., None]) / known[..., None].clamp(min=1e-6)
-    return pull_push(blended, known, wrap=wrap)
+    # What is hardly known is known wrongly, and the fill would carry it far: it does not count at all.
+    return pull_push(blended, ramp(known, 0.3, 0.8), wrap=wrap)
 
 
 def _halve(x: Tensor, wrap: bool) -> Tensor:
@@ -70,3 +66,9 @@ def blur(values: Tensor, sigma: float) -> Tensor:
         functional.pad(x, (0, 0, radius, radius), mode="replicate"), kernel[..., None], groups=channels
     )
     return x[0].permute(1, 2, 0)
+
+
+def ramp(x: Tensor, low: float, high: float) -> Tensor:
+    """Zero below `low`, one above `high`, smooth in between."""
+    t = ((x - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)

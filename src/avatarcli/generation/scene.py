@@ -16,8 +16,8 @@ from avatarcli.generation.shell import Shell, fit_shell
 from avatarcli.generation.shell_texture import paint_shell
 from avatarcli.generation.skin_texture import Atlas, PhotoView, bake_skin
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.mesh import rasterize_mesh
-from avatarcli.head.model import HeadModel, PersonalHead
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh
+from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
 from avatarcli.head.track import HeadParameters, Track
 
 _SUPERSAMPLING = 2  # rays per pixel along each axis
@@ -58,7 +58,7 @@ class Scene:
         picture = _over(self._cover_color(cover) * (cover.depth < skin.depth)[..., None], picture)
         return functional.avg_pool2d(picture.permute(2, 0, 1)[None], _SUPERSAMPLING)[0].permute(1, 2, 0)
 
-    def _cover_color(self, raster) -> Tensor:  # type: ignore[no-untyped-def]
+    def _cover_color(self, raster: MeshRaster) -> Tensor:
         """Premultiplied RGBA [H, W, 4] of the shell where a raster sees it."""
         faces = self.shell.faces[raster.face.clamp(min=0)]
         uv = self.shell.uv[faces]
@@ -81,11 +81,19 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
     posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
     raster = rasterize_mesh(posed, model.faces, track.camera)
     cover = cover_map(image, matte, raster, model, track.landmarks)
-    photo = PhotoView(image, matte, cover, inside, track.camera)
+    photo = PhotoView(image, matte, cover, inside, _skin_color(image, matte, cover, raster, model), track.camera)
     shell = fit_shell(head, posed, track.camera, matte, inside)
     generator = torch.Generator().manual_seed(seed)
     skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
     return Scene(head, shell, skin, trust, paint_shell(head, shell, posed, photo, generator))
+
+
+def _skin_color(image: Tensor, matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
+    """The median colour [3] of the face's bare skin."""
+    region = model.region[model.faces[:, 0]][raster.face.clamp(min=0)]
+    face = (region == REGIONS.index("face")) | (region == REGIONS.index("nose"))
+    skin = image[face & raster.covered & (matte > 0.95) & (cover < 0.1)]
+    return skin.median(0).values if len(skin) else image.reshape(-1, 3).median(0).values
 
 
 def _lookup(picture: Tensor, uv: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from scipy.sparse import coo_matrix, diags, eye
 from scipy.sparse.linalg import factorized
+from scipy.spatial import cKDTree
 from torch import Tensor
 
-from avatarcli.generation.fill import blur
+from avatarcli.generation.fill import blur, ramp
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.rays import outermost_hit
@@ -25,7 +26,9 @@ from avatarcli.head.model import HeadModel, PersonalHead
 ROWS_ABOVE, ROWS_BELOW, COLUMNS = 56, 88, 192  # about 3 mm between neighbours on a head
 _BOTTOM = -0.30  # metres: height at which the bust is cut
 _REACH, _STEP = 0.26, 0.002  # metres: how far hair is looked for beyond the bare head, and how finely
+_FACE_HOLD = 2.0  # how firmly the shell lies on the face, beside an outline's weight of 1
 _OTHER_SIDE = 0.3  # how much one side's outline counts for the other
+_BROWS, _CHIN = (66, 296), 152  # MediaPipe's points
 _CLEARANCE = 0.0015  # metres: least distance from the skin, so that the two surfaces do not fight
 
 
@@ -58,17 +61,18 @@ def fit_shell(head: PersonalHead, posed: Tensor, camera: Camera, matte: Tensor, 
     origins, directions = _rays(head)
     skin = head.model.faces[head.model.face_part == 0]
     bare = outermost_hit(origins, directions, posed, skin)
+    front = front_of_face(head.model, posed, origins + bare[:, None] * directions)
     bare = _smooth_outwards(bare)
     # Single curls and steps of the matte would comb ridges into the surface.
     soft = blur(matte[..., None], camera.width / 130)[..., 0]
     free, outlined = _room_in_matte(origins, directions, bare, camera, soft, inside)
-    thickness = _continue_thickness(origins, directions, bare, free, outlined, camera)
+    thickness = _continue_thickness(origins, directions, free, outlined, front, camera)
     radius = bare + thickness + _CLEARANCE
     vertices = origins + radius[:, None] * directions
     faces, uv = _grid_topology()
-    return Shell(
-        vertices, faces, uv, thickness.view(-1, COLUMNS), directions, _nearest_skinning(head.model, posed, vertices)
-    )
+    # The shell moves with what it lies on.
+    skinning = head.model.skinning[nearest_skin(head.model, posed, vertices)]
+    return Shell(vertices, faces, uv, thickness.view(-1, COLUMNS), directions, skinning)
 
 
 def _rays(head: PersonalHead) -> tuple[Tensor, Tensor]:
@@ -120,7 +124,7 @@ def _room_in_matte(
 
 
 def _continue_thickness(
-    origins: Tensor, directions: Tensor, bare: Tensor, free: Tensor, outlined: Tensor, camera: Camera
+    origins: Tensor, directions: Tensor, free: Tensor, outlined: Tensor, face: Tensor, camera: Camera
 ) -> Tensor:
     """Thickness [R] that matches the outline where a ray runs along it, and is smooth in between.
 
@@ -130,9 +134,11 @@ def _continue_thickness(
     toward = torch.nn.functional.normalize(camera.centre - origins, dim=-1)
     slant = (toward * directions).sum(-1)
     data = torch.where(outlined, torch.exp(-(slant / 0.15).square()), torch.zeros_like(slant))
-    # Hair lies some millimetres thick on a forehead; without this the sides' volume would swell over the face.
-    front = 0.6 * ((slant - 0.45) / 0.4).clamp(0, 1)
-    weight, target = data + front, data * free + front * 0.004
+    # Hair lies some millimetres thick on a forehead; without this the sides' volume would swell over the face, and what is seen
+    # beside a cheek would float in front of it.
+    front = torch.maximum(0.6 * ((slant - 0.45) / 0.4).clamp(0, 1), _FACE_HOLD * face)
+    data = data * (1 - face)
+    weight, target = data + front, data * free + front * 0.003
     # Hair is roughly alike on both sides: what one side shows counts for the other, only less. (A flip of the columns mirrors.)
     for values in (weight, target):
         values += _OTHER_SIDE * values.view(-1, COLUMNS).flip(1).reshape(-1)
@@ -170,10 +176,17 @@ def _grid_topology() -> tuple[Tensor, Tensor]:
     return faces, torch.stack([u, v], dim=-1).view(-1, 2)
 
 
-def _nearest_skinning(model: HeadModel, posed: Tensor, points: Tensor) -> Tensor:
-    """Skinning weights [P, 5] of the nearest skin vertex, so that the shell moves with what it lies on."""
-    from scipy.spatial import cKDTree
-
+def nearest_skin(model: HeadModel, posed: Tensor, points: Tensor) -> Tensor:
+    """The skin vertex [P] nearest to each point [P, 3] of a posed mesh [N, 3]."""
     skin = model.part("skin")
     _, nearest = cKDTree(posed[skin].numpy()).query(points.numpy())
-    return model.skinning[skin][torch.from_numpy(nearest)]
+    return torch.from_numpy(nearest) + skin.start
+
+
+def front_of_face(model: HeadModel, posed: Tensor, points: Tensor) -> Tensor:
+    """How far [P] in [0, 1] points [P, 3] lie on the face proper: before the ears and below the forehead."""
+    ears = posed[model.in_regions("ear"), 2].amax()
+    brows = model.landmarks(posed)[list(_BROWS), 1].mean()
+    chin = model.landmarks(posed)[_CHIN, 1]
+    before = ramp(points[:, 2] - ears, 0.0, 0.02)
+    return before * ramp(brows + 0.05 - points[:, 1], 0.0, 0.03) * ramp(points[:, 1] - chin, -0.01, 0.0)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.generation.fill import blur, borrow, pull_push
-from avatarcli.generation.shell import COLUMNS, Shell
-from avatarcli.generation.skin_texture import PhotoView
+from avatarcli.generation.fill import blur, borrow, pull_push, ramp
+from avatarcli.generation.shell import COLUMNS, Shell, front_of_face, nearest_skin
+from avatarcli.generation.skin_texture import PhotoView, skin_likeness
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import REGIONS, PersonalHead
 
 TEXELS = 3  # texels per grid cell along each axis
 _DEPTH_TOLERANCE = 0.006  # metres
-_FACE, _SCALP, _NECK, _TORSO = 0, 1, 2, 3
+_FACE, _SCALP, _EAR, _NECK, _TORSO = 0, 1, 2, 3, 4
 # Strands of combed hair run from the crown down; noise that is this much longer along them than across looks like it.
-_STRANDS_AROUND, _STRANDS_DOWN = 220, 7
+_STRANDS_AROUND, _STRANDS_DOWN = 480, 8
 _FAR = 14.0  # texels, about 1.4 cm: how far beyond the photo's reach its colours go on
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the skull
 
@@ -29,7 +28,7 @@ def paint_shell(head: PersonalHead, shell: Shell, posed: Tensor, photo: PhotoVie
 
     posed [N, 3]: the bare head in the photo; generator: seeds the strands of hair that no photo shows.
     """
-    points, normals, rest = _texels(shell)
+    points, normals, rest, thickness = _texels(shell)
     raster = rasterize_mesh(shell.vertices, shell.faces, photo.camera)
     pixels, facing, visible = visible_points(points, normals, photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE)
     size = (shell.rows * TEXELS, COLUMNS * TEXELS)
@@ -37,88 +36,146 @@ def paint_shell(head: PersonalHead, shell: Shell, posed: Tensor, photo: PhotoVie
         torch.cat([photo.image, photo.matte[..., None], photo.cover[..., None], photo.inside[..., None]], dim=-1), pixels
     )
     color, matte, cover, inside = sampled[:, :3], sampled[:, 3], sampled[:, 4], sampled[:, 5]
-    covered = (cover * matte).view(size)
-    seen = (_ramp(facing, 0.05, 0.3) * visible * inside).view(size)
+    covered = (cover * ramp(matte, 0.3, 0.8)).view(size)
+    seen = (ramp(facing, 0.12, 0.4) * visible * inside).view(size)
     zone, rest = _zones(head, posed, points).view(size), rest.view(*size, 3)
-    opacity = _opacity(covered, seen, zone, rest)
-    trust = (_ramp(facing, 0.2, 0.5) * visible * inside).view(size) * _ramp(covered, 0.75, 0.98)
-    picture = _colors(color.view(*size, 3), trust, zone, rest, generator)
+    # Below the forehead hair hides a face only where the photo says so, seen well enough to tell a cheek from what is behind it.
+    forehead = (1 - front_of_face(head.model, posed, points)).view(size)
+    seen = torch.where(zone == _FACE, seen * torch.maximum(forehead, ramp(facing.view(size), 0.5, 0.75)), seen)
+    # Whatever stands off the forehead by a finger's breadth is hair, seen or not.
+    stands_off = forehead * ramp(thickness.view(size), 0.005, 0.012)
+    opacity = _opacity(covered, seen, zone, rest, forehead, stands_off)
+    trust = (ramp(facing, 0.2, 0.5) * visible * inside).view(size) * ramp(covered, 0.75, 0.98)
+    cloth = 1 - 0.95 * skin_likeness(color, photo.skin_color).view(size)
+    color = color.view(*size, 3)
+    scalp = (zone == _SCALP) | (zone == _FACE) | (zone == _EAR)
+    sure = color[trust * scalp > 0.8]
+    hair = sure.median(0).values if len(sure) else photo.skin_color
+    nape = _nape(color, covered, seen, zone, rest, photo.skin_color, hair)
+    picture = _colors(color, trust, cloth, nape, hair, zone, rest, generator)
     return torch.cat([picture, opacity[..., None]], dim=-1)
 
 
-def _texels(shell: Shell) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions, normals and ray directions [T, 3] of the shell's texels."""
+def _texels(shell: Shell) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Positions, normals, ray directions [T, 3] and thickness [T] of the shell's texels."""
     normals = vertex_normals(shell.vertices, shell.faces)
-    grid = torch.cat([shell.vertices, normals, shell.directions], dim=-1).view(shell.rows, COLUMNS, 9)
+    grid = torch.cat([shell.vertices, normals, shell.directions, shell.thickness.view(-1, 1)], dim=-1)
+    grid = grid.view(shell.rows, COLUMNS, 10)
     grid = functional.pad(grid.permute(2, 0, 1)[None], (1, 1, 0, 0), mode="circular")
     fine = functional.interpolate(grid, scale_factor=TEXELS, mode="bilinear", align_corners=False)[0]
-    fine = fine[:, :, TEXELS:-TEXELS].permute(1, 2, 0).reshape(-1, 9)
-    return fine[:, :3], functional.normalize(fine[:, 3:6], dim=-1), functional.normalize(fine[:, 6:], dim=-1)
+    fine = fine[:, :, TEXELS:-TEXELS].permute(1, 2, 0).reshape(-1, 10)
+    return fine[:, :3], functional.normalize(fine[:, 3:6], dim=-1), functional.normalize(fine[:, 6:9], dim=-1), fine[:, 9]
 
 
 def _zones(head: PersonalHead, posed: Tensor, points: Tensor) -> Tensor:
-    """What lies under each texel [T]: _FACE, _SCALP, _NECK (or ear), _TORSO."""
-    skin = head.model.part("skin")
-    _, nearest = cKDTree(posed[skin].numpy()).query(points.numpy())
-    region = head.model.region[skin][torch.from_numpy(nearest)]
+    """What lies under each texel [T]: _FACE, _SCALP, _EAR (and the side of the head), _NECK, _TORSO."""
+    region = head.model.region[nearest_skin(head.model, posed, points)]
     zone_of = torch.full((len(REGIONS),), _FACE)
-    for name, zone in (("scalp", _SCALP), ("neck", _NECK), ("ear", _NECK), ("torso", _TORSO)):
+    for name, zone in (("scalp", _SCALP), ("neck", _NECK), ("ear", _EAR), ("torso", _TORSO)):
         zone_of[REGIONS.index(name)] = zone
-    return zone_of[region]
+    zone = zone_of[region]
+    # The side of the head, ear included, is hidden by hair or bare as a whole.
+    aside = (zone == _FACE) & (points[:, 2] < posed[head.model.in_regions("ear"), 2].amax())
+    return torch.where(aside, _EAR, zone)
 
 
-def _opacity(covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor) -> Tensor:
+def _opacity(
+    covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead: Tensor, stands_off: Tensor
+) -> Tensor:
     """Coverage [H, W]: the photo's where it is seen, else the other side's, else each zone continues on its own, so that a
     bare neck does not shave the back of the head."""
     mirror_seen = (1 - seen) * seen.flip(1)
     known = seen + mirror_seen
     coverage = (covered * seen + covered.flip(1) * mirror_seen) / known.clamp(min=1e-6)
-    behind = _ramp(-rest[..., 2], -0.2, 0.1)
+    behind, aside = ramp(-rest[..., 2], -0.2, 0.1), ramp(rest[..., 0].abs(), 0.4, 0.8)
     opacity = coverage * known
-    for index in (_FACE, _SCALP, _NECK, _TORSO):
+    for index in (_FACE, _SCALP, _EAR, _NECK, _TORSO):
         here = zone == index
-        if index == _FACE:
-            spread = torch.zeros_like(coverage)
-        elif index == _TORSO:
+        weight = known * here
+        if index == _TORSO:
             spread = torch.ones_like(coverage)
-        else:
-            spread = pull_push(coverage[..., None], known * here, wrap=True)[..., 0]
+        elif index in (_FACE, _SCALP):
+            spread = pull_push(coverage[..., None], weight, wrap=True)[..., 0]
+        if index == _FACE:
+            spread, known = torch.maximum(spread * forehead, stands_off), torch.where(here, torch.maximum(seen, known * forehead), known)
         if index == _SCALP:
             # A head with hair on its sides has hair behind; only the front's hairline is a matter of pixels.
-            sides = known * here * (rest[..., 2].abs() < 0.5)
-            hairy = (coverage * sides).sum() / sides.sum().clamp(min=1e-6)
-            spread = torch.lerp(spread, (hairy * 1.6).clamp(0, 1).expand_as(spread), behind)
-        opacity = torch.where(here, opacity + spread * (1 - known), opacity)
+            sides = weight * (rest[..., 2].abs() < 0.5)
+            spread = torch.lerp(spread, (1.6 * _mean(coverage, sides)).clamp(0, 1).expand_as(spread), behind)
+        if index in (_EAR, _NECK):
+            # An ear is hidden or bare as a whole. Hair or a collar beside the neck goes on round its back, where the shell stands for
+            # the skin, too: a nape would lie in a notch between hair and collar.
+            spread = _mean(coverage, weight).expand_as(coverage)
+            if index == _NECK:
+                spread = torch.lerp(_by_rows(coverage[..., None], weight * aside)[..., 0], torch.ones(()), behind)
+        # Half-covered skin is a guess that looks like mist: decide.
+        opacity = torch.where(here, opacity + ramp(spread, 0.4, 0.6) * (1 - known), opacity)
     soft = blur(opacity[..., None], 2.5)[..., 0]
     return torch.lerp(soft, opacity, seen).clamp(0, 1)
 
 
-def _colors(color: Tensor, trust: Tensor, zone: Tensor, rest: Tensor, generator: torch.Generator) -> Tensor:
-    """Colours [H, W, 3]: the photo's where trusted, else the other side's, else the hair's own typical colour with strands on
-    it; clothes continue smoothly."""
-    hair = (zone != _TORSO).to(trust)
-    cloth = 1 - hair
-    clothes = borrow(color, trust * cloth, color.flip(1), (trust * cloth).flip(1), wrap=True)
-    known = trust * hair
-    filled = borrow(color, known, color.flip(1), known.flip(1), wrap=True)
+def _by_rows(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted means of the rows of a picture [H, W, C], spread over the rows that have none."""
+    total = weight.sum(1)
+    means = (values * weight[..., None]).sum(1) / total[:, None].clamp(min=1e-6)
+    return pull_push(means[:, None], (total / 4).clamp(max=1)[:, None]).expand_as(values)
+
+
+def _nape(
+    color: Tensor, covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, skin: Tensor, hair: Tensor
+) -> Tensor:
+    """Colours [H, W, 3] of the back of the neck: row by row what its sides show, skin where nothing covers them.
+
+    Hair hangs down: where it is seen at some height, it covers all that is above. skin, hair [3]: their typical colours.
+    """
+    sides = seen * (zone == _NECK) * ramp(rest[..., 0].abs(), 0.4, 0.8)
+    share = _by_rows(covered[..., None], sides)
+    shown = _by_rows(color, sides * ramp(covered, 0.75, 0.98))
+    soft = blur(torch.cat([share, shown], dim=-1), 6)
+    dressed = ramp(soft[..., :1], 0.35, 0.65)
+    hairy = dressed * torch.exp(-((soft[..., 1:] - hair).norm(dim=-1, keepdim=True) / 0.2).square())
+    hairy = hairy.flip(0).cummax(0).values.flip(0)
+    return torch.lerp(torch.lerp(0.85 * skin, soft[..., 1:], dressed), hair, ramp(hairy, 0.3, 0.7))
+
+
+def _colors(
+    color: Tensor,
+    trust: Tensor,
+    cloth: Tensor,
+    nape: Tensor,
+    hair: Tensor,
+    zone: Tensor,
+    rest: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Colours [H, W, 3]: the photo's where trusted, else the other side's, else what the zone's surroundings say; the scalp far
+    from the photo takes the hair's own typical colour, and unseen hair gets strands. cloth [H, W]: how little a colour is
+    skin's; nape [H, W, 3]: colours of the back of the neck; hair [3]: the hair's typical colour."""
+    filled = torch.zeros_like(color)
+    scalp = (zone == _SCALP) | (zone == _FACE) | (zone == _EAR)
+    for here, credible in ((scalp, 1.0), (zone == _NECK, 1.0), (zone == _TORSO, cloth)):
+        weight = trust * here * credible
+        continued = borrow(color, weight, color.flip(1), weight.flip(1), wrap=True)
+        filled = torch.where(here[..., None], continued, filled)
+    behind = ramp(-rest[..., 2], -0.2, 0.2) * (zone == _NECK)
+    filled = torch.lerp(filled, nape, behind[..., None])
     # Near what the photo shows its colours go on; far from it single edge pixels would decide, so the middle of all hair does.
+    known = trust * scalp
     near = (4 * blur(torch.maximum(known, known.flip(1))[..., None], _FAR)).clamp(0, 1)
-    sure = color[known > 0.8]
-    if len(sure) > 0:
-        filled = torch.lerp(sure.median(0).values.expand_as(filled), filled, near)
+    filled = torch.where(scalp[..., None], torch.lerp(hair.expand_as(filled), filled, near), filled)
     luminance = filled.mean(-1, keepdim=True)
     gray = color.mean(-1, keepdim=True)
     detail = (gray - blur(gray, 6))[..., 0]
     contrast = (detail.square() * known).sum().div(known.sum().clamp(min=1e-6)).sqrt()
     strands = _strands(rest, generator) * contrast
     textured = filled * (1 + (strands[..., None] / luminance.clamp(min=0.04)).clamp(-0.5, 0.8))
-    filled = torch.lerp(textured.clamp(0, 1), filled, _ramp(known, 0.2, 0.8)[..., None])
-    return torch.where(hair[..., None] > 0, filled, clothes)
+    plain = torch.maximum(ramp(known, 0.2, 0.8), (~scalp).to(known))
+    return torch.lerp(textured.clamp(0, 1), filled, plain[..., None])
 
 
-def _ramp(x: Tensor, low: float, high: float) -> Tensor:
-    """Zero below `low`, one above `high`, linear in between."""
-    return ((x - low) / (high - low)).clamp(0, 1)
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of a picture, a scalar."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def _strands(rest: Tensor, generator: torch.Generator) -> Tensor:
@@ -129,7 +186,7 @@ def _strands(rest: Tensor, generator: torch.Generator) -> Tensor:
     around = torch.atan2((rest * side).sum(-1), (rest * back).sum(-1)) / (2 * math.pi) + 0.5
     down = torch.arccos((rest * whorl).sum(-1).clamp(-1, 1)) / math.pi
     total = torch.zeros_like(down)
-    for octave, share in ((1, 0.5), (2, 0.35), (4, 0.25)):
+    for octave, share in ((1, 0.4), (2, 0.4), (4, 0.3)):
         cells = torch.randn(1, 1, _STRANDS_DOWN * octave + 1, _STRANDS_AROUND // 4 * octave, generator=generator)
         cells = torch.cat([cells, cells[..., :1]], dim=-1)
         # Strands wander: the angle drifts a little on the way down.

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.generation.eye_texture import paint_eye
-from avatarcli.generation.fill import borrow, pull_push
+from avatarcli.generation.fill import blur, borrow, pull_push, ramp
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
 
 ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
 _DEPTH_TOLERANCE = 0.003  # metres
+_FAR = 16.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
 # sRGB colours of what a photo seldom shows.
 _CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.80, 0.75, 0.69)
 
@@ -26,12 +27,14 @@ _CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 
 @dataclass(frozen=True)
 class PhotoView:
     """A photo and all that is known per pixel: image [H, W, 3] (foreground colours), matte [H, W], cover [H, W]: probability
-    that hair or clothes hide the bare head, inside [H, W]: 1 where the crop shows the photo; and its camera."""
+    that hair or clothes hide the bare head, inside [H, W]: 1 where the crop shows the photo; skin_color [3]: typical of the face;
+    and its camera."""
 
     image: Tensor
     matte: Tensor
     cover: Tensor
     inside: Tensor
+    skin_color: Tensor
     camera: Camera
 
 
@@ -86,7 +89,12 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     visible_skin = (skin & ~cavity).float()
     known = torch.stack([trust * visible_skin, mirror_trust * visible_skin], dim=-1)
     canvas = atlas.picture(torch.cat([color, mirrored, known], dim=-1))
-    values = atlas.lookup(borrow(canvas[..., :3], canvas[..., 6], canvas[..., 3:6], canvas[..., 7]))
+    texture = borrow(canvas[..., :3], canvas[..., 6], canvas[..., 3:6], canvas[..., 7])
+    near = (4 * blur(canvas[..., 6:].amax(-1, keepdim=True), _FAR)).clamp(0, 1)
+    values, near = atlas.lookup(texture), atlas.lookup(near)
+    # Unseen scalp and chest continue hair and clothes; everything else that is far from what the photo shows is skin.
+    dressed = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
+    values = torch.where(dressed[:, None], values, torch.lerp(photo.skin_color, values, near))
     values = torch.where(cavity[:, None], _over(color, trust, _inside_mouth(head, atlas, _CAVITY)), values)
     tongue = _inside_mouth(head, atlas, _TONGUE)
     values = torch.where((part == PARTS.index("tongue"))[:, None], _over(color, trust, tongue), values)
@@ -108,14 +116,29 @@ def _project(
     points = atlas.surface(posed, model.faces)
     normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
     pixels, facing, visible = visible_points(points, normal, photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE)
-    masks = torch.stack([photo.matte, photo.cover, photo.inside], dim=-1)
+    # Beside hair, skin lies in its shadow and single hairs run over it: keep away from the border by about half a percent.
+    reach = 2 * (photo.camera.width // 200) + 1
+    near_cover = functional.max_pool2d(photo.cover[None, None], reach, stride=1, padding=reach // 2)[0, 0]
+    masks = torch.stack([photo.matte, near_cover, photo.inside], dim=-1)
     matte, cover, inside = sample_image(masks, pixels).unbind(-1)
     # Hair dyes the scalp below it, and clothes are painted on the chest: only the face, ears and neck must stay bare.
     region = model.region[model.faces[atlas.face, 0]]
     may_be_covered = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
     cover = torch.where(may_be_covered, torch.zeros_like(cover), cover)
-    trust = _ramp(facing, 0.12, 0.45) * _ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible
-    return sample_image(photo.image, pixels), trust
+    color = sample_image(photo.image, pixels)
+    # At the rim, what does not look like skin is a hair or a shadow beside it, and would be smeared over the side of the head.
+    bare = torch.isin(region, torch.tensor([REGIONS.index("face"), REGIONS.index("ear"), REGIONS.index("neck")]))
+    credible = torch.where(bare, torch.maximum(skin_likeness(color, photo.skin_color), ramp(facing, 0.5, 0.75)), 1.0)
+    trust = ramp(facing, 0.15, 0.5) * ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible * credible
+    return color, trust
+
+
+def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
+    """How much colours [T, 3] look like a skin [3] in more or less light: 1 … 0 [T]."""
+    difference = color - skin
+    brightness = difference.mean(-1)
+    tint = (difference - brightness[:, None]).norm(dim=-1)
+    return torch.exp(-((brightness / 0.22).square()) - (tint / 0.08).square())
 
 
 def _inside_mouth(head: PersonalHead, atlas: Atlas, color: tuple[float, float, float]) -> Tensor:
@@ -141,9 +164,3 @@ def _teeth(head: PersonalHead, atlas: Atlas, name: str) -> Tensor:
 
 def _over(color: Tensor, trust: Tensor, generic: Tensor) -> Tensor:
     return color * trust[:, None] + generic * (1 - trust[:, None])
-
-
-def _ramp(x: Tensor, low: float, high: float) -> Tensor:
-    """Zero below `low`, one above `high`, smooth in between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)

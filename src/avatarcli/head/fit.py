@@ -1,7 +1,8 @@
 """The tracker: fit the head model to one photo.
 
-Camera, identity and expression come from a maximum-a-posteriori fit to the landmarks (`fit_solver`), gaze from the irises
-(`fit_gaze`); what the linear model cannot reach becomes a smooth offset of the mesh (`fit_residual`). Deterministic, CPU.
+Camera, identity and expression come from a maximum-a-posteriori fit to the landmarks (`fit_solver`), gaze from the
+irises (`fit_gaze`); what the linear model cannot reach becomes a smooth offset of the mesh (`fit_residual`).
+Deterministic, CPU.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
 from avatarcli.head.fit_gaze import fit_gaze, look_expression
-from avatarcli.head.fit_priors import expression_prior, landmark_sigma
+from avatarcli.head.fit_priors import expression_prior, facing, landmark_normals, landmark_sigma
 from avatarcli.head.fit_residual import Measurement, free_form_offset
-from avatarcli.head.fit_solver import Observation, Priors, Shape, State, initial_state, solve
+from avatarcli.head.fit_silhouette import Silhouette
+from avatarcli.head.fit_solver import Observation, Priors, Shape, State, initial_state, robust_weights, solve
 from avatarcli.head.model import HeadModel
 from avatarcli.head.track import Track
 
@@ -27,11 +29,12 @@ Float = NDArray[np.float64]
 
 LANDMARKS = 478
 SURFACE_LANDMARKS = 468  # the last ten are the irises, which turn with the gaze
-# Distance from which portraits are taken, metres, and its spread in log: 0.7 to 1.8 m within one standard deviation.
-# One photo hardly tells distance from the depth of a face, so this holds the focal length too.
-PORTRAIT_DISTANCE, PORTRAIT_DISTANCE_SIGMA = 1.1, 0.2
+# Distance from which portraits are taken, metres, and how firmly that is believed (in log). One photo hardly tells
+# distance from the depth of a face, and the detector flattens turned faces, which reads as a camera too near: so the
+# belief is firmer than portraits really are alike. It holds the focal length too.
+PORTRAIT_DISTANCE, PORTRAIT_DISTANCE_SIGMA = 1.2, 0.06
 FOCAL_SIGMA = 0.1  # of a focal length that the caller states, in log
-GAZE_ROUNDS = 2  # lids follow the gaze and the gaze sees the lids' eyes: it settles at once
+ROUNDS = 3  # of pose, then gaze and outline seen from it; the third changes less than the landmarks' noise
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,65 @@ class _Photo:
     scores: Float
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A head as a linear function of identity and expression; K is 0 for a person who is known already.
+
+    base [N, 3], identity_basis [K, N, 3], expression_basis [52, N, 3]; joint_base [J, 3], joint_basis [K, J, 3].
+    """
+
+    base: NDArray[np.float32]
+    identity_basis: NDArray[np.float32]
+    expression_basis: NDArray[np.float32]
+    joint_base: Tensor
+    joint_basis: Tensor
+
+    @classmethod
+    def anybody(cls, model: HeadModel) -> _Linear:
+        mean, identity, expression = (
+            value.numpy() for value in (model.mean, model.identity_basis, model.expression_basis)
+        )
+        return cls(mean, identity, expression, model.joint_mean, model.joint_basis)
+
+    @classmethod
+    def person(cls, model: HeadModel, neutral: Tensor, joints: Tensor) -> _Linear:
+        nobody = np.zeros((0, *neutral.shape), dtype=np.float32)
+        basis = model.expression_basis.numpy()
+        return cls(neutral.numpy(), nobody, basis, joints, torch.zeros(0, *joints.shape))
+
+    def landmarks(self, model: HeadModel) -> Shape:
+        """The surface landmarks."""
+        corners = model.landmark_triangles.numpy()[:SURFACE_LANDMARKS]
+        weights = model.landmark_weights.double().numpy()[:SURFACE_LANDMARKS, :, None]
+        bases = (self.base, self.identity_basis, self.expression_basis)
+        return Shape(*((basis[..., corners, :] * weights).sum(-2) for basis in bases))
+
+    def rows(self, vertices: NDArray[np.int64]) -> Shape:
+        """Some of the vertices."""
+        bases = (self.base, self.identity_basis, self.expression_basis)
+        return Shape(*(basis[..., vertices, :].astype(np.float64) for basis in bases))
+
+    def neutral(self, state: State) -> Float:
+        return np.asarray(self.base + np.tensordot(state.identity, self.identity_basis, axes=1))
+
+    def vertices(self, state: State) -> Float:
+        return np.asarray(self.neutral(state) + np.tensordot(state.expression, self.expression_basis, axes=1))
+
+    def joints(self, state: State) -> Tensor:
+        offset: Tensor = torch.tensordot(torch.from_numpy(state.identity).float(), self.joint_basis, dims=1)
+        return self.joint_base + offset
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """What the linear fit found, and the points [M] that it was found from."""
+
+    state: State
+    gaze: Tensor
+    shape: Shape
+    seen: Observation
 
 
 def fit_photo(
@@ -65,14 +127,14 @@ def fit_photo(
         ValueError: an array has another shape, or holds NaN.
     """
     photo = _checked(landmarks, scores, width, height, matte)
-    base, identity_basis, expression_basis = _landmark_bases(model)
-    shape = Shape(base, identity_basis, expression_basis)
-    state, gaze = _fit_shape(model, photo, shape, focal, None, None)
+    silhouette = None if matte is None else Silhouette(model, matte)
+    solution = _solve_all(model, photo, _Linear.anybody(model), focal, silhouette)
+    state, gaze = solution.state, solution.gaze
     identity = torch.from_numpy(state.identity).float()
     residual = torch.zeros_like(model.mean)
     if free_form:
         neutral, joints = model.neutral(identity), model.joints(identity)
-        residual = free_form_offset(model, neutral, joints, _measure(model, photo, shape, state))
+        residual = free_form_offset(model, neutral, joints, _measure(solution))
         gaze = fit_gaze(model, neutral + residual, _moved_joints(model, joints, residual), state, photo.pixels)
     return _track(photo, state, identity, residual, gaze)
 
@@ -94,18 +156,17 @@ def fit_pose_expression(
         ValueError: an array has another shape, or holds NaN.
     """
     photo = _checked(landmarks, scores, width, height, None)
-    _, _, expression_basis = _landmark_bases(model)
-    neutral = model.neutral(identity) + residual
-    base = model.landmarks(neutral).double().numpy()[:SURFACE_LANDMARKS]
-    shape = Shape(base, np.zeros((0, *base.shape)), expression_basis)
-    state, gaze = _fit_shape(model, photo, shape, focal, identity, residual)
-    return _track(photo, state, identity, residual, gaze)
+    joints = _moved_joints(model, model.joints(identity), residual)
+    person = _Linear.person(model, model.neutral(identity) + residual, joints)
+    solution = _solve_all(model, photo, person, focal, None)
+    return _track(photo, solution.state, identity, residual, solution.gaze)
 
 
-def _fit_shape(
-    model: HeadModel, photo: _Photo, shape: Shape, focal: float | None, identity: Tensor | None, residual: Tensor | None
-) -> tuple[State, Tensor]:
-    """Camera, identity (unless one is given), expression and gaze."""
+def _solve_all(
+    model: HeadModel, photo: _Photo, linear: _Linear, focal: float | None, silhouette: Silhouette | None
+) -> _Solution:
+    """Camera, identity (unless it is known), expression and gaze, in rounds: each looks with the pose of the last one
+    at which landmarks face the camera, where the outline is and where the eyes look."""
     mean, sigma = expression_prior(photo.scores)
     priors = Priors(
         identity_sigma=1.0,
@@ -114,35 +175,49 @@ def _fit_shape(
         log_distance=(math.log(PORTRAIT_DISTANCE), PORTRAIT_DISTANCE_SIGMA if focal is None else 1.0),
         log_focal=None if focal is None else (math.log(focal), FOCAL_SIGMA),
     )
+    landmarks = linear.landmarks(model)
     pixels = photo.pixels[:SURFACE_LANDMARKS]
+    state = initial_state(landmarks, pixels, priors, np.zeros(len(linear.identity_basis)))
+    normals = landmark_normals(model)[:SURFACE_LANDMARKS]
     spread = model.landmark_spread.double().numpy()[:SURFACE_LANDMARKS]
-    state = initial_state(shape, pixels, priors, np.zeros(len(shape.identity_basis)))
-    gaze = torch.zeros(2, 2)
-    for _ in range(GAZE_ROUNDS):
-        sigmas = landmark_sigma(spread) * state.scale
-        seen = Observation(pixels, np.eye(2) / np.square(sigmas)[:, None, None])
+    for round_ in range(ROUNDS):
+        sigmas = landmark_sigma(spread, facing(normals, state)) * state.scale
+        shape, seen = landmarks, Observation(pixels, np.eye(2) / np.square(sigmas)[:, None, None])
+        if silhouette is not None and round_ > 0:
+            outline = silhouette.points(state, linear.vertices(state))
+            shape = _joined(landmarks, linear.rows(outline.vertices))
+            seen = Observation(
+                np.concatenate([pixels, outline.pixels]), np.concatenate([seen.precision, outline.precision])
+            )
         state = solve(shape, seen, priors, state)
-        known = torch.from_numpy(state.identity).float() if identity is None else identity
-        neutral, joints = model.neutral(known), model.joints(known)
-        if residual is not None:
-            neutral, joints = neutral + residual, _moved_joints(model, joints, residual)
-        gaze = fit_gaze(model, neutral, joints, state, photo.pixels)
+        neutral = torch.from_numpy(linear.neutral(state)).float()
+        gaze = fit_gaze(model, neutral, linear.joints(state), state, photo.pixels)
         looks = look_expression(gaze)
         mean = mean.copy()
         mean[list(looks)] = list(looks.values())
         priors = replace(priors, expression_mean=mean)
         state = replace(state, expression=np.where(priors.expression_sigma > 0, state.expression, mean))
-    return state, gaze
+    return _Solution(state, gaze, shape, seen)
 
 
-def _measure(model: HeadModel, photo: _Photo, shape: Shape, state: State) -> Measurement:
-    """What the landmarks still say after the linear fit."""
+def _measure(solution: _Solution) -> Measurement:
+    """What landmarks and outline still say after the linear fit."""
+    shape, seen, state = solution.shape, solution.seen, solution.state
     points = shape.points(state.identity, state.expression)
-    misfit = photo.pixels[:SURFACE_LANDMARKS] - state.project(points)
-    spread = model.landmark_spread.double().numpy()[:SURFACE_LANDMARKS]
-    noise = np.square(landmark_sigma(spread) * state.scale)[:, None, None] * np.eye(2)
-    rest = shape.points(state.identity, np.zeros(52))
-    return Measurement(rest, misfit, state.projection_jacobian(points), noise)
+    misfit = seen.pixels - state.project(points)
+    # The outline says nothing along its edge: a deviation of a thousand pixels stands for that.
+    noise = np.linalg.inv(seen.precision + 1e-6 * np.eye(2))
+    trust = robust_weights(np.einsum("mi,mij,mj->m", misfit, seen.precision, misfit))
+    rest = shape.points(state.identity, np.zeros(len(state.expression)))
+    return Measurement(rest, misfit, state.projection_jacobian(points), noise / trust[:, None, None])
+
+
+def _joined(a: Shape, b: Shape) -> Shape:
+    return Shape(
+        np.concatenate([a.base, b.base]),
+        np.concatenate([a.identity_basis, b.identity_basis], axis=1),
+        np.concatenate([a.expression_basis, b.expression_basis], axis=1),
+    )
 
 
 def _moved_joints(model: HeadModel, joints: Tensor, residual: Tensor) -> Tensor:
@@ -153,21 +228,15 @@ def _moved_joints(model: HeadModel, joints: Tensor, residual: Tensor) -> Tensor:
     return joints
 
 
-def _landmark_bases(model: HeadModel) -> tuple[Float, Float, Float]:
-    """The surface landmarks' mean [468, 3], identity basis [K, 468, 3] and expression basis [52, 468, 3]."""
-    values = (model.mean, model.identity_basis, model.expression_basis)
-    base, identity, expression = (
-        model.landmarks(value).double().numpy()[..., :SURFACE_LANDMARKS, :] for value in values
-    )
-    return base, identity, expression
-
-
 def _track(photo: _Photo, state: State, identity: Tensor, residual: Tensor, gaze: Tensor) -> Track:
     rotation = torch.from_numpy(state.rotation)
     centre = np.append(state.offset / state.scale, state.distance)
     translation = torch.from_numpy(centre) - rotation @ torch.from_numpy(state.pivot)
     camera = Camera(
-        rigid(rotation, translation).float(), intrinsics(state.focal, photo.width, photo.height), photo.width, photo.height
+        rigid(rotation, translation).float(),
+        intrinsics(state.focal, photo.width, photo.height),
+        photo.width,
+        photo.height,
     )
     middle = np.array([photo.width, photo.height]) / 2
     return Track(

@@ -25,8 +25,8 @@ _FULL_YAW, _FULL_PITCH = np.deg2rad(30.0), np.deg2rad(21.0)
 
 
 def fit_gaze(model: HeadModel, neutral: Tensor, joints: Tensor, state: State, pixels: Float) -> Tensor:
-    """Gaze [2, 2] (left, right) × (yaw, pitch), radians, of a head `neutral` [N, 3] with `joints` [J, 3] seen by the camera of
-    `state`, given landmarks [478, 2] in pixels from the picture's middle."""
+    """Gaze [2, 2] (left, right) × (yaw, pitch), radians, of a head `neutral` [N, 3] with `joints` [J, 3] seen by the
+    camera of `state`, given landmarks [478, 2] in pixels from the picture's middle."""
     centres, irises = eye_geometry(model, neutral, joints)
     seen = pixels[list(IRIS_LANDMARKS)]
     weight = 1.0 / (IRIS_NOISE * state.scale)

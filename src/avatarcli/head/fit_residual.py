@@ -1,8 +1,9 @@
 """The free-form part of the tracker: a smooth offset of the mesh for what identity and expression could not reach.
 
-The offset is a Gaussian process on the head at rest (kriging): the landmarks' remaining misfits in the picture are noisy
-measurements of it, and its mean given them is evaluated at every vertex. Its prior has mean 0 in every direction, so nothing
-moves along the view rays, where nothing was measured; most of its variance is mirror-symmetric, as faces are.
+The offset is a Gaussian process on the head at rest (kriging): the landmarks' remaining misfits in the picture are
+noisy measurements of it, and its mean given them is evaluated at every vertex. Its prior has mean 0 in every
+direction, so nothing moves along the view rays, where nothing was measured; most of its variance is mirror-symmetric,
+as faces are.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from avatarcli.head.model import HeadModel
 
 Float = NDArray[np.float64]
 
-# (standard deviation, length) of the two scales, metres: wide for the jaw line and cheeks, narrow for lids, lips and brows.
+# (standard deviation, length) of the two scales, metres: wide for the jaw line and cheeks, narrow for lids, lips and
+# brows.
 SCALES = ((2.5e-3, 35e-3), (1.0e-3, 10e-3))
 ASYMMETRIC_SHARE = 0.25  # of the variance
-# Skin nearer to the eyeball's centre than the first radius slides on the ball, beyond the second it moves freely (metres).
+# Skin nearer to the eyeball's centre than the first radius slides on the ball, beyond the second it moves freely
+# (metres).
 LID_RADII = (18e-3, 23e-3)
 
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -30,8 +33,11 @@ _MIRROR = np.array([-1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class Measurement:
-    """Misfits of M surface points: positions at rest [M, 3] (metres), pixels [M, 2] by which the photo's point lies off the
-    mesh's, their derivatives by the point [M, 2, 3] (pixels per metre) and noise covariance [M, 2, 2] (pixels²)."""
+    """Misfits of M surface points.
+
+    positions [M, 3]: metres, at rest; misfit [M, 2]: pixels by which the photo's point lies off the mesh's; jacobian
+    [M, 2, 3]: derivatives of the pixels by the point, per metre; noise [M, 2, 2]: covariance of the misfit, pixels².
+    """
 
     positions: Float
     misfit: Float
@@ -46,7 +52,7 @@ def free_form_offset(model: HeadModel, neutral: Tensor, joints: Tensor, measured
     pokes through.
     """
     vertices = neutral.double().numpy()
-    process = _posterior(measured)
+    process = _Posterior(measured)
     offset = np.zeros_like(vertices)
     skin = model.part("skin")
     offset[skin] = process(vertices[skin])
@@ -97,10 +103,6 @@ class _Posterior:
         """
         direct, mirrored = _kernels(a, b), _kernels(a, b * _MIRROR)
         return direct, (1.0 - ASYMMETRIC_SHARE) * mirrored
-
-
-def _posterior(measured: Measurement) -> _Posterior:
-    return _Posterior(measured)
 
 
 def _slide_on_ball(vertices: Float, offset: Float, centre: Float, ball_offset: Float) -> Float:

@@ -1,4 +1,5 @@
-"""The non-linear part of the tracker: pose, camera, identity and expression from 2D landmarks, by Levenberg-Marquardt."""
+"""The non-linear part of the tracker: pose, camera, identity and expression from 2D landmarks, by
+Levenberg-Marquardt."""
 
 from __future__ import annotations
 
@@ -48,8 +49,8 @@ class Priors:
 
 @dataclass(frozen=True)
 class Observation:
-    """Where the M points were seen: pixels [M, 2], relative to the picture's middle, each believed as precision [M, 2, 2]
-    (inverse covariance, pixels⁻²)."""
+    """Where the M points were seen: pixels [M, 2], relative to the picture's middle, each believed as precision [M, 2,
+    2] (inverse covariance, pixels⁻²)."""
 
     pixels: Float
     precision: Float
@@ -142,6 +143,12 @@ def solve(shape: Shape, seen: Observation, priors: Priors, start: State, iterati
     return state
 
 
+def robust_weights(squared: Float) -> Float:
+    """How much points count, in (0, 1], that miss by the square root of `squared` standard deviations
+    (Geman-McClure)."""
+    return np.asarray(1.0 / np.square(1.0 + squared / ROBUST_SCALE**2))
+
+
 def _residuals(shape: Shape, seen: Observation, state: State) -> tuple[Float, Float]:
     """Pixel misfits [M, 2] and their squared lengths [M] in standard deviations."""
     misfit = state.project(shape.points(state.identity, state.expression)) - seen.pixels
@@ -191,7 +198,7 @@ def _normal_equations(shape: Shape, seen: Observation, priors: Priors, state: St
     jacobian[:, :, 7 + k :] = np.einsum("mij,kmj->mik", by_point, shape.expression_basis, optimize=True)
 
     misfit, squared = _residuals(shape, seen, state)
-    weight = 1.0 / np.square(1.0 + squared / ROBUST_SCALE**2)
+    weight = robust_weights(squared)
     weighted = np.einsum("m,mij,mjp->mip", weight, seen.precision, jacobian, optimize=True).reshape(2 * count, -1)
     flat = jacobian.reshape(2 * count, -1)
     hessian, gradient = flat.T @ weighted, weighted.T @ misfit.reshape(-1)

@@ -24,8 +24,8 @@ FEATURE_LINES: dict[str, tuple[int, ...]] = {
     "left brow": (336, 296, 334, 293, 300),
     "nose ridge": (168, 6, 197, 195, 5, 4),
     "nose base": (98, 97, 2, 326, 327),
-    "jaw line": (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454,
-                 356),
+    "jaw line": (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323,
+                 454, 356),
 }  # fmt: skip
 
 _LINE, _DOT, _IRIS = (40, 255, 120), (255, 60, 60), (80, 200, 255)
@@ -35,8 +35,8 @@ _SUPERSAMPLING = 2
 
 
 def draw_overlay(image: Pixels, track: Track, model: HeadModel) -> Pixels:
-    """The fitted mesh (grey), its feature lines (green) and irises (blue) over the photo [H, W, 3], with the landmarks that
-    were detected as red dots.
+    """The fitted mesh (grey), its feature lines (green) and irises (blue) over the photo [H, W, 3], with the landmarks
+    that were detected as red dots.
 
     Raises:
         ValueError: the photo's size is not the track's.
@@ -73,7 +73,9 @@ def _paint_mesh(canvas: Image.Image, vertices: torch.Tensor, track: Track, model
     corners = local[model.faces.numpy()]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     centre = corners.mean(1)
-    towards = -(normal * centre).sum(1) / np.maximum(np.linalg.norm(normal, axis=1) * np.linalg.norm(centre, axis=1), 1e-12)
+    towards = -(normal * centre).sum(1) / np.maximum(
+        np.linalg.norm(normal, axis=1) * np.linalg.norm(centre, axis=1), 1e-12
+    )
     grey = (70 + 170 * np.clip(towards, 0.0, 1.0)).astype(int)
     shown = np.flatnonzero(towards > 0)
     order = shown[np.argsort(-centre[shown, 2], kind="stable")]

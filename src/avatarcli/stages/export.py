@@ -1,0 +1,139 @@
+"""Avatar → files that other programs open, whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from avatarcli import __version__
+from avatarcli.errors import AvatarError, ExportError, WorkspaceError
+from avatarcli.export import gaussianavatars, glb, html, ply, spz, transforms
+from avatarcli.export.origin import Origin
+from avatarcli.files import explain_io_error, finished_output
+from avatarcli.gaussians.avatar import Avatar, Splats
+from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.head.clips import Clip, load_clip, shipped_clips
+from avatarcli.head.expressions import expression_vector
+from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.track import HeadParameters
+from avatarcli.progress import Progress
+from avatarcli.stages.export_request import ExportRequest, ExportResult
+from avatarcli.stages.generate import load_scene
+from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.workspace import Subject
+
+FRAME_NAME = "frame_{:05d}.ply"
+
+
+def export_subject(subject: Subject, out: Path, request: ExportRequest, *, progress: Progress) -> ExportResult:
+    """Write the subject's avatar as the request says.
+
+    Raises:
+        AvatarError: there is no whole avatar, the name does not fit the format, or the file cannot be written.
+    """
+    request.check_output(out)
+    start = time.perf_counter()
+    avatar_file = _whole(subject, "distill", AVATAR_FILE)
+    with finished_output(out, folder=request.folder) as place, torch.inference_mode():
+        try:
+            _Export(subject, Avatar.load(avatar_file), request, progress).write(place)
+        except AvatarError:
+            raise
+        except Exception as error:
+            problem = explain_io_error(error, out.parent)
+            if problem is None:
+                raise
+            raise ExportError(f"cannot write {out}: {problem}") from error
+        written = [path for path in place.rglob("*") if path.is_file()] if request.folder else [place]
+        size = sum(path.stat().st_size for path in written)
+    return ExportResult(out, request.format, len(written), size, time.perf_counter() - start)
+
+
+def _whole(subject: Subject, stage: str, name: str) -> Path:
+    path = subject.artefact(stage, name)
+    damaged = subject.damaged_file(stage)
+    if damaged is not None:
+        raise WorkspaceError(f"{path.parent / damaged} is damaged: run `avatar {stage} --subject {subject.name}`")
+    return path
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One export under way."""
+
+    subject: Subject
+    avatar: Avatar
+    request: ExportRequest
+    progress: Progress
+
+    def write(self, place: Path) -> None:
+        {
+            "ply": lambda: ply.write_splats(place, self._face(), self.origin),
+            "ply-sequence": lambda: self._sequence(place),
+            "spz": lambda: spz.write_spz(place, self._face(), self.origin),
+            "gaussianavatars": lambda: self._bound(place),
+            "transforms": lambda: self._dataset(place),
+            "glb": lambda: self._glb(place),
+            "html": lambda: self._page(place),
+        }[self.request.format]()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(
+            title="Synthetic head avatar",
+            tool_version=__version__,
+            source="compositeSynthetic",
+            photo_sha256=self.avatar.provenance.get("photo_sha256"),
+        )
+
+    def _face(self) -> Splats:
+        """The Gaussians with the wanted expression."""
+        expression = torch.tensor([expression_vector(dict(self.request.expression))])
+        parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
+        return self.avatar.splats(self.avatar.rig(), parameters)
+
+    def _clip(self) -> Clip | None:
+        if self.request.clip is None:
+            return None
+        clip = load_clip(self.request.clip)
+        return clip if self.request.fps is None else clip.resample(self.request.fps)
+
+    def _sequence(self, folder: Path) -> None:
+        """One PLY a frame; no more than one frame is in memory."""
+        clip = self._clip()
+        assert clip is not None  # ExportRequest sees to it
+        parameters = clip.parameters(self.request.head_motion)
+        rig = self.avatar.rig()
+        with self.progress.task("export", len(parameters)) as advance:
+            for index in range(len(parameters)):
+                splats = self.avatar.splats(rig, parameters[index : index + 1])
+                ply.write_splats(folder / FRAME_NAME.format(index), splats, self.origin)
+                advance(1)
+
+    def _bound(self, folder: Path) -> None:
+        clip = self._clip()
+        parameters = HeadParameters.at_rest() if clip is None else clip.parameters(self.request.head_motion)
+        gaussianavatars.write_bound(folder, self.avatar, parameters, 1.0 if clip is None else clip.fps, self.origin)
+
+    def _dataset(self, folder: Path) -> None:
+        video = MultiViewVideo.load(_whole(self.subject, "generate", transforms.TRANSFORMS).parent)
+        with self.progress.task("export", video.plan.views * video.plan.frames) as advance:
+            transforms.write_dataset(folder, video, self.origin, advance)
+
+    def _page(self, place: Path) -> None:
+        clips = {name: load_clip(path) for name, path in shipped_clips().items()}
+        own, path = self._clip(), self.request.clip
+        if own is not None and path is not None:
+            if not self.request.head_motion:
+                own = replace(own, head_rotation=0 * own.head_rotation, head_translation=None)
+            clips = {path.stem: own, **{name: clip for name, clip in clips.items() if name != path.stem}}
+        html.write_page(place, self.avatar, clips, self.origin)
+
+    def _glb(self, place: Path) -> None:
+        seed = int(self.subject.manifest().config["seed"])
+        shell = load_scene(_whole(self.subject, "preprocess", "track.safetensors").parent, seed=seed).shell
+        with self.progress.task("export", glb.STEPS) as advance:
+            glb.write_glb(place, self.avatar, shell, self.origin, advance)

@@ -1,0 +1,93 @@
+"""What to export: the format, and what it needs to know. Checked here, written by `stages.export`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from avatarcli.errors import UsageError
+from avatarcli.head.clips import MAX_FPS
+
+ExportFormat = Literal["ply", "ply-sequence", "spz", "gaussianavatars", "transforms", "glb", "html"]
+
+
+@dataclass(frozen=True)
+class FormatRules:
+    """What a format is made of: a file with a suffix or a folder (no suffix), with or without a face or a clip."""
+
+    suffix: str
+    face: bool  # whether one expression can be chosen
+    clip: Literal["none", "optional", "needed"]
+
+
+FORMATS: dict[ExportFormat, FormatRules] = {
+    "ply": FormatRules(".ply", face=True, clip="none"),
+    "ply-sequence": FormatRules("", face=False, clip="needed"),
+    "spz": FormatRules(".spz", face=True, clip="none"),
+    "gaussianavatars": FormatRules("", face=False, clip="optional"),
+    "transforms": FormatRules("", face=False, clip="none"),
+    "glb": FormatRules(".glb", face=False, clip="none"),
+    "html": FormatRules(".html", face=False, clip="optional"),
+}
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """One export of one avatar. Raises UsageError for what the format has no room for."""
+
+    format: ExportFormat
+    expression: Mapping[str, float] = field(default_factory=dict)  # ARKit names to weights in [0, 1]
+    clip: Path | None = None
+    fps: float | None = None  # frames a second that the clip is resampled to; None: its own
+    head_motion: bool = True  # whether the clip's head rotation and translation move the head
+
+    def __post_init__(self) -> None:
+        rules = FORMATS[self.format]
+        if self.expression and not rules.face:
+            raise UsageError(f"--expression fits the formats {_those(lambda r: r.face)}, not {self.format}")
+        if self.clip is not None and rules.clip == "none":
+            raise UsageError(f"--expr fits the formats {_those(lambda r: r.clip != 'none')}, not {self.format}")
+        if self.clip is None and rules.clip == "needed":
+            raise UsageError(f"{self.format} needs a clip: add --expr speech, or a clip.npz")
+        if self.fps is not None and self.clip is None:
+            raise UsageError("--fps resamples a clip: add --expr speech, or a clip.npz")
+        if self.fps is not None and not 1.0 <= self.fps <= MAX_FPS:
+            raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
+
+    @property
+    def folder(self) -> bool:
+        """Whether the result is a folder."""
+        return not FORMATS[self.format].suffix
+
+    def check_output(self, out: Path) -> None:
+        """Raise UsageError when the name does not fit the format."""
+        suffix = FORMATS[self.format].suffix
+        if suffix and out.suffix.lower() != suffix:
+            raise UsageError(f"{out}: {self.format} is a file that ends in {suffix}")
+        if not suffix and out.suffix.lower() in {rules.suffix for rules in FORMATS.values() if rules.suffix}:
+            raise UsageError(f"{out}: {self.format} is a folder; leave out the ending")
+
+    def default_output(self, subject: str) -> Path:
+        """Where the export goes when nobody says."""
+        if self.folder:
+            stem = self.clip.stem if self.format == "ply-sequence" and self.clip else self.format
+            return Path(f"{subject}-{stem}{'-ply' if self.format == 'ply-sequence' else ''}")
+        return Path(f"{subject}{FORMATS[self.format].suffix}")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made."""
+
+    path: Path
+    format: ExportFormat
+    files: int
+    bytes: int
+    seconds: float
+
+
+def _those(fits: object) -> str:
+    assert callable(fits)
+    return ", ".join(name for name, rules in FORMATS.items() if fits(rules))
