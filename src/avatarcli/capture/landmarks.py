@@ -32,6 +32,9 @@ _FRAMINGS = (
     (1.9, 0.08, 0.02), (2.4, -0.02, -0.04),
 )  # fmt: skip
 _FRAMING_SIDE = 512
+# Pixels. In a smaller part of the picture, a face of the least admissible size would have been found in the part
+# around it.
+_SMALLEST_PART = 8 * MIN_INTEROCULAR
 
 Pixels = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -137,7 +140,7 @@ def _landmarker() -> Iterator[Any]:
 def _search(landmarker: Any, picture: Image.Image) -> list[FaceLandmarks]:
     """Faces of the whole picture, or of its overlapping parts when it shows none at that size."""
     width, height = picture.size
-    whole = _detect(landmarker, picture, (0.0, 0.0, float(width), float(height)), _SEARCH_SIDE)
+    whole = _detect(landmarker, picture, (0.0, 0.0, float(width), float(height)), min(_SEARCH_SIDE, max(width, height)))
     if whole:
         return whole
     # A face that fills the picture is found with a margin around it; a small one in a part of the picture.
@@ -145,9 +148,11 @@ def _search(landmarker: Any, picture: Image.Image) -> list[FaceLandmarks]:
     padded = _detect(landmarker, picture, (-margin, -margin, width + margin, height + margin), _SEARCH_SIDE)
     if padded:
         return padded
-    for parts in (2, 4):
+    for parts in (2, 4, 8):
         found: list[FaceLandmarks] = []
         side = 1.5 * max(width, height) / parts
+        if side < _SMALLEST_PART:
+            break
         for y in np.linspace(0, max(height - side, 0), parts + 1):
             for x in np.linspace(0, max(width - side, 0), parts + 1):
                 found += _detect(landmarker, picture, (x, y, x + side, y + side), _FRAMING_SIDE)
@@ -198,8 +203,6 @@ def _detect(
     left, top = round(window[0]), round(window[1])
     width, height = max(round(window[2]) - left, 1), max(round(window[3]) - top, 1)
     scale = side / max(width, height)
-    if window == (0.0, 0.0, *picture.size):
-        scale = min(scale, 1.0)  # the first look does not enlarge
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     crop = picture.crop((left, top, left + width, top + height)).resize(size, Image.Resampling.LANCZOS)
     with quiet_stderr():

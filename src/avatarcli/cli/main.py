@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from avatarcli import __version__
-from avatarcli.cli import animate, bench, create, doctor, info, render, stage_commands, weights
+from avatarcli.cli import animate, bench, create, doctor, export, info, render, stage_commands, weights
+from avatarcli.cli import eval as evaluation
 from avatarcli.cli.console import print_failure
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich alone would cost a third of the start-up time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (create, stage_commands, render, animate, info, doctor, weights, bench):
+for _module in (create, stage_commands, render, animate, export, info, doctor, weights, bench, evaluation):
     _module.register(app)
 
 
@@ -43,6 +44,8 @@ def _root(
 
 def main() -> None:
     """Run the command line. Every failure that a user can mend is one line on stderr."""
+    # Idle threads of torch and numba sleep instead of spinning: beside other work on the machine that is several times quicker.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(prog_name="avatar")
     except KeyboardInterrupt:

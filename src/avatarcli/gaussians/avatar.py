@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
 from avatarcli.gaussians.rasterize import Rasterized, rasterize
-from avatarcli.gaussians.rig import Rig
-from avatarcli.geometry.framing import Framing
+from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.framing import Framing
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
 
@@ -89,21 +90,29 @@ class Avatar:
 
     def splats(self, rig: Rig, parameters: HeadParameters) -> Splats:
         """The Gaussians of one frame (the first) of head parameters, in the world."""
-        means = self.means + self.correctives.offsets(parameters.expression[0])
-        placed = rig.place(rig.motion(parameters), means, self.quaternions, self.log_scales.exp())
+        return self._moved(rig.motion(parameters), parameters.expression[0])
+
+    def _moved(self, motion: Motion, expression: Tensor) -> Splats:
+        means = self.means + self.correctives.offsets(expression)
+        placed = motion.place(means, self.quaternions, self.log_scales.exp())
         return Splats(*placed, self.opacity_logits.sigmoid(), (0.5 + SH_C0 * self.sh[:, 0]).clamp(min=0))
 
     def render(
         self, rig: Rig, parameters: HeadParameters, camera: Camera, background: Tensor | None = None
     ) -> Rasterized:
-        """A picture of one frame; see `rasterize`."""
+        """A picture of one frame (the first) of head parameters; see `rasterize`."""
         return rasterize(*self.splats(rig, parameters), camera, background)
+
+    def film(
+        self, rig: Rig, parameters: HeadParameters, cameras: Camera, background: Tensor | None = None
+    ) -> Iterator[Rasterized]:
+        """Pictures of all frames of head parameters, each from its own camera."""
+        for index, motion in enumerate(rig.motions(parameters)):
+            yield rasterize(*self._moved(motion, parameters.expression[index]), cameras[index], background)
 
     def to(self, device: torch.device | str) -> Avatar:
         moved = {key: value.to(device) for key, value in self._tensors().items()}
-        return Avatar(
-            head=self.head.to(device), framing=self.framing, provenance=self.provenance, **_arrange(moved)
-        )
+        return _assemble(moved, self.head.to(device), self.framing, self.provenance)
 
     def _tensors(self) -> dict[str, Tensor]:
         c = self.correctives
@@ -145,24 +154,24 @@ class Avatar:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != "avatarcli.avatar" or metadata.get("format_version") != FORMAT_VERSION:
-                    raise WorkspaceError(f"{path}: not an avatar of format {FORMAT_VERSION}; run `avatar distill --force`")
+                    raise WorkspaceError(
+                        f"{path}: not an avatar of format {FORMAT_VERSION}; run `avatar distill --force`"
+                    )
                 data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
             tensors = {key: value.float() if value.is_floating_point() else value.long() for key, value in data.items()}
             head = PersonalHead(model or load_head_model(), tensors.pop("head.neutral"), tensors.pop("head.joints"))
             framing = json.loads(metadata["framing"])
-            return cls(
-                head=head,
-                framing=Framing(tuple(framing["target"]), float(framing["span"])),
-                provenance=json.loads(metadata["provenance"]),
-                **_arrange(tensors),
+            x, y, z = framing["target"]
+            return _assemble(
+                tensors, head, Framing((x, y, z), float(framing["span"])), json.loads(metadata["provenance"])
             )
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise WorkspaceError(f"{path}: cannot read the avatar ({error}); run `avatar distill --force`") from error
 
 
-def _arrange(tensors: dict[str, Tensor]) -> dict[str, Tensor | Correctives]:
-    """Constructor arguments from named tensors."""
+def _assemble(tensors: dict[str, Tensor], head: PersonalHead, framing: Framing, provenance: dict[str, str]) -> Avatar:
+    """An avatar from tensors named as in its file."""
     prefix = "correctives."
     inner = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     outer = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
-    return {**outer, "correctives": Correctives(**inner)}
+    return Avatar(head, **outer, correctives=Correctives(**inner), framing=framing, provenance=provenance)

@@ -74,7 +74,9 @@ def rearrange(optimizer: torch.optim.Adam, parameter: Tensor, source: Tensor) ->
     fresh = parameter.detach()[source].clone().requires_grad_(True)
     state = optimizer.state.pop(parameter, None)
     if state is not None:
-        optimizer.state[fresh] = {key: value if key == "step" else value[source].clone() for key, value in state.items()}
+        optimizer.state[fresh] = {
+            key: value if key == "step" else value[source].clone() for key, value in state.items()
+        }
     for group in optimizer.param_groups:
         if group["params"][0] is parameter:
             group["params"][0] = fresh

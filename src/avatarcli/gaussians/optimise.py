@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives, Splats
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.losses import detail_loss, ssim
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.gaussians.rig import Rig
+from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import axis_angle_to_matrix
 from avatarcli.head.track import HeadParameters
@@ -32,7 +32,10 @@ _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "
 _FALL = 0.1
 # Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
 _L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
-_STRAY, _STRAY_FREE = 2e3, 0.004  # per metre beyond 4 mm from where a Gaussian started: hair may move, faces may not melt
+_STRAY, _STRAY_FREE = (
+    2e3,
+    0.004,
+)  # per metre beyond 4 mm from where a Gaussian started: hair may move, faces may not melt
 _BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
 _CORRECTIVE = 30.0  # per metre of mean corrective offset
 _NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
@@ -41,18 +44,21 @@ _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of t
 
 @dataclass(frozen=True)
 class TrainingPicture:
-    """One picture to be reproduced: premultiplied color [H, W, 3], alpha [H, W], and `trust` [H, W], how much each pixel counts."""
+    """One picture to be reproduced: premultiplied color [H, W, 3], alpha [H, W], and `trust` [H, W], how much each pixel counts.
+
+    moment: pictures of the same number show the same head parameters.
+    """
 
     camera: Camera
     parameters: HeadParameters
+    moment: int
     color: Tensor
     alpha: Tensor
     trust: Tensor
 
     def to(self, device: str) -> TrainingPicture:
-        return TrainingPicture(
-            self.camera.to(device), self.parameters.to(device), *(t.to(device) for t in (self.color, self.alpha, self.trust))
-        )
+        color, alpha, trust = (tensor.to(device) for tensor in (self.color, self.alpha, self.trust))
+        return TrainingPicture(self.camera.to(device), self.parameters.to(device), self.moment, color, alpha, trust)
 
 
 class PictureSource(Protocol):
@@ -92,9 +98,12 @@ def optimise(
         first = state.restore(folder / _CHECKPOINT)
         advance(first)
     every = max(50, schedule.iterations // 5)
+    at_hand: dict[int, TrainingPicture] = {}
     for step in range(first, schedule.iterations):
         index = _choose(step, len(pictures), schedule)
-        loss = state.loss(pictures[index].to(device), index, step, schedule.seed)
+        if index not in at_hand:
+            at_hand[index] = pictures[index].to(device)
+        loss = state.loss(at_hand[index], index, step, schedule.seed)
         state.step(loss, step / schedule.iterations)
         if state.density.due(step, schedule.iterations):
             state.refine(schedule.limit)
@@ -124,6 +133,7 @@ class _State:
     binding: Tensor
     start: Tensor
     rig: Rig
+    motions: dict[int, Motion]
     optimizer: torch.optim.Adam
     density: Density
 
@@ -144,6 +154,7 @@ class _State:
             binding=avatar.binding,
             start=avatar.means.clone(),
             rig=avatar.rig(),
+            motions={},
             optimizer=_adam(parameters),
             density=Density.empty(avatar.count, avatar.means.device),
         )
@@ -167,7 +178,7 @@ class _State:
         correctives = Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"])
         offsets = correctives.offsets(picture.parameters.expression[0])
         scales = p["log_scales"].exp()
-        placed = self.rig.place(self.rig.motion(picture.parameters), p["means"] + offsets, p["quaternions"], scales)
+        placed = self._motion(picture).place(p["means"] + offsets, p["quaternions"], scales)
         splats = Splats(*placed, p["opacity_logits"].sigmoid(), (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0))
         nudge, tint = p["nudge"][index], p["tint"][index]
         if index > 0:
@@ -194,9 +205,16 @@ class _State:
         table = _NUDGE * nudge.square().sum() + _TINT * tint.square().sum()
         return picture_loss + _STRAY * strayed + _BIG * big + _CORRECTIVE * offsets.norm(dim=-1).mean() + table
 
+    def _motion(self, picture: TrainingPicture) -> Motion:
+        """The Gaussians' motion at the picture's moment; no step changes it, only new Gaussians do."""
+        if picture.moment not in self.motions:
+            with torch.no_grad():
+                self.motions[picture.moment] = self.rig.motion(picture.parameters)
+        return self.motions[picture.moment]
+
     def step(self, loss: Tensor, progress: float) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self._drawn_means.grad is not None:
             self.density.add(self._drawn_means.grad, self._focal)
         for group in self.optimizer.param_groups:
@@ -215,7 +233,7 @@ class _State:
             p["means"] += moved.offset
             p["log_scales"] += moved.log_shrink[:, None]
         self.binding, self.start = self.binding[source], self.start[source]
-        self.rig = Rig.create(self.fixed.head, self.binding)
+        self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
         self.density = Density.empty(len(source), p["means"].device)
 
     def store(self, path: Path, step: int) -> None:
@@ -239,33 +257,21 @@ class _State:
             names = ("step", "exp_avg", "exp_avg_sq")
             moments = {name: tensors[f"{key}.{name}"] for name in names if f"{key}.{name}" in tensors}
             if moments:
-                moments["step"] = moments["step"].cpu()
                 self.optimizer.state[value] = moments
-        self.rig = Rig.create(self.fixed.head, self.binding)
+        self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
         self.density = Density.empty(len(self.binding), device)
         return int(tensors["step"])
 
 
 def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
     groups = [{"params": [value], "lr": _RATES[key], "name": key} for key, value in parameters.items()]
-    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
 
 
 def new_correctives(count: int, directions: int, generator: torch.Generator) -> Correctives:
     """Correctives that do nothing yet, for `count` Gaussians and `directions` coefficients."""
-    hidden = torch.randn(_HIDDEN, 52, generator=generator) / math.sqrt(4)  # a face shows about four expressions at a time
+    hidden = torch.randn(_HIDDEN, 52, generator=generator) / math.sqrt(
+        4
+    )  # a face shows about four expressions at a time
     output = torch.randn(directions, _HIDDEN, generator=generator) / math.sqrt(_HIDDEN)
     return Correctives(hidden, torch.zeros(_HIDDEN), output, torch.zeros(count, directions, 3))
-
-
-class PictureList(Sequence[TrainingPicture]):
-    """Training pictures that are all in memory."""
-
-    def __init__(self, pictures: list[TrainingPicture]) -> None:
-        self._pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self._pictures[index]

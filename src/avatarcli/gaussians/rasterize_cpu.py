@@ -34,7 +34,7 @@ def rasterize_cpu(
     tensors = [
         tensor.to("cpu", torch.float32).contiguous() for tensor in (means, quaternions, scales, opacities, colors)
     ]
-    color, alpha = _Rasterize.apply(*tensors, camera)  # type: ignore[no-untyped-call]
+    color, alpha = _Rasterize.apply(*tensors, camera)
     return color.to(means.device), alpha.to(means.device)
 
 

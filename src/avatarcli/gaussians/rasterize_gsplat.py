@@ -68,4 +68,4 @@ def load_gsplat() -> Callable[..., Any]:
             "gsplat found no CUDA compiler (nvcc): install the CUDA toolkit that fits "
             f"torch {torch.__version__} or a prebuilt gsplat wheel, or use --device cpu"
         )
-    return rasterization  # type: ignore[no-any-return]
+    return rasterization

@@ -6,6 +6,7 @@ hair and clothes, which a smile must not drag along, bind to the second.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,16 +18,29 @@ from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
 
 
+_CHUNK = 16  # frames posed at once: 16 × 20,000 triangles' matrices take some 30 MB
+
+
 @dataclass(frozen=True)
 class Motion:
-    """What one frame does to the triangles that carry Gaussians, M of them, from rest to posed.
+    """What one frame does to G Gaussians, from rest to posed: mean ↦ affine · mean + shift, axes turn by `turn`.
 
-    origin [M, 3]: posed centroids; affine [M, 3, 3]: stretch, shear and turn; rotation [M, 3, 3]: the turn alone.
+    affine [G, 3, 3]: stretch, shear and turn of the carrying triangle; shift [G, 3] metres; turn [G, 4] wxyz.
     """
 
-    origin: Tensor
     affine: Tensor
-    rotation: Tensor
+    shift: Tensor
+    turn: Tensor
+
+    def place(self, means: Tensor, quaternions: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaussians at rest (means [G, 3] metres, quaternions [G, 4] wxyz, scales [G, 3] metres) carried to the frame.
+
+        Means move with the triangle's plane, shear included, so a skin of Gaussians stays closed. Axes turn with the triangle and
+        stretch as much as it does along each of them.
+        """
+        posed = (self.affine @ means[..., None])[..., 0] + self.shift
+        axes = self.affine @ quaternion_to_matrix(quaternions)
+        return posed, quaternion_multiply(self.turn, quaternions), scales * axes.norm(dim=-2)
 
 
 @dataclass(frozen=True)
@@ -56,34 +70,33 @@ class Rig:
         return cls(head, corners, carrier, rest.mean(1), torch.linalg.inv(edges), frame)
 
     def motion(self, parameters: HeadParameters) -> Motion:
-        """The triangles of one frame (the first) of head parameters."""
-        moving = self.head.vertices(parameters.expression[:1], parameters.gaze[:1], parameters.neck[:1])[0]
-        still = self.head.carry(self.head.neutral, self.head.model.skinning, parameters.neck[:1])[0]
-        vertices = torch.cat([moving, still])
-        pose = parameters.head_pose[0]
-        posed = vertices[self.corners] @ pose[:3, :3].T + pose[:3, 3]
-        edges, frame = _edges(posed)
-        return Motion(posed.mean(1), edges @ self.inverse_edges, frame @ self.frame.transpose(-1, -2))
+        """What one frame (the first) of head parameters does to the Gaussians."""
+        return next(self.motions(parameters[:1]))
 
-    def place(
-        self, motion: Motion, means: Tensor, quaternions: Tensor, scales: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gaussians at rest (means [G, 3] metres, quaternions [G, 4] wxyz, scales [G, 3] metres) carried to the frame.
+    def motions(self, parameters: HeadParameters) -> Iterator[Motion]:
+        """The motions of all frames; the mesh is posed for many frames at once, which a GPU likes better."""
+        for first in range(0, len(parameters), _CHUNK):
+            origin, affine, turn = self._triangles(parameters[first : first + _CHUNK])
+            shift = origin - (affine @ self.centroid[..., None])[..., 0]
+            for frame in range(len(origin)):
+                yield Motion(affine[frame][self.carrier], shift[frame][self.carrier], turn[frame][self.carrier])
 
-        Means move with the triangle's plane, shear included, so a skin of Gaussians stays closed. Axes turn with the triangle and
-        stretch as much as it does along each of them.
-        """
-        affine = motion.affine[self.carrier]
-        offset = means - self.centroid[self.carrier]
-        posed_means = motion.origin[self.carrier] + (affine @ offset[..., None])[..., 0]
-        turn = matrix_to_quaternion(motion.rotation)[self.carrier]
-        axes = affine @ quaternion_to_matrix(quaternions)
-        return posed_means, quaternion_multiply(turn, quaternions), scales * axes.norm(dim=-2)
+    def _triangles(self, parameters: HeadParameters) -> tuple[Tensor, Tensor, Tensor]:
+        """Centroids [T, M, 3], affine maps [T, M, 3, 3] and turns [T, M, 4] of the carrying triangles."""
+        moving = self.head.vertices(parameters.expression, parameters.gaze, parameters.neck)
+        still = self.head.carry(self.head.neutral, self.head.model.skinning, parameters.neck)
+        vertices = torch.cat([moving, still], dim=1)
+        pose = parameters.head_pose
+        corners = vertices[:, self.corners] @ pose[:, None, :3, :3].transpose(-1, -2) + pose[:, None, None, :3, 3]
+        edges, frame = _edges(corners)
+        turn = matrix_to_quaternion(frame @ self.frame.transpose(-1, -2))
+        return corners.mean(-2), edges @ self.inverse_edges, turn
 
 
 def _edges(corners: Tensor) -> tuple[Tensor, Tensor]:
-    """Edge matrices [M, 3, 3] (two edges and a normal as long as the triangle is wide) and orthonormal frames [M, 3, 3]."""
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    """Edge matrices [..., 3, 3] (two edges and a normal as long as the triangle is wide) and orthonormal frames [..., 3, 3] of
+    triangles [..., 3, 3] (rows are corners)."""
+    first, second = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
     normal = torch.linalg.cross(first, second)
     # Degenerate triangles (lids pressed together) keep a tiny extent instead of none.
     double_area = normal.norm(dim=-1, keepdim=True).clamp(min=1e-10)

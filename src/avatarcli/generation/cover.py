@@ -52,7 +52,10 @@ def cover_map(image: Tensor, matte: Tensor, raster: MeshRaster, model: HeadModel
     chin = landmarks[152, 1]
     above_chin = (torch.arange(height)[:, None] + 0.5 < chin).expand(height, width)
     bare = ~on_head | (region == REGIONS.index("scalp"))
-    hair_seed, cloth_seed = bare & above_chin & inside, (~on_head | (region == REGIONS.index("torso"))) & ~above_chin & inside
+    hair_seed, cloth_seed = (
+        bare & above_chin & inside,
+        (~on_head | (region == REGIONS.index("torso"))) & ~above_chin & inside,
+    )
     skin = _density(colors, skin_seed)
     likely_skin = skin > skin[skin_seed].quantile(0.35)
     # Only below the mouth, for up by the hairline shaded skin and brown hair are the same colour.
@@ -79,7 +82,9 @@ def _face_core(landmarks: Tensor, height: int, width: int) -> Tensor:
     brows = [300, 293, 334, 296, 336, 9, 107, 66, 105, 63, 70]
     centre = landmarks[[4, 168, 152]].mean(0)
     face = landmarks[oval]
-    face = torch.stack([centre[0] + (face[:, 0] - centre[0]) * 0.88, centre[1] + (face[:, 1] - centre[1]) * 0.96], dim=-1)
+    face = torch.stack(
+        [centre[0] + (face[:, 0] - centre[0]) * 0.88, centre[1] + (face[:, 1] - centre[1]) * 0.96], dim=-1
+    )
     lift = 0.35 * (landmarks[brows, 1].mean() - landmarks[[33, 263], 1].mean())
     points = torch.cat([face, landmarks[brows] + torch.stack([torch.zeros(()), lift])])
     rows = torch.arange(height, dtype=torch.float32) + 0.5
@@ -111,7 +116,9 @@ def _density(
     features: npt.NDArray[np.float32], seed: Tensor, seed_features: npt.NDArray[np.float32] | None = None
 ) -> Tensor:
     """Smoothed colour histogram of the seed pixels (or of other colours standing at them), looked up at every pixel [H, W]."""
-    histogram = np.bincount(_cells(features if seed_features is None else seed_features)[seed.numpy()], minlength=_BINS**3)
+    histogram = np.bincount(
+        _cells(features if seed_features is None else seed_features)[seed.numpy()], minlength=_BINS**3
+    )
     smooth = gaussian_filter(histogram.reshape(_BINS, _BINS, _BINS).astype(np.float64), 1.0).reshape(-1)
     return torch.from_numpy((smooth / max(smooth.sum(), 1e-12))[_cells(features)]).float()
 
@@ -120,4 +127,3 @@ def _cells(features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     cells = np.minimum((features * _BINS).astype(np.int64), _BINS - 1)
     index: npt.NDArray[np.int64] = (cells[..., 0] * _BINS + cells[..., 1]) * _BINS + cells[..., 2]
     return index
-

@@ -61,7 +61,9 @@ def blur(values: Tensor, sigma: float) -> Tensor:
     kernel = (kernel / kernel.sum()).expand(values.shape[-1], 1, -1)
     x = values.permute(2, 0, 1)[None]
     channels = values.shape[-1]
-    x = functional.conv2d(functional.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel[:, :, None], groups=channels)
+    x = functional.conv2d(
+        functional.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel[:, :, None], groups=channels
+    )
     x = functional.conv2d(
         functional.pad(x, (0, 0, radius, radius), mode="replicate"), kernel[..., None], groups=channels
     )

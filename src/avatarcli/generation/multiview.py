@@ -14,8 +14,8 @@ from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
 from avatarcli.generation.plan import Plan
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.rotations import invert_rigid
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.track import HeadParameters
@@ -106,7 +106,8 @@ class MultiViewVideo:
                 rest.neck,
                 rest.head_pose,
             )
-            framing = Framing(tuple(document["framing"]["target"]), float(document["framing"]["span"]))
+            x, y, z = document["framing"]["target"]
+            framing = Framing((x, y, z), float(document["framing"]["span"]))
             return cls(folder, Plan(cameras, parameters), framing, str(document["generator"]))
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise WorkspaceError(f"{path}: not a multi-view video ({error}); run `avatar generate --force`") from error

@@ -24,7 +24,7 @@ _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
 def sample_scene(scene: Scene, count: int, generator: torch.Generator) -> SurfaceSamples:
     """`count` Gaussians' starts on the head and on the covered parts of its shell."""
     skin_weight = _skin_weights(scene)
-    shell_weight, coverage = _shell_weights(scene)
+    shell_weight = _shell_weights(scene)
     share = float(skin_weight.sum() / (skin_weight.sum() + shell_weight.sum()))
     on_skin = round(count * share)
     skin = _sample_skin(scene, skin_weight, on_skin, generator)
@@ -49,12 +49,12 @@ def _skin_weights(scene: Scene) -> Tensor:
     return _areas(scene.head.neutral, model.faces) * density
 
 
-def _shell_weights(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Area × importance [F] of the shell's triangles, and their coverage [F]."""
+def _shell_weights(scene: Scene) -> Tensor:
+    """Area × importance [F] of the shell's triangles; nothing for those that let one see through."""
     uv = scene.shell.uv[scene.shell.faces][:, 0]
     coverage = _look_up(scene.cover, uv)[:, 3]
     weight = _areas(scene.shell.vertices, scene.shell.faces) * _SHELL_DENSITY
-    return torch.where(coverage > _VISIBLE, weight, torch.zeros_like(weight)), coverage
+    return torch.where(coverage > _VISIBLE, weight, torch.zeros_like(weight))
 
 
 def _sample_skin(scene: Scene, weight: Tensor, count: int, generator: torch.Generator) -> SurfaceSamples:
@@ -93,9 +93,7 @@ def _sample_shell(scene: Scene, weight: Tensor, count: int, generator: torch.Gen
     )
 
 
-def _surface(
-    vertices: Tensor, faces: Tensor, triangle: Tensor, barycentric: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _surface(vertices: Tensor, faces: Tensor, triangle: Tensor, barycentric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Points, smooth normals and tangents [G, 3] at sampled places."""
     corners = faces[triangle]
     points = (vertices[corners] * barycentric[..., None]).sum(1)

@@ -66,7 +66,9 @@ class Scene:
         u = uv[..., 0]
         u = torch.where((u.amax(-1, keepdim=True) - u) > 0.5, u + 1, u)
         uv = (torch.stack([u, uv[..., 1]], dim=-1) * raster.weights[..., None]).sum(-2)
-        rgba = _lookup(torch.cat([self.cover, self.cover[:, : self.cover.shape[1] // 8]], dim=1), uv / torch.tensor([1.125, 1]))
+        rgba = _lookup(
+            torch.cat([self.cover, self.cover[:, : self.cover.shape[1] // 8]], dim=1), uv / torch.tensor([1.125, 1])
+        )
         rgba = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
         return rgba * raster.covered[..., None]
 

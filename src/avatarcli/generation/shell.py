@@ -142,10 +142,9 @@ def _continue_thickness(
     # Hair is roughly alike on both sides: what one side shows counts for the other, only less. (A flip of the columns mirrors.)
     for values in (weight, target):
         values += _OTHER_SIDE * values.view(-1, COLUMNS).flip(1).reshape(-1)
-    weight, target = weight.double().numpy(), target.double().numpy()
     smoothness, identity = _grid_laplacian(), eye(len(weight))
-    solve = factorized((diags(weight) + 1.0 * smoothness + 1e-6 * identity).tocsc())
-    thickness = torch.from_numpy(solve(target)).float()
+    solve = factorized((diags(weight.double().numpy()) + 1.0 * smoothness + 1e-6 * identity).tocsc())
+    thickness = torch.from_numpy(solve(target.double().numpy())).float()
     return torch.minimum(thickness.clamp(min=0), torch.where(outlined, free, torch.full_like(free, _REACH)))
 
 
@@ -186,7 +185,12 @@ def nearest_skin(model: HeadModel, posed: Tensor, points: Tensor) -> Tensor:
 def front_of_face(model: HeadModel, posed: Tensor, points: Tensor) -> Tensor:
     """How far [P] in [0, 1] points [P, 3] lie on the face proper: before the ears and below the forehead."""
     ears = posed[model.in_regions("ear"), 2].amax()
-    brows = model.landmarks(posed)[list(_BROWS), 1].mean()
+    brows = brow_height(model, posed)
     chin = model.landmarks(posed)[_CHIN, 1]
     before = ramp(points[:, 2] - ears, 0.0, 0.02)
     return before * ramp(brows + 0.05 - points[:, 1], 0.0, 0.03) * ramp(points[:, 1] - chin, -0.01, 0.0)
+
+
+def brow_height(model: HeadModel, posed: Tensor) -> Tensor:
+    """Height of the brows of a posed mesh [N, 3], metres."""
+    return model.landmarks(posed)[list(_BROWS), 1].mean()

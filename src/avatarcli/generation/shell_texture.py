@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.generation.fill import blur, borrow, pull_push, ramp
-from avatarcli.generation.shell import COLUMNS, Shell, front_of_face, nearest_skin
+from avatarcli.generation.shell import COLUMNS, Shell, brow_height, front_of_face, nearest_skin
 from avatarcli.generation.skin_texture import PhotoView, skin_likeness
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import REGIONS, PersonalHead
@@ -23,7 +23,9 @@ _FAR = 14.0  # texels, about 1.4 cm: how far beyond the photo's reach its colour
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the skull
 
 
-def paint_shell(head: PersonalHead, shell: Shell, posed: Tensor, photo: PhotoView, generator: torch.Generator) -> Tensor:
+def paint_shell(
+    head: PersonalHead, shell: Shell, posed: Tensor, photo: PhotoView, generator: torch.Generator
+) -> Tensor:
     """RGBA picture [R·k, C·k, 4] over the shell's grid.
 
     posed [N, 3]: the bare head in the photo; generator: seeds the strands of hair that no photo shows.
@@ -33,19 +35,22 @@ def paint_shell(head: PersonalHead, shell: Shell, posed: Tensor, photo: PhotoVie
     pixels, facing, visible = visible_points(points, normals, photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE)
     size = (shell.rows * TEXELS, COLUMNS * TEXELS)
     sampled = sample_image(
-        torch.cat([photo.image, photo.matte[..., None], photo.cover[..., None], photo.inside[..., None]], dim=-1), pixels
+        torch.cat([photo.image, photo.matte[..., None], photo.cover[..., None], photo.inside[..., None]], dim=-1),
+        pixels,
     )
     color, matte, cover, inside = sampled[:, :3], sampled[:, 3], sampled[:, 4], sampled[:, 5]
-    covered = (cover * ramp(matte, 0.3, 0.8)).view(size)
-    seen = (ramp(facing, 0.12, 0.4) * visible * inside).view(size)
+    covered = cover.view(size)
+    # Where the shell stands a little outside the matte the photo shows background, which says nothing about the person.
+    seen = (ramp(facing, 0.12, 0.4) * visible * inside * ramp(matte, 0.4, 0.8)).view(size)
     zone, rest = _zones(head, posed, points).view(size), rest.view(*size, 3)
     # Below the forehead hair hides a face only where the photo says so, seen well enough to tell a cheek from what is behind it.
     forehead = (1 - front_of_face(head.model, posed, points)).view(size)
     seen = torch.where(zone == _FACE, seen * torch.maximum(forehead, ramp(facing.view(size), 0.5, 0.75)), seen)
     # Whatever stands off the forehead by a finger's breadth is hair, seen or not.
-    stands_off = forehead * ramp(thickness.view(size), 0.005, 0.012)
+    above = ramp(points[:, 1] - brow_height(head.model, posed), 0.02, 0.05).view(size)
+    stands_off = above * ramp(thickness.view(size), 0.005, 0.012)
     opacity = _opacity(covered, seen, zone, rest, forehead, stands_off)
-    trust = (ramp(facing, 0.2, 0.5) * visible * inside).view(size) * ramp(covered, 0.75, 0.98)
+    trust = (ramp(facing, 0.2, 0.5) * visible * inside * ramp(matte, 0.9, 1.0)).view(size) * ramp(covered, 0.75, 0.98)
     cloth = 1 - 0.95 * skin_likeness(color, photo.skin_color).view(size)
     color = color.view(*size, 3)
     scalp = (zone == _SCALP) | (zone == _FACE) | (zone == _EAR)
@@ -64,24 +69,27 @@ def _texels(shell: Shell) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grid = functional.pad(grid.permute(2, 0, 1)[None], (1, 1, 0, 0), mode="circular")
     fine = functional.interpolate(grid, scale_factor=TEXELS, mode="bilinear", align_corners=False)[0]
     fine = fine[:, :, TEXELS:-TEXELS].permute(1, 2, 0).reshape(-1, 10)
-    return fine[:, :3], functional.normalize(fine[:, 3:6], dim=-1), functional.normalize(fine[:, 6:9], dim=-1), fine[:, 9]
+    return (
+        fine[:, :3],
+        functional.normalize(fine[:, 3:6], dim=-1),
+        functional.normalize(fine[:, 6:9], dim=-1),
+        fine[:, 9],
+    )
 
 
 def _zones(head: PersonalHead, posed: Tensor, points: Tensor) -> Tensor:
     """What lies under each texel [T]: _FACE, _SCALP, _EAR (and the side of the head), _NECK, _TORSO."""
     region = head.model.region[nearest_skin(head.model, posed, points)]
     zone_of = torch.full((len(REGIONS),), _FACE)
-    for name, zone in (("scalp", _SCALP), ("neck", _NECK), ("ear", _EAR), ("torso", _TORSO)):
-        zone_of[REGIONS.index(name)] = zone
+    for name, index in (("scalp", _SCALP), ("neck", _NECK), ("ear", _EAR), ("torso", _TORSO)):
+        zone_of[REGIONS.index(name)] = index
     zone = zone_of[region]
     # The side of the head, ear included, is hidden by hair or bare as a whole.
     aside = (zone == _FACE) & (points[:, 2] < posed[head.model.in_regions("ear"), 2].amax())
     return torch.where(aside, _EAR, zone)
 
 
-def _opacity(
-    covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead: Tensor, stands_off: Tensor
-) -> Tensor:
+def _opacity(covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead: Tensor, stands_off: Tensor) -> Tensor:
     """Coverage [H, W]: the photo's where it is seen, else the other side's, else each zone continues on its own, so that a
     bare neck does not shave the back of the head."""
     mirror_seen = (1 - seen) * seen.flip(1)
@@ -97,14 +105,17 @@ def _opacity(
         elif index in (_FACE, _SCALP):
             spread = pull_push(coverage[..., None], weight, wrap=True)[..., 0]
         if index == _FACE:
-            spread, known = torch.maximum(spread * forehead, stands_off), torch.where(here, torch.maximum(seen, known * forehead), known)
+            spread, known = (
+                torch.maximum(spread * forehead, stands_off),
+                torch.where(here, torch.maximum(seen, known * forehead), known),
+            )
         if index == _SCALP:
             # A head with hair on its sides has hair behind; only the front's hairline is a matter of pixels.
             sides = weight * (rest[..., 2].abs() < 0.5)
             spread = torch.lerp(spread, (1.6 * _mean(coverage, sides)).clamp(0, 1).expand_as(spread), behind)
         if index in (_EAR, _NECK):
-            # An ear is hidden or bare as a whole. Hair or a collar beside the neck goes on round its back, where the shell stands for
-            # the skin, too: a nape would lie in a notch between hair and collar.
+            # An ear is hidden or bare as a whole. Hair or a collar beside the neck goes on round its back, where the shell
+            # stands for the skin, too: a nape would lie in a notch between hair and collar.
             spread = _mean(coverage, weight).expand_as(coverage)
             if index == _NECK:
                 spread = torch.lerp(_by_rows(coverage[..., None], weight * aside)[..., 0], torch.ones(()), behind)

@@ -19,9 +19,9 @@ from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
 
 ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
 _DEPTH_TOLERANCE = 0.003  # metres
-_FAR = 16.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
+_FAR = 40.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
 # sRGB colours of what a photo seldom shows.
-_CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.80, 0.75, 0.69)
+_CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.86, 0.81, 0.74)
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,25 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     known = torch.stack([trust * visible_skin, mirror_trust * visible_skin], dim=-1)
     canvas = atlas.picture(torch.cat([color, mirrored, known], dim=-1))
     texture = borrow(canvas[..., :3], canvas[..., 6], canvas[..., 3:6], canvas[..., 7])
-    near = (4 * blur(canvas[..., 6:].amax(-1, keepdim=True), _FAR)).clamp(0, 1)
+    near = (6 * blur(canvas[..., 6:].amax(-1, keepdim=True), _FAR)).clamp(0, 1)
     values, near = atlas.lookup(texture), atlas.lookup(near)
     # Unseen scalp and chest continue hair and clothes; everything else that is far from what the photo shows is skin.
+    # A lid that is rolled up shows its lashes and the shadow of its fold: unrolled, it is skin.
+    lid = (region == REGIONS.index("eyelid"))[:, None]
+    values = torch.where(lid, torch.lerp(values, 0.92 * photo.skin_color, 0.75 * (1 - trust[:, None])), values)
     dressed = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
     values = torch.where(dressed[:, None], values, torch.lerp(photo.skin_color, values, near))
-    values = torch.where(cavity[:, None], _over(color, trust, _inside_mouth(head, atlas, _CAVITY)), values)
-    tongue = _inside_mouth(head, atlas, _TONGUE)
-    values = torch.where((part == PARTS.index("tongue"))[:, None], _over(color, trust, tongue), values)
+    # What a photo shows inside a mouth is mostly teeth, which belong to the teeth alone.
+    throat = _over(color, trust * (color.mean(-1) < 0.4), _inside_mouth(head, atlas, torch.tensor(_CAVITY)))
+    values = torch.where(cavity[:, None], throat, values)
+    tongue = _inside_mouth(head, atlas, torch.tensor(_TONGUE))
+    values = torch.where((part == PARTS.index("tongue"))[:, None], tongue, values)
+    # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
+    teeth = (part == PARTS.index("teeth_upper")) | (part == PARTS.index("teeth_lower"))
+    bright = color[teeth & (trust > 0.6) & (color.mean(-1) > 0.5)]
+    tooth = bright.median(0).values if len(bright) > 100 else torch.tensor(_TOOTH)
     for name in ("teeth_upper", "teeth_lower"):
-        generic = _teeth(head, atlas, name)
-        values = torch.where((part == PARTS.index(name))[:, None], _over(color, trust, generic), values)
+        values = torch.where((part == PARTS.index(name))[:, None], _teeth(head, atlas, name, tooth), values)
     for name in ("eye_l", "eye_r"):
         here = part == PARTS.index(name)
         values[here] = paint_eye(head, atlas.surface(head.neutral, model.faces)[here], color[here], trust[here], name)
@@ -127,8 +135,11 @@ def _project(
     cover = torch.where(may_be_covered, torch.zeros_like(cover), cover)
     color = sample_image(photo.image, pixels)
     # At the rim, what does not look like skin is a hair or a shadow beside it, and would be smeared over the side of the head.
-    bare = torch.isin(region, torch.tensor([REGIONS.index("face"), REGIONS.index("ear"), REGIONS.index("neck")]))
-    credible = torch.where(bare, torch.maximum(skin_likeness(color, photo.skin_color), ramp(facing, 0.5, 0.75)), 1.0)
+    bare = torch.isin(region, torch.tensor([REGIONS.index(name) for name in ("face", "ear", "neck")]))
+    likeness = skin_likeness(color, photo.skin_color)
+    credible = torch.where(bare, torch.maximum(likeness, ramp(facing, 0.5, 0.75)), 1.0)
+    # Lashes and the fold's shadow would be rolled out with the lid.
+    credible = torch.where(region == REGIONS.index("eyelid"), likeness, credible)
     trust = ramp(facing, 0.15, 0.5) * ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible * credible
     return color, trust
 
@@ -141,15 +152,15 @@ def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
     return torch.exp(-((brightness / 0.22).square()) - (tint / 0.08).square())
 
 
-def _inside_mouth(head: PersonalHead, atlas: Atlas, color: tuple[float, float, float]) -> Tensor:
+def _inside_mouth(head: PersonalHead, atlas: Atlas, color: Tensor) -> Tensor:
     """A colour [T, 3] that darkens towards the throat, as light falls off in a mouth."""
     depth = atlas.surface(head.neutral, head.model.faces)[:, 2]
     lips = head.neutral[head.model.in_regions("lip")][:, 2].amax()
-    return torch.tensor(color) * torch.exp(-((lips - depth - 0.008).clamp(min=0) / 0.03))[:, None]
+    return color * torch.exp(-((lips - depth - 0.014).clamp(min=0) / 0.04))[:, None]
 
 
-def _teeth(head: PersonalHead, atlas: Atlas, name: str) -> Tensor:
-    """Teeth and gums [T, 3]. Every tooth is a small component of the mesh of its own, the gum is the largest one."""
+def _teeth(head: PersonalHead, atlas: Atlas, name: str, tooth: Tensor) -> Tensor:
+    """Teeth of a given colour [3] and gums [T, 3]. Every tooth is a small component of the mesh, the gum is the largest."""
     model = head.model
     faces = model.faces[model.face_part == PARTS.index(name)].numpy()
     count = model.vertex_count
@@ -158,7 +169,7 @@ def _teeth(head: PersonalHead, atlas: Atlas, name: str) -> Tensor:
     _, label = connected_components(graph, directed=False)
     gum = np.bincount(label[faces[:, 0]]).argmax()
     is_gum = torch.from_numpy(label[model.faces[atlas.face, 0].numpy()] == gum)
-    gums, teeth = _inside_mouth(head, atlas, _GUM), _inside_mouth(head, atlas, _TOOTH)
+    gums, teeth = _inside_mouth(head, atlas, torch.tensor(_GUM)), _inside_mouth(head, atlas, tooth)
     return torch.where(is_gum[:, None], gums, teeth)
 
 

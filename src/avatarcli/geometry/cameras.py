@@ -101,7 +101,9 @@ def look_at(eye: Tensor, target: Tensor, up: Tensor | None = None) -> Tensor:
         up = torch.tensor([0.0, 1.0, 0.0], dtype=eye.dtype, device=eye.device)
     up = up.expand_as(forward)
     right = torch.linalg.cross(forward, up)
-    fallback = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0], dtype=eye.dtype, device=eye.device).expand_as(up))
+    fallback = torch.linalg.cross(
+        forward, torch.tensor([0.0, 0.0, 1.0], dtype=eye.dtype, device=eye.device).expand_as(up)
+    )
     right = torch.where(right.norm(dim=-1, keepdim=True) < 1e-6, fallback, right)
     right = functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)

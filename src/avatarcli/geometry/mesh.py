@@ -14,7 +14,6 @@ from torch.nn import functional
 from avatarcli.geometry.cameras import Camera
 
 _NEAR = 0.01  # metres: triangles reaching nearer than this to the camera plane are dropped, not clipped
-_BANDS = 16  # rows of the picture are dealt to threads in this many bands
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def rasterize_mesh(vertices: Tensor, faces: Tensor, camera: Camera, *, cull_back
     )
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)
 def _rasterize(
     pixels: npt.NDArray[np.float64],
     depth: npt.NDArray[np.float64],
@@ -73,38 +72,36 @@ def _rasterize(
     index = np.full((height, width), -1, dtype=np.int64)
     weights = np.zeros((height, width, 3), dtype=np.float32)
     zbuffer = np.full((height, width), np.inf, dtype=np.float32)
-    for band in numba.prange(_BANDS):
-        row0, row1 = height * band // _BANDS, height * (band + 1) // _BANDS
-        for f in range(faces.shape[0]):
-            a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-            if depth[a] < _NEAR or depth[b] < _NEAR or depth[c] < _NEAR:
-                continue
-            ay, by, cy = pixels[a, 1], pixels[b, 1], pixels[c, 1]
-            top = max(row0, int(np.ceil(min(ay, by, cy) - 0.5)))
-            bottom = min(row1 - 1, int(np.floor(max(ay, by, cy) - 0.5)))
-            if top > bottom:
-                continue
-            ax, bx, cx = pixels[a, 0], pixels[b, 0], pixels[c, 0]
-            area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-            # Pixels' y points down, so a triangle that is counter-clockwise from outside has a negative area.
-            if abs(area) < 1e-12 or (cull and area > 0):
-                continue
-            left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
-            right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
-            for y in range(top, bottom + 1):
-                for x in range(left, right + 1):
-                    px, py = x + 0.5, y + 0.5
-                    wa = ((bx - px) * (cy - py) - (cx - px) * (by - py)) / area
-                    wb = ((cx - px) * (ay - py) - (ax - px) * (cy - py)) / area
-                    wc = 1.0 - wa - wb
-                    if wa < 0 or wb < 0 or wc < 0:
-                        continue
-                    ia, ib, ic = wa / depth[a], wb / depth[b], wc / depth[c]
-                    z = 1.0 / (ia + ib + ic)
-                    if z < zbuffer[y, x]:
-                        zbuffer[y, x] = z
-                        index[y, x] = f
-                        weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = ia * z, ib * z, ic * z
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        if depth[a] < _NEAR or depth[b] < _NEAR or depth[c] < _NEAR:
+            continue
+        ay, by, cy = pixels[a, 1], pixels[b, 1], pixels[c, 1]
+        top = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
+        bottom = min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        if top > bottom:
+            continue
+        ax, bx, cx = pixels[a, 0], pixels[b, 0], pixels[c, 0]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        # Pixels' y points down, so a triangle that is counter-clockwise from outside has a negative area.
+        if abs(area) < 1e-12 or (cull and area > 0):
+            continue
+        left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
+        right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                px, py = x + 0.5, y + 0.5
+                wa = ((bx - px) * (cy - py) - (cx - px) * (by - py)) / area
+                wb = ((cx - px) * (ay - py) - (ax - px) * (cy - py)) / area
+                wc = 1.0 - wa - wb
+                if wa < 0 or wb < 0 or wc < 0:
+                    continue
+                ia, ib, ic = wa / depth[a], wb / depth[b], wc / depth[c]
+                z = 1.0 / (ia + ib + ic)
+                if z < zbuffer[y, x]:
+                    zbuffer[y, x] = z
+                    index[y, x] = f
+                    weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = ia * z, ib * z, ic * z
     return index, weights, zbuffer
 
 

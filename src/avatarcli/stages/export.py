@@ -23,6 +23,7 @@ from avatarcli.progress import Progress
 from avatarcli.stages.export_request import ExportRequest, ExportResult
 from avatarcli.stages.generate import load_scene
 from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.workspace import Subject
 
 FRAME_NAME = "frame_{:05d}.ply"
@@ -134,6 +135,6 @@ class _Export:
 
     def _glb(self, place: Path) -> None:
         seed = int(self.subject.manifest().config["seed"])
-        shell = load_scene(_whole(self.subject, "preprocess", "track.safetensors").parent, seed=seed).shell
+        scene = load_scene(_whole(self.subject, "preprocess", TRACK_FILE).parent, seed=seed)
         with self.progress.task("export", glb.STEPS) as advance:
-            glb.write_glb(place, self.avatar, shell, self.origin, advance)
+            glb.write_glb(place, self.avatar, scene, self.origin, advance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -88,6 +88,5 @@ class ExportResult:
     seconds: float
 
 
-def _those(fits: object) -> str:
-    assert callable(fits)
+def _those(fits: Callable[[FormatRules], bool]) -> str:
     return ", ".join(name for name, rules in FORMATS.items() if fits(rules))

@@ -17,7 +17,7 @@ from avatarcli.export.origin import Origin
 from avatarcli.export.sheet import contact_sheet
 from avatarcli.export.video import write_frames
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.rig import Rig
+from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.clips import load_clip
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
@@ -32,9 +32,7 @@ Frame = npt.NDArray[np.uint8]
 SHEET_VIEWS = (("front", 0.0), ("45°", 45.0), ("-45°", -45.0), ("90°", 90.0), ("-90°", -90.0), ("back", 180.0))
 
 
-def render_avatar(
-    avatar: Path, out: Path, request: RenderRequest, *, device: str, progress: Progress
-) -> RenderResult:
+def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: str, progress: Progress) -> RenderResult:
     """Draw the request of an avatar file into the file or folder `out`."""
     person = Avatar.load(avatar).to(device)
     rig = person.rig()
@@ -44,8 +42,9 @@ def render_avatar(
     with progress.task("render", count) as advance, torch.inference_mode():
 
         def frames() -> Iterator[Frame]:
-            for index in range(count):
-                yield draw_frame(person, rig, parameters[index : index + 1], cameras[index], request.background)
+            backdrop = None if request.background is None else torch.tensor(request.background)
+            for drawn in person.film(rig, parameters, cameras, backdrop):
+                yield picture_bytes(drawn, opaque=backdrop is not None)
                 advance(1)
 
         origin = Origin(
@@ -71,18 +70,12 @@ def render_avatar(
     )
 
 
-def draw_frame(
-    avatar: Avatar, rig: Rig, parameters: HeadParameters, camera: Camera, background: tuple[float, float, float] | None
-) -> Frame:
-    """One picture, uint8 [H, W, 3], or [H, W, 4] with straight alpha where `background` is None."""
-    drawn = avatar.render(rig, parameters, camera, None if background is None else torch.tensor(background))
-    if background is not None:
-        return _bytes(drawn.color)
-    color = drawn.color / drawn.alpha[..., None].clamp(min=1e-4)
-    return _bytes(torch.cat([color, drawn.alpha[..., None]], dim=-1))
-
-
-def _bytes(picture: Tensor) -> Frame:
+def picture_bytes(drawn: Rasterized, *, opaque: bool) -> Frame:
+    """A drawn picture as uint8 [H, W, 3], or [H, W, 4] with straight alpha unless it is opaque."""
+    picture = drawn.color
+    if not opaque:
+        alpha = drawn.alpha[..., None]
+        picture = torch.cat([picture / alpha.clamp(min=1e-4), alpha], dim=-1)
     array: Frame = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
     return array
 
@@ -108,7 +101,9 @@ def _script(avatar: Avatar, request: RenderRequest) -> tuple[HeadParameters, Cam
 
 def _faces(expression: Tensor) -> HeadParameters:
     """Still heads with the given expressions [T, 52]."""
-    return replace(HeadParameters.at_rest(len(expression)), expression=expression, gaze=gaze_from_expression(expression))
+    return replace(
+        HeadParameters.at_rest(len(expression)), expression=expression, gaze=gaze_from_expression(expression)
+    )
 
 
 def _motion(request: RenderRequest) -> HeadParameters:

@@ -1,0 +1,77 @@
+"""`avatar export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import Console, print_json
+from avatarcli.workspace import Workspace
+
+# The names of `stages.export_request.FORMATS`, repeated because reading that module would slow down `avatar --help`.
+_Format = Literal["ply", "ply-sequence", "spz", "gaussianavatars", "transforms", "glb", "html"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: avatar export --format html -o ada.html")(export)
+
+
+def export(
+    format: Annotated[
+        _Format,
+        typer.Option(
+            "--format", "-f", help="html: a page that plays it. glb: a mesh. The others: Gaussians; docs/export.md."
+        ),
+    ],
+    subject: options.Subject = None,
+    workspace: options.Workspace = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="A file, or a folder where the format is one.")
+    ] = None,
+    expression: Annotated[
+        str,
+        typer.Option(metavar="E", help="ply, spz: neutral, smile, open-mouth, blink, or weights: jawOpen=0.6"),
+    ] = "neutral",
+    expr: Annotated[
+        Path | None,
+        typer.Option(
+            "--expr", metavar="CLIP", help="ply-sequence, gaussianavatars, html: a clip.npz, a .csv, or ours: speech"
+        ),
+    ] = None,
+    fps: Annotated[float | None, typer.Option(metavar="N", help="Frames a second. Default: the clip's.")] = None,
+    head_motion: Annotated[
+        bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
+    ] = True,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write the avatar for other programs."""
+    from avatarcli.head.clips import clip_path, load_clip
+    from avatarcli.stages.export_request import ExportRequest
+    from avatarcli.stages.render_request import parse_expression
+
+    clip = None if expr is None else clip_path(expr)
+    request = ExportRequest(format, parse_expression(expression), clip, fps, head_motion)
+    target = Workspace(workspace).subject(subject)
+    out = output or request.default_output(target.name)
+    request.check_output(out)
+    if clip is not None:
+        load_clip(clip)  # a bad clip is refused before anything slow begins
+    from avatarcli.stages.export import export_subject
+
+    result = export_subject(target, out, request, progress=Console(quiet=quiet))
+    if json:
+        document = {
+            "subject": target.name,
+            "path": str(result.path),
+            "format": result.format,
+            "files": result.files,
+            "bytes": result.bytes,
+            "seconds": round(result.seconds, 3),
+        }
+        print_json(document)
+    else:
+        print(result.path)
