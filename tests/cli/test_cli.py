@@ -33,7 +33,7 @@ class Done:
 Avatar = Callable[..., Done]
 
 COMMANDS = (
-    "create", "preprocess", "generate", "distill", "render", "animate", "list", "info", "doctor", "bench",
+    "create", "preprocess", "generate", "distill", "render", "animate", "export", "eval", "list", "info", "doctor", "bench",
     "weights list", "weights verify",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -30,6 +31,20 @@ class Portrait:
     @property
     def size(self) -> int:
         return self.matte.shape[0]
+
+    @classmethod
+    def cut_out(cls, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.float32]) -> Portrait:
+        """Matte the person of a crop [S, S, 3]; inside [S, S] as above."""
+        # Imported here: who only loads a portrait does not need the network.
+        from avatarcli.capture.matte import foreground_colors, person_matte
+
+        matte = person_matte(image) * inside
+        return cls(
+            photo=torch.tensor(image).float() / 255,
+            foreground=torch.tensor(foreground_colors(image, matte)).float() / 255,
+            matte=torch.tensor(matte),
+            inside=torch.tensor(inside),
+        )
 
     def save(self, folder: Path) -> None:
         for name, picture in zip(_FILES, (self.photo, self.foreground, self.matte, self.inside), strict=True):

@@ -159,6 +159,11 @@ class _State:
             density=Density.empty(avatar.count, avatar.means.device),
         )
 
+    @property
+    def moving(self) -> Tensor:
+        """Which Gaussians [G] follow the expression. Hair and clothes do not, not even by correctives."""
+        return self.binding < len(self.fixed.head.model.faces)
+
     def avatar(self) -> Avatar:
         p = {key: value.detach() for key, value in self.parameters.items()}
         return replace(
@@ -169,14 +174,16 @@ class _State:
             log_scales=p["log_scales"],
             opacity_logits=p["opacity_logits"],
             sh=p["sh"],
-            correctives=Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"]),
+            correctives=Correctives(
+                p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"] * self.moving[:, None, None]
+            ),
         )
 
     def loss(self, picture: TrainingPicture, index: int, step: int, seed: int) -> Tensor:
         """How far one rendered picture is from what it should be, plus the regularisers."""
         p = self.parameters
         correctives = Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"])
-        offsets = correctives.offsets(picture.parameters.expression[0])
+        offsets = correctives.offsets(picture.parameters.expression[0]) * self.moving[:, None]
         scales = p["log_scales"].exp()
         placed = self._motion(picture).place(p["means"] + offsets, p["quaternions"], scales)
         splats = Splats(*placed, p["opacity_logits"].sigmoid(), (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0))

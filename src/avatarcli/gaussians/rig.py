@@ -17,7 +17,6 @@ from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_multip
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
 
-
 _CHUNK = 16  # frames posed at once: 16 × 20,000 triangles' matrices take some 30 MB
 
 

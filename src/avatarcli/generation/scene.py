@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.generation.cover import cover_map
+from avatarcli.generation.cover import cover_map, mouth_opening
 from avatarcli.generation.shell import Shell, fit_shell
 from avatarcli.generation.shell_texture import paint_shell
 from avatarcli.generation.skin_texture import Atlas, PhotoView, bake_skin
@@ -83,7 +83,8 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
     posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
     raster = rasterize_mesh(posed, model.faces, track.camera)
     cover = cover_map(image, matte, raster, model, track.landmarks)
-    photo = PhotoView(image, matte, cover, inside, _skin_color(image, matte, cover, raster, model), track.camera)
+    mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
+    photo = PhotoView(image, matte, cover, mouth, inside, _skin_color(image, matte, cover, raster, model), track.camera)
     shell = fit_shell(head, posed, track.camera, matte, inside)
     generator = torch.Generator().manual_seed(seed)
     skin, trust = bake_skin(head, posed, photo, Atlas.of(model))

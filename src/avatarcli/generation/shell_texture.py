@@ -122,7 +122,9 @@ def _opacity(covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead
         # Half-covered skin is a guess that looks like mist: decide.
         opacity = torch.where(here, opacity + ramp(spread, 0.4, 0.6) * (1 - known), opacity)
     soft = blur(opacity[..., None], 2.5)[..., 0]
-    return torch.lerp(soft, opacity, seen).clamp(0, 1)
+    opacity = torch.lerp(soft, opacity, seen)
+    # Grown by 2 mm, so that no sliver of background shines through between the hair's edge and the skin.
+    return functional.max_pool2d(opacity[None, None], 5, stride=1, padding=2)[0, 0].clamp(0, 1)
 
 
 def _by_rows(values: Tensor, weight: Tensor) -> Tensor:

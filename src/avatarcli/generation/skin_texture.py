@@ -26,13 +26,16 @@ _CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 
 
 @dataclass(frozen=True)
 class PhotoView:
-    """A photo and all that is known per pixel: image [H, W, 3] (foreground colours), matte [H, W], cover [H, W]: probability
-    that hair or clothes hide the bare head, inside [H, W]: 1 where the crop shows the photo; skin_color [3]: typical of the face;
-    and its camera."""
+    """A photo and all that is known per pixel, pictures [H, W] in [0, 1].
+
+    image [H, W, 3]: foreground colours; matte; cover: probability that hair or clothes hide the bare head; mouth: 1 between open
+    lips; inside: 1 where the crop shows the photo; skin_color [3]: typical of the face; camera: the photo's.
+    """
 
     image: Tensor
     matte: Tensor
     cover: Tensor
+    mouth: Tensor
     inside: Tensor
     skin_color: Tensor
     camera: Camera
@@ -127,8 +130,8 @@ def _project(
     # Beside hair, skin lies in its shadow and single hairs run over it: keep away from the border by about half a percent.
     reach = 2 * (photo.camera.width // 200) + 1
     near_cover = functional.max_pool2d(photo.cover[None, None], reach, stride=1, padding=reach // 2)[0, 0]
-    masks = torch.stack([photo.matte, near_cover, photo.inside], dim=-1)
-    matte, cover, inside = sample_image(masks, pixels).unbind(-1)
+    masks = torch.stack([photo.matte, near_cover, photo.mouth, photo.inside], dim=-1)
+    matte, cover, mouth, inside = sample_image(masks, pixels).unbind(-1)
     # Hair dyes the scalp below it, and clothes are painted on the chest: only the face, ears and neck must stay bare.
     region = model.region[model.faces[atlas.face, 0]]
     may_be_covered = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
@@ -140,6 +143,8 @@ def _project(
     credible = torch.where(bare, torch.maximum(likeness, ramp(facing, 0.5, 0.75)), 1.0)
     # Lashes and the fold's shadow would be rolled out with the lid.
     credible = torch.where(region == REGIONS.index("eyelid"), likeness, credible)
+    # Teeth must not be painted on lips.
+    credible = torch.where(region == REGIONS.index("lip"), credible * (1 - mouth), credible)
     trust = ramp(facing, 0.15, 0.5) * ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible * credible
     return color, trust
 

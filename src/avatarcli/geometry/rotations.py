@@ -77,8 +77,9 @@ def _constant(name: str, like: Tensor) -> Tensor:
     if key not in _CONSTANTS:
         matrix = torch.zeros(16, len(_TERMS[name]), dtype=like.dtype)
         for column, terms in enumerate(_TERMS[name]):
-            for sign, first, second in terms.split():
-                matrix["wxyz".index(first) * 4 + "wxyz".index(second), column] += 1.0 if sign == "+" else -1.0
+            for term in terms.split():
+                row = "wxyz".index(term[1]) * 4 + "wxyz".index(term[2])
+                matrix[row, column] += 1.0 if term[0] == "+" else -1.0
         _CONSTANTS[key] = matrix.to(like.device)
     return _CONSTANTS[key]
 

@@ -12,6 +12,7 @@ from avatarcli.config import DistillConfig
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.optimise import Schedule, TrainingPicture, new_correctives, optimise
+from avatarcli.generation.cover import mouth_opening
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.generation.samples import sample_scene
 from avatarcli.head.track import Track
@@ -58,16 +59,21 @@ def distill_avatar(
 
 
 def _photo_picture(portrait: Portrait, track: Track, size: int) -> TrainingPicture:
-    """The photo as a training picture, at most `size` pixels wide."""
-    portrait = portrait.resized(min(size, portrait.size))
+    """The photo as a training picture, at most `size` pixels wide.
+
+    An open mouth does not count: its teeth cannot be matched with the model's, and would be painted on tongue and lips.
+    """
+    full = portrait.size
+    portrait = portrait.resized(min(size, full))
     alpha = portrait.matte * portrait.inside
+    mouth = mouth_opening(track.landmarks * (portrait.size / full), portrait.size, portrait.size)
     return TrainingPicture(
         camera=track.camera.resized(portrait.size, portrait.size),
         parameters=track.parameters(),
         moment=-1,
         color=portrait.foreground * alpha[..., None],
         alpha=alpha,
-        trust=portrait.inside,
+        trust=portrait.inside * ~mouth,
     )
 
 

@@ -103,7 +103,7 @@ class _Export:
         return clip if self.request.fps is None else clip.resample(self.request.fps)
 
     def _sequence(self, folder: Path) -> None:
-        """One PLY a frame; no more than one frame is in memory."""
+        """One PLY a frame, written as soon as it is there."""
         clip = self._clip()
         assert clip is not None  # ExportRequest sees to it
         parameters = clip.parameters(self.request.head_motion)

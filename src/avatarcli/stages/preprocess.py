@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from avatarcli.capture.landmarks import detect_face
-from avatarcli.capture.matte import foreground_colors, person_matte
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.capture.portrait import Portrait
 from avatarcli.config import PreprocessConfig
@@ -35,17 +33,11 @@ def preprocess_photo(photo: Path, out: Path, config: PreprocessConfig, progress:
         # Landmarks are taken again on the crop: there the face is as large as the detector likes it.
         face = detect_face(crop.image)
         advance(1)
-        matte = person_matte(crop.image) * crop.inside
-        portrait = Portrait(
-            photo=torch.tensor(crop.image).float() / 255,
-            foreground=torch.from_numpy(foreground_colors(crop.image, matte)).float() / 255,
-            matte=torch.from_numpy(matte),
-            inside=torch.tensor(crop.inside),
-        )
+        portrait = Portrait.cut_out(crop.image, crop.inside)
         advance(1)
         model = load_head_model()
-        height, width = matte.shape
-        track = fit_photo(model, face.points, face.scores, width, height, matte=matte)
+        size = portrait.size
+        track = fit_photo(model, face.points, face.scores, size, size, matte=portrait.matte.numpy())
         advance(1)
         portrait.save(out)
         track.save(out / TRACK_FILE)

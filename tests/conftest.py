@@ -1,0 +1,86 @@
+"""What several tests need: the shipped head model, a sphere, and a small avatar on the real head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles, start_gaussians
+from avatarcli.gaussians.optimise import new_correctives
+from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.mesh import vertex_normals
+from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
+
+AvatarMaker = Callable[..., Avatar]
+
+
+@pytest.fixture(scope="session")
+def model() -> HeadModel:
+    return load_head_model()
+
+
+@pytest.fixture(scope="session")
+def mean_head(model: HeadModel) -> PersonalHead:
+    return PersonalHead.create(model, torch.zeros(model.identity_size))
+
+
+@pytest.fixture(scope="session")
+def sphere() -> tuple[Tensor, Tensor]:
+    """Vertices [N, 3] and outward faces [F, 3] of a unit sphere; its triangles lie within 1 % of it."""
+    rings, sectors = 24, 48
+    polar = torch.linspace(0, math.pi, rings + 1, dtype=torch.float64)[:, None]
+    azimuth = (torch.arange(sectors, dtype=torch.float64) / sectors * 2 * math.pi)[None]
+    vertices = torch.stack(
+        [polar.sin() * azimuth.sin(), polar.cos().expand(-1, sectors), polar.sin() * azimuth.cos()], dim=-1
+    ).view(-1, 3)
+    index = torch.arange((rings + 1) * sectors).view(rings + 1, sectors)
+    a, b = index[:-1], index[:-1].roll(-1, 1)
+    c, d = index[1:], index[1:].roll(-1, 1)
+    # At the poles one of the two triangles of a cell has no area.
+    upper = torch.stack([b, c, d], -1)[:-1].reshape(-1, 3)
+    lower = torch.stack([a, c, b], -1)[1:].reshape(-1, 3)
+    return vertices, torch.cat([upper, lower])
+
+
+@pytest.fixture(scope="session")
+def make_avatar(mean_head: PersonalHead) -> AvatarMaker:
+    """Makes avatars of `count` Gaussians on the mean head; every fourth one is held still, as hair is."""
+
+    def make(count: int = 300, *, seed: int = 0, directions: int = 2, corrective: float = 0.0) -> Avatar:
+        generator = torch.Generator().manual_seed(seed)
+        head, model = mean_head, mean_head.model
+        skin = model.face_part == 0
+        corners = head.neutral[model.faces]
+        areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) * skin
+        triangle, weights = sample_triangles(areas, count, generator)
+        chosen = corners[triangle]
+        normals = vertex_normals(head.neutral, model.faces)[model.faces[triangle]].mean(1)
+        start = start_gaussians(
+            SurfaceSamples(
+                points=(chosen * weights[..., None]).sum(1),
+                normals=normals,
+                tangents=chosen[:, 1] - chosen[:, 0],
+                spacing=torch.full((count,), math.sqrt(float(areas.sum()) / 2 / count)),
+                colors=torch.rand(count, 3, generator=generator),
+                opacity=torch.full((count,), 0.9),
+                binding=triangle + (torch.arange(count) % 4 == 3) * len(model.faces),
+            ),
+            SH_C0,
+        )
+        correctives = new_correctives(count, directions, generator)
+        basis = corrective * torch.randn(correctives.basis.shape, generator=generator)
+        return Avatar(
+            head=head,
+            correctives=replace(correctives, basis=basis),
+            framing=Framing.of(head.neutral),
+            provenance={"photo_sha256": "0" * 64},
+            **start._asdict(),
+        )
+
+    return make

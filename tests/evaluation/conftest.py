@@ -1,0 +1,43 @@
+"""An avatar of the example photo that was only laid out, not optimised: good enough to be judged, quick to make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatarcli.config import CreateConfig, PreprocessConfig, to_json
+from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.initialise import start_gaussians
+from avatarcli.gaussians.optimise import new_correctives
+from avatarcli.generation.samples import sample_scene
+from avatarcli.geometry.framing import Framing
+from avatarcli.progress import SilentProgress
+from avatarcli.stages.generate import load_scene
+from avatarcli.stages.preprocess import preprocess_photo
+from avatarcli.workspace import Manifest, Subject, Workspace
+
+PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
+
+
+@pytest.fixture(scope="session")
+def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A subject of a workspace with the files that an evaluation reads."""
+    subject = Workspace(tmp_path_factory.mktemp("eval") / "avatars").new_subject("astronaut")
+    preprocess, distill = subject.stage_path("preprocess"), subject.stage_path("distill")
+    for folder in (preprocess, distill):
+        folder.mkdir(parents=True)
+    preprocess_photo(PHOTO, preprocess, PreprocessConfig(crop_size=512), SilentProgress())
+    scene = load_scene(preprocess, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    start = start_gaussians(sample_scene(scene, 20_000, generator), SH_C0)
+    Avatar(
+        head=scene.head,
+        correctives=new_correctives(len(start.means), 1, generator),
+        framing=Framing.of(torch.cat([scene.head.neutral, scene.shell.vertices])),
+        provenance={},
+        **start._asdict(),
+    ).save(distill / "avatar.safetensors")
+    subject.save_manifest(Manifest("astronaut", str(PHOTO), "0" * 64, to_json(CreateConfig())))
+    return subject

@@ -1,0 +1,182 @@
+"""Fitting a small avatar to pictures of another one: it learns, it repeats itself, and it survives being stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.losses import psnr
+from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
+from avatarcli.head.track import HeadParameters
+
+AvatarMaker = Callable[..., Avatar]
+SIZE = 48
+
+
+def faces() -> HeadParameters:
+    """At rest, and with an open mouth."""
+    rest = HeadParameters.at_rest(2)
+    expression = torch.zeros(2, 52)
+    expression[1, 24] = 0.8
+    return replace(rest, expression=expression)
+
+
+def pictures_of(avatar: Avatar) -> list[TrainingPicture]:
+    """The 'photo' from the front, and two frames from the sides."""
+    cameras = avatar.framing.cameras(torch.tensor([0.0, 0.7, -0.9]), torch.tensor([0.0, 0.2, -0.1]), SIZE)
+    rig, moments = avatar.rig(), (0, 0, 1)
+    pictures = []
+    for camera, moment in zip((cameras[i] for i in range(3)), moments, strict=True):
+        face = faces()[moment : moment + 1]
+        drawn = avatar.render(rig, face, camera)
+        pictures.append(TrainingPicture(camera, face, moment, drawn.color, drawn.alpha, torch.ones(SIZE, SIZE)))
+    return pictures
+
+
+def likeness(avatar: Avatar, pictures: list[TrainingPicture]) -> float:
+    """Mean PSNR over the pictures."""
+    rig = avatar.rig()
+    drawn = [avatar.render(rig, picture.parameters, picture.camera) for picture in pictures]
+    return sum(psnr(d.color, p.color) for d, p in zip(drawn, pictures, strict=True)) / len(pictures)
+
+
+@pytest.fixture(scope="module")
+def pictures(make_avatar: AvatarMaker) -> list[TrainingPicture]:
+    avatar = make_avatar(300, seed=1)
+    with torch.no_grad():
+        return pictures_of(replace(avatar, sh=0.5 * torch.sin(25 * avatar.means)[:, None]))
+
+
+@pytest.fixture(scope="module")
+def blank(make_avatar: AvatarMaker) -> Avatar:
+    """The same head in plain grey, its Gaussians elsewhere."""
+    avatar = make_avatar(300, seed=2)
+    return replace(avatar, sh=torch.zeros_like(avatar.sh))
+
+
+def same(first: Avatar, second: Avatar, tolerance: float = 0.0) -> None:
+    assert first.count == second.count
+    for name, value in first._tensors().items():
+        torch.testing.assert_close(
+            value, second._tensors()[name], atol=tolerance, rtol=0, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+def test_it_learns(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    steps: list[int] = []
+    fitted = optimise(blank, pictures, Schedule(40, 3, 300, seed=0), device="cpu", advance=steps.append)
+    assert sum(steps) == 40
+    assert likeness(fitted, pictures) > likeness(blank, pictures) + 2
+    assert not fitted.means.requires_grad
+    for value in fitted._tensors().values():
+        assert value.isfinite().all()
+    # Nothing wandered off, and what was given is as it was.
+    assert (fitted.means.amax(0) < blank.means.amax(0) + 0.01).all()
+    assert (blank.sh == 0).all()
+    torch.testing.assert_close(fitted.quaternions.norm(dim=-1), torch.ones(fitted.count), atol=1e-5, rtol=0)
+
+
+def test_expressions_are_learnt_by_the_correctives(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    fitted = optimise(blank, pictures, Schedule(20, 3, 300, seed=0), device="cpu")
+    assert fitted.correctives.basis.abs().max() > 0
+    assert fitted.correctives.offsets(torch.zeros(52)).abs().max() == 0
+
+
+def test_gaussians_are_added_up_to_the_limit(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    fitted = optimise(blank, pictures, Schedule(60, 3, 330, seed=0), device="cpu")
+    assert 300 < fitted.count <= 330
+    assert len(fitted.binding) == len(fitted.correctives.basis) == fitted.count
+    assert likeness(fitted, pictures) > likeness(blank, pictures) + 2
+
+
+def test_the_same_seed_makes_the_same_avatar(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    runs = [optimise(blank, pictures, Schedule(15, 3, 330, seed), device="cpu") for seed in (0, 0, 1)]
+    same(runs[0], runs[1])
+    assert (runs[0].sh != runs[2].sh).any()
+
+
+class Stopped(Exception):
+    """What stands for a kill."""
+
+
+def stopped_and_resumed(
+    blank: Avatar, pictures: list[TrainingPicture], schedule: Schedule, at: int, folder: Path
+) -> Avatar:
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done
+        done += steps
+        if done == at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        optimise(blank, pictures, schedule, device="cpu", folder=folder, advance=advance)
+    assert list(folder.iterdir()), "there is a checkpoint"
+    again: list[int] = []
+    fitted = optimise(blank, pictures, schedule, device="cpu", folder=folder, advance=again.append)
+    assert sum(again) == schedule.iterations
+    assert again[0] > 1  # it did not start anew
+    assert not list(folder.iterdir())  # and leaves nothing behind
+    return fitted
+
+
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    blank: Avatar, pictures: list[TrainingPicture], tmp_path: Path
+) -> None:
+    """The density changes before the checkpoint, at steps 15 to 36."""
+    schedule = Schedule(60, 3, 330, seed=0)
+    whole = optimise(blank, pictures, schedule, device="cpu")
+    same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path), whole, 1e-5)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the checkpoint leaves out the sums of the pulls, so later splits choose differently"
+)
+def test_also_when_gaussians_are_added_after_it(blank: Avatar, pictures: list[TrainingPicture], tmp_path: Path) -> None:
+    schedule = Schedule(100, 3, 1000, seed=0)
+    whole = optimise(blank, pictures, schedule, device="cpu")
+    same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path), whole, 1e-5)
+
+
+def test_every_picture_is_shown_and_the_photo_at_regular_steps(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    asked: list[int] = []
+
+    class Counted:
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> TrainingPicture:
+            asked.append(index)
+            return pictures[index]
+
+    optimise(blank, Counted(), Schedule(6, 3, 300, seed=0), device="cpu")
+    assert asked[0] == 0
+    assert set(asked) == {0, 1, 2}
+
+
+def test_a_photo_alone_is_enough(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    fitted = optimise(blank, pictures[:1], Schedule(10, 3, 300, seed=0), device="cpu")
+    assert likeness(fitted, pictures[:1]) > likeness(blank, pictures[:1])
+
+
+def test_pixels_without_trust_do_not_count(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    photo, green = pictures[0], torch.tensor([0.0, 1.0, 0.0])
+    left = (torch.arange(SIZE) < SIZE // 2).float().expand(SIZE, SIZE)
+    painted = torch.lerp(photo.color, green * photo.alpha[..., None], left[..., None])
+
+    def greenness(avatar: Avatar) -> float:
+        """How green the left third is, which no window across the border reaches."""
+        color = avatar.render(avatar.rig(), photo.parameters, photo.camera).color[:, : SIZE // 3]
+        return float((color[..., 1] - 0.5 * (color[..., 0] + color[..., 2])).mean())
+
+    schedule = Schedule(15, 3, 300, seed=0)
+    believed = optimise(blank, [replace(photo, color=painted)], schedule, device="cpu")
+    doubted = optimise(blank, [replace(photo, color=painted, trust=1 - left)], schedule, device="cpu")
+    assert greenness(believed) > greenness(blank) + 0.015
+    assert greenness(doubted) < greenness(blank) + 0.003

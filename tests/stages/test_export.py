@@ -1,0 +1,156 @@
+"""`avatar export`: what it accepts, and whole files or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+
+from avatarcli.config import CreateConfig, to_json
+from avatarcli.errors import AvatarError, ExportError, UsageError, WorkspaceError
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.head.clips import Clip, save_clip
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.progress import SilentProgress
+from avatarcli.stages.export import export_subject
+from avatarcli.stages.export_request import FORMATS, ExportRequest, ExportResult
+from avatarcli.workspace import Manifest, Subject, Workspace
+
+
+@pytest.fixture
+def ada(tmp_path: Path, make_avatar: Callable[..., Avatar]) -> Subject:
+    """A subject with an avatar and nothing else."""
+    subject = Workspace(tmp_path / "avatars").new_subject("ada")
+    with subject.lock():
+        make_avatar(200, corrective=0.001).save(subject.begin("distill", "f") / "avatar.safetensors")
+        subject.commit("distill", "f", 1.0)
+    subject.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, to_json(CreateConfig())))
+    return subject
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Five frames in which the jaw drops and the head turns."""
+    expression = np.zeros((5, 52), np.float32)
+    expression[:, EXPRESSION_INDEX["jawOpen"]] = np.linspace(0, 0.8, 5)
+    turn = np.zeros((5, 3), np.float32)
+    turn[:, 1] = np.linspace(0, 0.5, 5)
+    save_clip(tmp_path / "drop.npz", Clip(expression, turn, None, None, 10.0))
+    return tmp_path / "drop.npz"
+
+
+def _export(subject: Subject, out: Path, **request: Any) -> ExportResult:
+    return export_subject(subject, out, ExportRequest(**request), progress=SilentProgress())
+
+
+def _positions(path: Path) -> np.ndarray:
+    """What trimesh reads from a PLY [G, 3]."""
+    return np.asarray(trimesh.load(path).vertices)
+
+
+def _heights(path: Path) -> np.ndarray:
+    return _positions(path)[:, 1]
+
+
+def test_the_expression_is_in_the_file(tmp_path: Path, ada: Subject) -> None:
+    result = _export(ada, tmp_path / "rest.ply", format="ply")
+    _export(ada, tmp_path / "open.ply", format="ply", expression={"jawOpen": 1.0})
+    assert (result.files, result.bytes) == (1, (tmp_path / "rest.ply").stat().st_size)
+    moved = _heights(tmp_path / "open.ply") - _heights(tmp_path / "rest.ply")
+    assert len(moved) == 200
+    assert moved.min() < -0.01
+    assert np.abs(moved[3::4]).max() < 0.01  # these are bound to the copy that keeps still
+
+
+def test_a_sequence_has_a_file_a_frame(tmp_path: Path, ada: Subject, clip: Path) -> None:
+    result = _export(ada, tmp_path / "seq", format="ply-sequence", clip=clip)
+    names = sorted(path.name for path in (tmp_path / "seq").iterdir())
+    assert names == [f"frame_{index:05d}.ply" for index in range(5)]
+    assert result.files == 5
+    jaws = [_heights(tmp_path / "seq" / name).min() for name in names]
+    assert len(set(jaws)) > 1
+
+
+def test_a_sequence_can_be_resampled_and_the_head_kept_still(tmp_path: Path, ada: Subject, clip: Path) -> None:
+    assert _export(ada, tmp_path / "slow", format="ply-sequence", clip=clip, fps=5.0).files == 3
+    _export(ada, tmp_path / "still", format="ply-sequence", clip=clip, head_motion=False)
+    first, last = (_positions(tmp_path / "still" / f"frame_0000{i}.ply") for i in (0, 4))
+    assert np.abs(first[3::4] - last[3::4]).max() < 0.01
+
+
+def test_the_page_plays_the_users_clip_first(tmp_path: Path, ada: Subject, clip: Path) -> None:
+    plain = _export(ada, tmp_path / "plain.html", format="html")
+    own = _export(ada, tmp_path / "own.html", format="html", clip=clip)
+    assert own.bytes > plain.bytes
+
+
+@pytest.mark.parametrize("name", [name for name, rules in FORMATS.items() if rules.suffix])
+def test_a_wrong_ending_is_refused(tmp_path: Path, ada: Subject, name: Any) -> None:
+    with pytest.raises(UsageError, match="ends in"):
+        _export(ada, tmp_path / "ada.xyz", format=name)
+    assert not (tmp_path / "ada.xyz").exists()
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"format": "glb", "expression": {"jawOpen": 1.0}}, "ply, spz"),
+        ({"format": "ply", "clip": Path("speech")}, "ply-sequence"),
+        ({"format": "ply-sequence"}, "--expr"),
+        ({"format": "html", "fps": 30.0}, "--expr"),
+        ({"format": "ply-sequence", "clip": Path("speech"), "fps": 0.0}, "1 to 240"),
+    ],
+)
+def test_what_does_not_fit_the_format_is_refused(request_: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        ExportRequest(**request_)
+
+
+def test_a_folder_for_a_file_and_a_full_folder_are_refused(tmp_path: Path, ada: Subject, clip: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "kept.txt").write_text("mine")
+    with pytest.raises(ExportError, match="not empty"):
+        _export(ada, tmp_path / "full", format="ply-sequence", clip=clip)
+    with pytest.raises(UsageError, match="leave out the ending"):
+        _export(ada, tmp_path / "seq.ply", format="ply-sequence", clip=clip)
+    assert (tmp_path / "full" / "kept.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "out"), [("transforms", "set"), ("glb", "ada.glb")])
+def test_a_missing_stage_is_named_and_leaves_nothing(tmp_path: Path, ada: Subject, name: Any, out: str) -> None:
+    with pytest.raises(AvatarError, match="avatar create"):
+        _export(ada, tmp_path / out, format=name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["avatars"]
+
+
+def test_a_damaged_avatar_is_refused(tmp_path: Path, ada: Subject) -> None:
+    file = ada.stage_path("distill") / "avatar.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(WorkspaceError, match="damaged"):
+        _export(ada, tmp_path / "ada.ply", format="ply")
+    assert not (tmp_path / "ada.ply").exists()
+
+
+def test_too_many_frames_leave_no_folder(tmp_path: Path, ada: Subject) -> None:
+    frames = 2000
+    endless = Clip(np.zeros((frames, 52), np.float32), np.zeros((frames, 3), np.float32), None, None, 30.0)
+    save_clip(tmp_path / "endless.npz", endless)
+    with pytest.raises(ExportError, match="cut the clip"):
+        _export(ada, tmp_path / "bound", format="gaussianavatars", clip=tmp_path / "endless.npz")
+    assert not (tmp_path / "bound").exists()
+
+
+def test_default_names() -> None:
+    names = {request.format: str(request.default_output("ada")) for request in map(_plain, FORMATS)}
+    assert names["ply"] == "ada.ply"
+    assert names["ply-sequence"] == "ada-speech-ply"
+    assert names["gaussianavatars"] == "ada-gaussianavatars"
+    assert len(set(names.values())) == len(FORMATS)
+
+
+def _plain(name: Any) -> ExportRequest:
+    return ExportRequest(name, clip=Path("speech.npz") if name == "ply-sequence" else None)
