@@ -102,7 +102,6 @@ def test_following_the_gradient_lowers_the_loss(loss) -> None:  # type: ignore[n
         assert loss(x - 0.5 * x.grad / x.grad.abs().max() * 0.1, target) < before
 
 
-@pytest.mark.xfail(strict=True, reason="a constant first made in inference mode cannot be saved for backward")
 def test_measuring_first_and_training_afterwards() -> None:
     """What is computed once and kept must also serve gradients. No other test has pictures of five channels."""
     x, y = torch.rand(2, 16, 16, 5, generator=torch.Generator().manual_seed(0))

@@ -135,9 +135,6 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path), whole, 1e-5)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the checkpoint leaves out the sums of the pulls, so later splits choose differently"
-)
 def test_also_when_gaussians_are_added_after_it(blank: Avatar, pictures: list[TrainingPicture], tmp_path: Path) -> None:
     schedule = Schedule(100, 3, 1000, seed=0)
     whole = optimise(blank, pictures, schedule, device="cpu")

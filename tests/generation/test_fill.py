@@ -36,9 +36,6 @@ def test_a_single_colour_fills_everything(size: tuple[int, int]) -> None:
     torch.testing.assert_close(filled, color.expand_as(filled), atol=1e-5, rtol=0)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="coarser levels stop when one side is a single pixel: what is unknown then stays black"
-)
 @pytest.mark.parametrize("size", [(64, 31), (40, 5), (1, 9), (30, 1)])
 def test_oblong_pictures_and_single_rows_are_filled_too(size: tuple[int, int]) -> None:
     test_a_single_colour_fills_everything(size)

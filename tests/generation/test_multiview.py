@@ -84,9 +84,7 @@ def test_the_file_is_what_nerfstudio_reads(video: MultiViewVideo) -> None:
     "content",
     [
         "", "{", "[]", "null", "{}",
-        pytest.param(
-            '{"frames": []}', marks=pytest.mark.xfail(strict=True, reason="escapes as torch's RuntimeError")
-        ),
+        '{"frames": []}',
         '{"frames": [{"timestep_index": 0}], "timesteps": [], "framing": {}}',
     ],
 )  # fmt: skip

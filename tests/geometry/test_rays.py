@@ -92,9 +92,6 @@ def test_small_triangles_in_any_order(seed: int) -> None:
     torch.testing.assert_close(distance, expected, atol=1e-9, rtol=0)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a triangle is skipped when its centre lies 0.1 m before the best hit, however large it is"
-)
 def test_large_triangles_in_any_order() -> None:
     vertices, faces = soup(0.5, 7)
     origins, rays = 0.1 * directions(200, 5), directions(200, 6)

@@ -101,7 +101,6 @@ def test_batches_equal_single_rotations() -> None:
             close(quaternion[i, j], matrix_to_quaternion(matrix[i, j]))
 
 
-@pytest.mark.xfail(strict=True, reason="a constant first made in inference mode cannot be saved for backward")
 def test_drawing_first_and_training_afterwards() -> None:
     """What is computed once and kept must also serve gradients. No other test uses this type of number."""
     with torch.inference_mode():

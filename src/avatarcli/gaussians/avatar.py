@@ -165,7 +165,7 @@ class Avatar:
             return _assemble(
                 tensors, head, Framing((x, y, z), float(framing["span"])), json.loads(metadata["provenance"])
             )
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WorkspaceError(f"{path}: cannot read the avatar ({error}); run `avatar distill --force`") from error
 
 

@@ -14,9 +14,11 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 @functools.cache
 def _window(channels: int, device: str) -> Tensor:
-    offsets = torch.arange(_WINDOW, dtype=torch.float32, device=device) - _WINDOW // 2
-    kernel = torch.exp(-0.5 * (offsets / _SIGMA).square())
-    return (kernel / kernel.sum()).expand(channels, 1, _WINDOW).contiguous()
+    # Cached, so made outside inference mode even when first asked for inside it: training may need it next.
+    with torch.inference_mode(False):
+        offsets = torch.arange(_WINDOW, dtype=torch.float32, device=device) - _WINDOW // 2
+        kernel = torch.exp(-0.5 * (offsets / _SIGMA).square())
+        return (kernel / kernel.sum()).expand(channels, 1, _WINDOW).contiguous()
 
 
 def _smooth(x: Tensor) -> Tensor:

@@ -245,6 +245,7 @@ class _State:
 
     def store(self, path: Path, step: int) -> None:
         tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start}
+        tensors |= {"pull": self.density.pull, "seen": self.density.seen}
         for key, value in self.parameters.items():
             tensors[key] = value.detach()
             for name, moment in self.optimizer.state[value].items():
@@ -266,7 +267,7 @@ class _State:
             if moments:
                 self.optimizer.state[value] = moments
         self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
-        self.density = Density.empty(len(self.binding), device)
+        self.density = Density(tensors["pull"], tensors["seen"])
         return int(tensors["step"])
 
 

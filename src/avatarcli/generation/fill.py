@@ -14,7 +14,7 @@ def pull_push(values: Tensor, weights: Tensor, *, wrap: bool = False) -> Tensor:
     Returns [H, W, C]: the values where they are known, and ever coarser means of their surroundings where they are not.
     """
     levels = [(values.permute(2, 0, 1)[None], weights.clamp(0, 1)[None, None])]
-    while min(levels[-1][0].shape[-2:]) > 1:
+    while max(levels[-1][0].shape[-2:]) > 1:
         value, weight = levels[-1]
         total = _halve(weight, wrap)
         mean = _halve(value * weight, wrap) / total.clamp(min=1e-8)

@@ -109,7 +109,7 @@ class MultiViewVideo:
             x, y, z = document["framing"]["target"]
             framing = Framing((x, y, z), float(document["framing"]["span"]))
             return cls(folder, Plan(cameras, parameters), framing, str(document["generator"]))
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
             raise WorkspaceError(f"{path}: not a multi-view video ({error}); run `avatar generate --force`") from error
 
 

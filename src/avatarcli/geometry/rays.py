@@ -50,7 +50,7 @@ def _outermost(
         for f in range(count):
             cx, cy, cz = centres[f, 0] - ox, centres[f, 1] - oy, centres[f, 2] - oz
             along = cx * dx + cy * dy + cz * dz
-            if along < best - 0.1 or cx * cx + cy * cy + cz * cz - along * along > radii[f]:
+            if along + np.sqrt(radii[f]) < best or cx * cx + cy * cy + cz * cz - along * along > radii[f]:
                 continue
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
             e1x, e1y, e1z = (

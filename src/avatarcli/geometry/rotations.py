@@ -75,12 +75,14 @@ def _constant(name: str, like: Tensor) -> Tensor:
     """The matrix [16, entries] of _TERMS, of the type and on the device of another tensor."""
     key = (name, like.dtype, like.device)
     if key not in _CONSTANTS:
-        matrix = torch.zeros(16, len(_TERMS[name]), dtype=like.dtype)
-        for column, terms in enumerate(_TERMS[name]):
-            for term in terms.split():
-                row = "wxyz".index(term[1]) * 4 + "wxyz".index(term[2])
-                matrix[row, column] += 1.0 if term[0] == "+" else -1.0
-        _CONSTANTS[key] = matrix.to(like.device)
+        # Made outside inference mode even when first asked for inside it: training may need it next.
+        with torch.inference_mode(False):
+            matrix = torch.zeros(16, len(_TERMS[name]), dtype=like.dtype)
+            for column, terms in enumerate(_TERMS[name]):
+                for term in terms.split():
+                    row = "wxyz".index(term[1]) * 4 + "wxyz".index(term[2])
+                    matrix[row, column] += 1.0 if term[0] == "+" else -1.0
+            _CONSTANTS[key] = matrix.to(like.device)
     return _CONSTANTS[key]
 
 

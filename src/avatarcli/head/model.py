@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
@@ -213,7 +214,8 @@ def _decode(data: dict[str, Tensor], joint_names: list[str]) -> HeadModel:
         joint_names=tuple(joint_names),
         joint_mean=data["joint_mean"],
         joint_basis=data["joint_basis"].float(),
-        skinning=data["lbs_weights"].float(),
+        # Half precision rounds their sum away from one, which would let a resting neck move the head by hundredths of a millimetre.
+        skinning=functional.normalize(data["lbs_weights"].float(), p=1, dim=-1),
         landmark_triangles=data["landmark_tri"].long(),
         landmark_weights=data["landmark_bary"],
         landmark_spread=data["landmark_spread"],

@@ -1,0 +1,1 @@
+"""MMVDM, the morphable multi-view video diffusion model: conditioning, autoencoder, transformer, sampling."""

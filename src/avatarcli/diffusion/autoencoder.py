@@ -1,0 +1,237 @@
+"""Video autoencoders of one geometry: 8 times smaller in space, 4 times in time, 16 channels, the first frame alone.
+
+Videos are premultiplied RGBA [B, F, 4, H, W] in [0, 1], latents [B, T, 16, H/8, W/8] of about unit variance, F = 1 + 4 (T − 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, cast
+
+import torch
+from diffusers import AutoencoderKLCogVideoX, ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avatarcli.diffusion.conditioning import HINT_CHANNELS
+from avatarcli.diffusion.packing import FRAMES_PER_LATENT, pack_frames, unpack_frames
+
+LATENT_CHANNELS = 16
+Past = dict[int, Tensor]  # what causal convolutions remember of earlier chunks, by the layer's identity
+
+
+class VideoAutoencoder(Protocol):
+    """What the pipeline needs of an autoencoder."""
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Latents [B, T, 16, H/8, W/8] of videos [B, F, 4, H, W]; F = 1 + 4 k."""
+        ...
+
+    def decode(self, latents: Tensor, hint: Tensor | None = None) -> Tensor:
+        """Videos [B, F, 4, H, W] of latents. hint [B, F, 5, H, W]: the warped photo (see conditioning), where it is used."""
+        ...
+
+
+class SmallVideoAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A light causal autoencoder for the mini model.
+
+    Every layer is local in space and causal in time, and normalises each pixel by itself (as Wan's autoencoder does), so that
+    chunks of a video and pictures of another size are coded exactly as the whole is. Wide layers work once a latent, narrow
+    ones once a frame. The decoder may look at the warped photo in full resolution: there the likeness is; without a hint it
+    sees a photo that shows nothing.
+
+    widths: channels of the frame layers at 1/2, 1/4 and 1/8 of the size; trunk_width: of the latent layers.
+    """
+
+    @register_to_config
+    def __init__(self, widths: tuple[int, int, int] = (48, 80, 128), trunk_width: int = 192) -> None:
+        super().__init__()
+        self.encoder = _Encoder(widths, trunk_width)
+        # Latents are kept at unit variance by statistics gathered in training, without a scale to learn.
+        self.norm = nn.BatchNorm3d(LATENT_CHANNELS, affine=False, momentum=0.02)
+        self.decoder = _Decoder(widths, trunk_width)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """See VideoAutoencoder. In training mode, latents are normalised by the batch's own statistics."""
+        latents = self.encoder(pack_frames(video * 2 - 1), {})
+        return cast(Tensor, self.norm(latents.transpose(1, 2).float())).transpose(1, 2).to(video.dtype)
+
+    def decode(self, latents: Tensor, hint: Tensor | None = None) -> Tensor:
+        """See VideoAutoencoder. Values may leave [0, 1] a little."""
+        return cast(Tensor, self.decoder(latents, hint, {}, starts=True))
+
+    def decode_chunks(self, latents: Tensor, hint: Tensor | None = None, *, chunk: int = 1) -> Iterator[Tensor]:
+        """Decode `chunk` latents at a time; the parts [B, f, 4, H, W] on end are what `decode` gives."""
+        past: Past = {}
+        frame = 0
+        for first in range(0, latents.shape[1], chunk):
+            part = latents[:, first : first + chunk]
+            frames = FRAMES_PER_LATENT * part.shape[1] - (FRAMES_PER_LATENT - 1 if first == 0 else 0)
+            hint_part = None if hint is None else hint[:, frame : frame + frames]
+            frame += frames
+            yield cast(Tensor, self.decoder(part, hint_part, past, starts=first == 0))
+
+    def forward(self, video: Tensor, hint: Tensor | None = None, latent_noise: float = 0.0) -> Tensor:
+        """The round trip of videos [B, F, 4, H, W], for training: latents are disturbed by `latent_noise` standard deviations."""
+        latents = self.encode(video)
+        return self.decode(latents + latent_noise * torch.randn_like(latents), hint)
+
+
+class CogVideoXVideoAutoencoder(nn.Module):
+    """diffusers' CogVideoX autoencoder with transparency by a green screen.
+
+    Its three channels and sixteen latents are fixed by the frozen weights, so RGBA is composited over pure green, and alpha
+    is read back as 1 − (green − max(red, blue)): right where nothing of the person is greener than it is red or blue. Green
+    clothes come out partly transparent: that is the price of keeping the base model's latent space.
+    """
+
+    def __init__(self, base: AutoencoderKLCogVideoX) -> None:
+        super().__init__()
+        self.base = base
+
+    def encode(self, video: Tensor) -> Tensor:
+        """See VideoAutoencoder: the mean of the base's distribution, scaled as the base's transformer expects."""
+        opaque = over_green(video).transpose(1, 2) * 2 - 1
+        mean = self.base.encode(opaque.to(self.base.dtype)).latent_dist.mode()
+        return cast(Tensor, mean).transpose(1, 2).to(video.dtype) * self.base.config.scaling_factor
+
+    def decode(self, latents: Tensor, hint: Tensor | None = None) -> Tensor:
+        """See VideoAutoencoder; the hint is not used."""
+        scaled = (latents / self.base.config.scaling_factor).transpose(1, 2).to(self.base.dtype)
+        opaque = self.base.decode(scaled).sample.transpose(1, 2).to(latents.dtype) * 0.5 + 0.5
+        return from_green(opaque.clamp(0, 1))
+
+
+def over_green(video: Tensor) -> Tensor:
+    """Opaque RGB [..., 3, H, W] of premultiplied RGBA [..., 4, H, W] in front of a green screen."""
+    color, alpha = video.split([3, 1], dim=-3)
+    red, green, blue = color.split(1, dim=-3)
+    return torch.cat([red, green + 1 - alpha, blue], dim=-3)
+
+
+def from_green(video: Tensor) -> Tensor:
+    """Premultiplied RGBA [..., 4, H, W] of RGB [..., 3, H, W] in [0, 1] in front of a green screen."""
+    red, green, blue = video.split(1, dim=-3)
+    screen = (green - torch.maximum(red, blue)).clamp(0, 1)
+    return torch.cat([red, green - screen, blue, 1 - screen], dim=-3)
+
+
+class _PixelNorm(nn.Module):
+    """Root-mean-square normalisation over the channels (dimension 1) of every pixel, with a scale."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        power = x.float().square().mean(1, keepdim=True)
+        scale = self.scale.view(-1, *[1] * (x.ndim - 2))
+        return x * torch.rsqrt(power + 1e-6).to(x.dtype) * scale
+
+
+class _FrameBlock(nn.Module):
+    """Residual block [n, C, H, W] on pictures, each by itself. It starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _PixelNorm(channels), _PixelNorm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(cast(Tensor, self.conv2.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(functional.silu(self.norm1(x)))
+        return x + cast(Tensor, self.conv2(functional.silu(self.norm2(h))))
+
+
+class _CausalConv(nn.Conv3d):
+    """A convolution over [B, C, T, H, W] whose output at a time sees that time and the two before; before the start is zero."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=(0, 1, 1))
+
+    def remember(self, x: Tensor, past: Past) -> Tensor:
+        before = past.get(id(self))
+        if before is None:
+            before = x.new_zeros(*x.shape[:2], 2, *x.shape[3:])
+        x = torch.cat([before, x], dim=2)
+        past[id(self)] = x[:, :, -2:]
+        return self(x)
+
+
+class _LatentBlock(nn.Module):
+    """Residual block [B, C, T, H, W] that mixes neighbouring latents. It starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _PixelNorm(channels), _PixelNorm(channels)
+        self.conv1, self.conv2 = _CausalConv(channels, channels), _CausalConv(channels, channels)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(cast(Tensor, self.conv2.bias))
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        h = self.conv1.remember(functional.silu(self.norm1(x)), past)
+        return x + self.conv2.remember(functional.silu(self.norm2(h)), past)
+
+
+class _Encoder(nn.Module):
+    """Packed frames [B, T, 16, H, W] → latents [B, T, 16, H/8, W/8]."""
+
+    def __init__(self, widths: tuple[int, int, int], trunk_width: int) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.frames = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(16, fine, 3, padding=1),
+            _FrameBlock(fine),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+            _FrameBlock(middle),
+            nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
+            _FrameBlock(coarse),
+        )
+        self.join = nn.Conv2d(FRAMES_PER_LATENT * coarse, trunk_width, 1)
+        self.trunk = _LatentBlock(trunk_width)
+        self.head = nn.Sequential(
+            _FrameBlock(trunk_width), _PixelNorm(trunk_width), nn.SiLU(), nn.Conv2d(trunk_width, LATENT_CHANNELS, 1)
+        )
+
+    def forward(self, packed: Tensor, past: Past) -> Tensor:
+        batch, latents = packed.shape[:2]
+        pictures = packed.unflatten(2, (FRAMES_PER_LATENT, 4)).flatten(0, 2)
+        cells = self.frames(pictures).unflatten(0, (batch * latents, FRAMES_PER_LATENT)).flatten(1, 2)
+        trunk = self.trunk(self.join(cells).unflatten(0, (batch, latents)).transpose(1, 2), past)
+        return cast(Tensor, self.head(trunk.transpose(1, 2).flatten(0, 1))).unflatten(0, (batch, latents))
+
+
+class _Decoder(nn.Module):
+    """Latents [B, T, 16, H/8, W/8] and hints [B, F, 5, H, W] → frames [B, F, 4, H, W]."""
+
+    def __init__(self, widths: tuple[int, int, int], trunk_width: int) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.tail = nn.Sequential(nn.Conv2d(LATENT_CHANNELS, trunk_width, 3, padding=1), _FrameBlock(trunk_width))
+        self.trunk = _LatentBlock(trunk_width)
+        self.split = nn.Conv2d(trunk_width, FRAMES_PER_LATENT * coarse, 1)
+        self.coarse = nn.Sequential(_FrameBlock(coarse), nn.Conv2d(coarse, 4 * middle, 1), nn.PixelShuffle(2))
+        self.middle = nn.Sequential(_FrameBlock(middle), nn.Conv2d(middle, 4 * fine, 1), nn.PixelShuffle(2))
+        self.fine = nn.Sequential(
+            _FrameBlock(fine), _PixelNorm(fine), nn.SiLU(), nn.Conv2d(fine, 16, 3, padding=1), nn.PixelShuffle(2)
+        )
+        # Without bias, so that a hint that shows nothing is no hint.
+        self.hint_fine = nn.Conv2d(4 * HINT_CHANNELS, fine, 3, padding=1, bias=False)
+        self.hint_middle = nn.Conv2d(fine, middle, 3, stride=2, padding=1, bias=False)
+
+    def forward(self, latents: Tensor, hint: Tensor | None, past: Past, *, starts: bool) -> Tensor:
+        batch, count = latents.shape[:2]
+        trunk = self.tail(latents.flatten(0, 1)).unflatten(0, (batch, count)).transpose(1, 2)
+        trunk = self.trunk(trunk, past).transpose(1, 2)
+        cells = unpack_frames(self.split(trunk.flatten(0, 1)).unflatten(0, (batch, count)), starts=starts)
+        frames = cells.shape[1]
+        x = self.coarse(cells.flatten(0, 1))
+        if hint is None:
+            return cast(Tensor, self.fine(self.middle(x))).unflatten(0, (batch, frames))
+        fine = self.hint_fine(functional.pixel_unshuffle(hint.flatten(0, 1), 2))
+        x = self.middle(x + self.hint_middle(functional.silu(fine)))
+        return cast(Tensor, self.fine(x + fine)).unflatten(0, (batch, frames))

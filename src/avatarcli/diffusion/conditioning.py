@@ -1,0 +1,195 @@
+"""What the diffusion model is told about every picture: where the fitted head is, how it moves, and what the photo shows of it.
+
+All maps come from the tracked, bald and slightly wrong head model, in training as in use, so that the model learns to repair
+it. The channels follow CAP4D (arXiv 2412.12093), the published predecessor of MVP4D; the warped reference is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.model import PersonalHead
+from avatarcli.head.track import HeadParameters, Track
+
+OCTAVES = 7
+# Pose code, expression offset, ray, crop mask, how much of the cell the photo shows, and how squarely.
+MAP_CHANNELS = 6 * OCTAVES + 3 + 3 + 1 + 1 + 1
+# The warped photo in full resolution: premultiplied RGB, visibility, facing ratio.
+HINT_CHANNELS = 5
+
+# Metres. The head spans about ±0.15, so the lowest octave tells every point of it (and of the shoulders) from every other.
+_POSITION_SCALE = 0.15
+# Metres: a wide open jaw moves the chin by a few of these, so offsets are of about unit size.
+_EXPRESSION_SCALE = 0.01
+# Metres that a point may lie behind the photo's depth buffer and still be seen. Twice that of the texture: here a hole costs
+# more than a smear, which the model can repair.
+_DEPTH_TOLERANCE = 0.006
+_GRAZING = 0.05  # cosine: a surface seen more obliquely than this in the photo has no usable pixels
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The photo as the model sees it.
+
+    picture [S, S, 4]: premultiplied RGBA; inside [S, S]: 1 where the crop shows the photo; camera: a single one with pictures
+    of that size; parameters: the single frame of head parameters that was fitted to it.
+    """
+
+    picture: Tensor
+    inside: Tensor
+    camera: Camera
+    parameters: HeadParameters
+
+    @classmethod
+    def of(cls, foreground: Tensor, matte: Tensor, inside: Tensor, track: Track) -> Reference:
+        """From a portrait's foreground colours [S, S, 3], matte [S, S] and inside [S, S], and its track."""
+        picture = torch.cat([foreground * matte[..., None], matte[..., None]], dim=-1)
+        return cls(picture, inside, track.camera, track.parameters())
+
+    def resized(self, size: int) -> Reference:
+        """The same photo as `size` × `size` pixels."""
+        layers = torch.cat([self.picture, self.inside[..., None]], dim=-1).permute(2, 0, 1)[None]
+        layers = functional.interpolate(layers, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        layers = layers[0].permute(1, 2, 0).clamp(0, 1)
+        return Reference(layers[..., :4], layers[..., 4], self.camera.resized(size, size), self.parameters)
+
+    def to(self, device: torch.device | str) -> Reference:
+        return Reference(
+            self.picture.to(device), self.inside.to(device), self.camera.to(device), self.parameters.to(device)
+        )
+
+
+@dataclass(frozen=True)
+class FrameMaps:
+    """Conditioning of F pictures of H × W pixels.
+
+    maps [F, 51, H/8, W/8]: per latent cell; hint [F, 5, H, W]: the warped photo.
+    """
+
+    maps: Tensor
+    hint: Tensor
+
+    @property
+    def warp(self) -> Tensor:
+        """The warped photo as premultiplied RGBA [F, 4, H, W], ready to be encoded like any video."""
+        return self.hint[:, :4]
+
+    def packed(self) -> Tensor:
+        """The maps per latent [T, 204, H/8, W/8]; F must be 1 + 4 k."""
+        return pack_frames(self.maps)
+
+
+def fourier_code(position: Tensor) -> Tensor:
+    """Positions [..., 3] in units of the position scale as sines and cosines [..., 42] of seven octaves.
+
+    The lowest octave has a period of 4, so that it is unambiguous within ±2; the highest tells points 0.5 mm apart.
+    """
+    octaves = 2.0 ** torch.arange(OCTAVES, device=position.device, dtype=position.dtype) * (torch.pi / 2)
+    angles = (position[..., None, :] * octaves[:, None]).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def rasterize_frames(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshRaster:
+    """What F pictures see of F poses of one mesh: a MeshRaster whose tensors have a leading F. Computed on the CPU.
+
+    vertices [F, N, 3]; faces [T, 3]; camera: a single one, or one a frame.
+    """
+    rasters = [rasterize_mesh(v, faces, _of_frame(camera, frame)) for frame, v in enumerate(vertices)]
+    return MeshRaster(*(torch.stack([getattr(r, name) for r in rasters]) for name in ("face", "weights", "depth")))
+
+
+class Conditioner:
+    """Makes the maps of one person and one photo, on the device where `head` and `reference` are."""
+
+    def __init__(self, head: PersonalHead, reference: Reference) -> None:
+        self.head = head
+        self.reference = reference
+        self._faces = head.model.faces
+        self._posed = pose_vertices(head, reference.parameters)[0]
+        self._normals = vertex_normals(self._posed, self._faces)
+        self._depth = rasterize_mesh(self._posed, self._faces, reference.camera).depth
+
+    def of_reference(self, size: int) -> FrameMaps:
+        """The maps of the photo itself, as a single frame of `size` × `size` pixels."""
+        view = self.reference.resized(size)
+        return self.of_view(view.parameters, view.camera, inside=view.inside)
+
+    def of_view(
+        self,
+        parameters: HeadParameters,
+        camera: Camera,
+        *,
+        raster: MeshRaster | None = None,
+        inside: Tensor | None = None,
+    ) -> FrameMaps:
+        """The maps of F frames seen by one camera, or by one camera a frame.
+
+        raster: what `rasterize_frames` gives, when the caller has it already (on a GPU, say). inside [H, W]: 1 within the
+        source's frame, default everywhere.
+        """
+        if raster is None:
+            raster = rasterize_frames(pose_vertices(self.head, parameters), self._faces, camera)
+        model = self.head.model
+        offset = torch.tensordot(parameters.expression, model.expression_basis, dims=1) / _EXPRESSION_SCALE
+        position = raster.interpolate(model.mean / _POSITION_SCALE, self._faces)
+        hint = self._warp(raster)
+        layers = [position, _interpolate_each(raster, offset, self._faces), raster.covered[..., None], hint[..., 3:]]
+        cells = _pool(torch.cat([layer.to(position) for layer in layers], dim=-1))
+        position, offset, coverage, seen = cells.split([3, 3, 1, 2], dim=-1)
+        pose = fourier_code(position / coverage.clamp(min=1e-6)) * coverage
+        crop = torch.ones_like(coverage) if inside is None else _pool(inside[None, ..., None]).expand_as(coverage)
+        maps = torch.cat([pose, offset, self._rays(camera, coverage), crop, seen], dim=-1)
+        return FrameMaps(maps.permute(0, 3, 1, 2).contiguous(), hint.permute(0, 3, 1, 2).contiguous())
+
+    def _warp(self, raster: MeshRaster) -> Tensor:
+        """The photo carried through the mesh [F, H, W, 5]: premultiplied RGB, visibility, facing ratio."""
+        points = raster.interpolate(self._posed, self._faces)
+        normals = functional.normalize(raster.interpolate(self._normals, self._faces), dim=-1)
+        pixels, facing, visible = visible_points(
+            points.flatten(0, 2), normals.flatten(0, 2), self.reference.camera, self._depth, tolerance=_DEPTH_TOLERANCE
+        )
+        usable = (visible & (facing > _GRAZING) & raster.covered.flatten()).to(points)[:, None]
+        photo = sample_image(self.reference.picture * self.reference.inside[..., None], pixels)
+        return (torch.cat([photo, facing[:, None]], dim=-1) * usable).reshape(*points.shape[:3], HINT_CHANNELS)
+
+    def _rays(self, camera: Camera, cells: Tensor) -> Tensor:
+        """Unit viewing directions [F, h, w, 3] of the cells' centres in the reference camera's frame."""
+        frames, height, width = cells.shape[:3]
+        small = camera.resized(width, height)
+        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        pixels = torch.stack([x, y], dim=-1).flatten(0, 1).to(cells)
+        ends = small.unproject(pixels, torch.ones_like(pixels[:, 0]))
+        directions = functional.normalize(ends - small.centre[..., None, :], dim=-1)
+        rotation = self.reference.camera.world_to_camera[:3, :3]
+        return (directions @ rotation.T).reshape(-1, height, width, 3).expand(frames, -1, -1, -1)
+
+
+def pose_vertices(head: PersonalHead, parameters: HeadParameters) -> Tensor:
+    """Vertices [F, N, 3] of a head in the world."""
+    vertices = head.vertices(parameters.expression, parameters.gaze, parameters.neck)
+    pose = parameters.head_pose
+    return vertices @ pose[:, :3, :3].transpose(-1, -2) + pose[:, None, :3, 3]
+
+
+def _of_frame(camera: Camera, frame: int) -> Camera:
+    return camera[frame] if camera.world_to_camera.ndim == 3 else camera
+
+
+def _interpolate_each(raster: MeshRaster, attributes: Tensor, faces: Tensor) -> Tensor:
+    """As MeshRaster.interpolate, for attributes [F, N, C] that differ from frame to frame."""
+    frames, count = attributes.shape[:2]
+    first = torch.arange(frames, device=faces.device)[:, None, None, None] * count
+    corners = attributes.flatten(0, 1)[faces[raster.face.clamp(min=0)] + first]
+    return (corners * raster.weights[..., None]).sum(-2) * raster.covered[..., None]
+
+
+def _pool(layers: Tensor) -> Tensor:
+    """Means [F, H/8, W/8, C] over the latents' cells of pictures [F, H, W, C]."""
+    return functional.avg_pool2d(layers.permute(0, 3, 1, 2), PIXELS_PER_LATENT).permute(0, 2, 3, 1)

@@ -1,0 +1,104 @@
+"""The conditioning maps of the shipped head model."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from avatarcli.diffusion.conditioning import MAP_CHANNELS, Conditioner, Reference, fourier_code
+from avatarcli.geometry.cameras import Camera, focal_for_field_of_view, orbit_cameras
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.model import PersonalHead, load_head_model
+from avatarcli.head.track import HeadParameters
+
+SIZE = 64
+POSE, EXPRESSION, RAY, CROP, SEEN = slice(0, 42), slice(42, 45), slice(45, 48), slice(48, 49), slice(49, 51)
+
+
+def cameras(*yaw: float) -> Camera:
+    angles = torch.deg2rad(torch.tensor(yaw))
+    focal = focal_for_field_of_view(18, SIZE)
+    return orbit_cameras(angles, torch.zeros_like(angles), distance=1.3, target=torch.zeros(3), focal=focal, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def conditioner() -> Conditioner:
+    """A grey photo with a red left half (the picture's, so the subject's right)."""
+    model = load_head_model()
+    picture = torch.cat([torch.full((SIZE, SIZE, 3), 0.5), torch.ones(SIZE, SIZE, 1)], dim=-1)
+    picture[:, : SIZE // 2, :3] = torch.tensor([0.9, 0.1, 0.1])
+    inside = torch.ones(SIZE, SIZE)
+    inside[-16:] = 0
+    reference = Reference(picture, inside, cameras(0)[0], HeadParameters.at_rest())
+    return Conditioner(PersonalHead.create(model, torch.zeros(model.identity_size)), reference)
+
+
+def test_fourier_code_tells_positions_apart_and_agrees_with_the_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    position = torch.rand(50, 3, generator=generator) * 4 - 2
+    code = fourier_code(position)
+    for octave in range(7):
+        for axis in range(3):
+            angle = position[:, axis] * 2**octave * math.pi / 2
+            assert torch.allclose(code[:, 3 * octave + axis], angle.sin(), atol=1e-5)
+            assert torch.allclose(code[:, 21 + 3 * octave + axis], angle.cos(), atol=1e-5)
+    assert torch.cdist(code, code).fill_diagonal_(9).min() > 0.5
+
+
+def test_photo_seen_by_its_own_camera_comes_back(conditioner: Conditioner) -> None:
+    maps = conditioner.of_reference(SIZE)
+    assert maps.maps.shape == (1, MAP_CHANNELS, SIZE // 8, SIZE // 8)
+    seen = maps.hint[0, 3] > 0.99
+    # The face alone is an eighth of this picture, and its lower quarter lies outside the photo.
+    assert seen.float().mean() > 0.1
+    assert not seen[-16:].any()
+    assert torch.allclose(
+        maps.hint[0, :3][:, seen], conditioner.reference.picture[..., :3].permute(2, 0, 1)[:, seen], atol=0.02
+    )
+    crop = maps.maps[0, CROP]
+    assert crop[:, :-2].eq(1).all()
+    assert crop[:, -2:].eq(0).all()
+
+
+def test_each_side_shows_its_half_of_the_photo_and_the_back_nothing(conditioner: Conditioner) -> None:
+    views = cameras(-60, 60, 180)
+    right, left, back = (conditioner.of_view(HeadParameters.at_rest(), views[i]) for i in range(3))
+    redness = [(m.hint[0, 0] - m.hint[0, 1]).sum() / m.hint[0, 3].sum() for m in (right, left)]
+    assert redness[0] > 0.6
+    assert redness[1] < 0.3
+    assert back.hint[0, 3].mean() < 0.02
+    # The pose map is there all the same.
+    assert back.maps[0, POSE].abs().amax() > 0.9
+
+
+def test_views_frames_and_given_rasters_agree_one_by_one(conditioner: Conditioner) -> None:
+    from avatarcli.diffusion.conditioning import pose_vertices, rasterize_frames
+
+    rest = HeadParameters.at_rest(5)
+    expression = rest.expression.clone()
+    expression[:, EXPRESSION_INDEX["jawOpen"]] = torch.linspace(0, 1, 5)
+    parameters = HeadParameters(expression, rest.gaze, rest.neck, rest.head_pose)
+    view = cameras(30)
+    together = conditioner.of_view(parameters, view[0])
+    raster = rasterize_frames(pose_vertices(conditioner.head, parameters), conditioner.head.model.faces, view[0])
+    per_frame = Camera(view.world_to_camera.repeat(5, 1, 1), view.K.repeat(5, 1, 1), SIZE, SIZE)
+    assert torch.equal(together.maps, conditioner.of_view(parameters, view[0], raster=raster).maps)
+    assert torch.allclose(together.maps, conditioner.of_view(parameters, per_frame).maps, atol=1e-6)
+    for frame in range(5):
+        alone = conditioner.of_view(parameters[frame : frame + 1], view[0])
+        assert torch.allclose(together.maps[frame], alone.maps[0], atol=1e-6)
+        assert torch.allclose(together.hint[frame], alone.hint[0], atol=1e-6)
+    # An opening jaw moves the chin down, and nothing moves at rest.
+    assert together.maps[0, EXPRESSION].abs().amax() == 0
+    assert together.maps[4, EXPRESSION][1].amin() < -0.5
+    assert together.packed().shape == (2, 4 * MAP_CHANNELS, SIZE // 8, SIZE // 8)
+
+
+def test_rays_are_unit_and_turn_with_the_camera(conditioner: Conditioner) -> None:
+    front, side = (conditioner.of_view(HeadParameters.at_rest(), cameras(0, 90)[i]).maps[0, RAY] for i in range(2))
+    assert torch.allclose(front.norm(dim=0), torch.ones(SIZE // 8, SIZE // 8), atol=1e-5)
+    # The middle of the picture looks along the reference's axis; from the subject's left it looks along the reference's −x.
+    assert torch.allclose(front[:, 3:5, 3:5].mean((1, 2)), torch.tensor([0.0, 0.0, 1.0]), atol=1e-2)
+    assert torch.allclose(side[:, 3:5, 3:5].mean((1, 2)), torch.tensor([-1.0, 0.0, 0.0]), atol=1e-2)

@@ -1,0 +1,160 @@
+"""Sampling: given latents, guidance, seeds, resuming, and the frames on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
+from avatarcli.diffusion.conditioning import Conditioner, Reference
+from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
+from avatarcli.diffusion.schedule import LatentScene, denoise
+from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
+from avatarcli.errors import UsageError
+from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.generation.plan import make_plan
+from avatarcli.geometry.framing import Framing
+from avatarcli.head.model import PersonalHead, load_head_model
+from avatarcli.head.track import HeadParameters
+from avatarcli.progress import SilentProgress
+
+SIZE = 32
+SETTINGS = SamplingSettings(steps=2, group_views=2, group_latents=4)
+
+
+def toy_transformer() -> MultiViewVideoTransformer:
+    torch.manual_seed(0)
+    model = MultiViewVideoTransformer(num_attention_heads=2, attention_head_dim=16, num_layers=1, time_embed_dim=16)
+    torch.nn.init.normal_(model.conditioning_proj.weight, std=0.05)
+    return model.eval()
+
+
+def scene(count: int = 5) -> LatentScene:
+    generator = torch.Generator().manual_seed(1)
+    return LatentScene(
+        latents=torch.randn(2, count, 16, 4, 4, generator=generator),
+        given=torch.arange(count).expand(2, -1) < torch.tensor([[1], [3]]),
+        time_index=torch.arange(count) % 3,
+        conditioning=torch.randn(2, count, CONDITIONING_CHANNELS, 4, 4, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_given_latents_come_out_untouched(guidance: float) -> None:
+    known = scene()
+    noise = torch.randn(known.latents.shape, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        sampled = denoise(toy_transformer(), known, noise, steps=4, guidance=guidance)
+    assert torch.equal(sampled[known.given], known.latents[known.given])
+    assert torch.isfinite(sampled).all()
+    assert (sampled - noise)[~known.given].abs().amax() > 0.1
+
+
+def test_guidance_extrapolates_from_the_photo_hidden() -> None:
+    """One step is linear in the velocity, so guidance 0 is the blind sample, and 2 mirrors it about 1."""
+    known, model = scene(), toy_transformer()
+    noise = torch.randn(known.latents.shape, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        blind, plain, strong = (denoise(model, known, noise, steps=1, guidance=g) for g in (0.0, 1.0, 2.0))
+        changed = replace(known, latents=known.latents.clone())
+        changed.latents[:, 0] += 1
+        assert torch.allclose(denoise(model, changed, noise, steps=1, guidance=0.0)[:, 1:], blind[:, 1:], atol=1e-6)
+    assert torch.allclose(strong - plain, plain - blind, atol=1e-4)
+    assert (plain - blind)[:, 3:].abs().amax() > 1e-4
+
+
+def test_steps_that_the_schedule_cannot_walk_are_refused() -> None:
+    known = scene()
+    with pytest.raises(UsageError, match="7 denoising steps"):
+        denoise(toy_transformer(), known, known.latents, steps=7)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> MultiViewPipeline:
+    torch.manual_seed(1)
+    return MultiViewPipeline(toy_transformer(), SmallVideoAutoencoder((8, 8, 8), 16).eval(), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def conditioner() -> Conditioner:
+    model = load_head_model()
+    head = PersonalHead.create(model, torch.zeros(model.identity_size))
+    camera = Framing.of(head.neutral).cameras(torch.zeros(1), torch.zeros(1), SIZE)[0]
+    picture = torch.rand(SIZE, SIZE, 4, generator=torch.Generator().manual_seed(4))
+    return Conditioner(head, Reference(picture, torch.ones(SIZE, SIZE), camera, HeadParameters.at_rest()))
+
+
+def video(folder: Path, conditioner: Conditioner, *, frames: int = 6, size: int = SIZE) -> MultiViewVideo:
+    framing = Framing.of(conditioner.head.neutral)
+    return MultiViewVideo(folder, make_plan(framing, 3, frames, size), framing, generator="mmvdm")
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class Counting(SilentProgress):
+    """Counts steps of denoising, and dies after so many of them."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        self.steps, self.limit = 0, limit
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Any]:
+        def advance(steps: int) -> None:
+            if description == "denoise":
+                self.steps += steps
+                if self.steps > self.limit:
+                    raise Killed
+
+        yield advance
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "frames").glob("*.png"))}
+
+
+def test_plan_is_written_reproducibly_and_resumes(
+    pipeline: MultiViewPipeline, conditioner: Conditioner, tmp_path: Path
+) -> None:
+    whole, killed, other = (video(tmp_path / name, conditioner) for name in ("whole", "killed", "other"))
+    progress = Counting()
+    pipeline.generate(conditioner, whole, seed=3, progress=progress)
+    loaded = MultiViewVideo.load(whole.folder)
+    assert (loaded.plan.views, loaded.plan.frames) == (3, 6)
+    assert len(pictures(whole.folder)) == 18
+    assert loaded.read_frame(2, 5).shape == (SIZE, SIZE, 4)
+
+    total = progress.steps
+    with pytest.raises(Killed):
+        pipeline.generate(conditioner, killed, seed=3, progress=Counting(limit=5))
+    finished = len(list((killed.folder / "latents").glob("*.safetensors")))
+    assert finished == 2
+    # A half-written group counts for nothing.
+    (killed.folder / "latents" / "group_0002.safetensors").write_bytes(b"half")
+    written = {p.name: p.stat().st_mtime_ns for p in (killed.folder / "latents").glob("*_000[01].*")}
+    again = Counting()
+    pipeline.generate(conditioner, killed, seed=3, progress=again)
+    assert again.steps == total
+    assert written == {p.name: p.stat().st_mtime_ns for p in (killed.folder / "latents").glob("*_000[01].*")}
+    assert pictures(killed.folder) == pictures(whole.folder)
+
+    # Another seed does not go on from these groups.
+    before = pictures(whole.folder)
+    pipeline.generate(conditioner, whole, seed=4, progress=SilentProgress())
+    assert pictures(whole.folder) != before
+    pipeline.generate(conditioner, other, seed=4, progress=SilentProgress())
+    assert pictures(other.folder) == pictures(whole.folder)
+
+
+def test_sizes_that_the_model_cannot_make_are_refused(
+    pipeline: MultiViewPipeline, conditioner: Conditioner, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="multiple of 16"):
+        pipeline.generate(conditioner, video(tmp_path, conditioner, size=40), seed=0, progress=SilentProgress())
