@@ -177,5 +177,8 @@ def _matches(first: tuple[Float, NDArray[np.float32]], second: tuple[Float, NDAr
     pixels: Float = np.stack([first[0][[i for i, _ in pairs]], second[0][[j for _, j in pairs]]])
     # A fixed seed: USAC's random samples are OpenCV's own.
     cv2.setRNGSeed(0)
-    _, inliers = cv2.findFundamentalMat(pixels[0], pixels[1], cv2.USAC_MAGSAC, _EPIPOLAR, 0.999, 2000)
+    try:
+        _, inliers = cv2.findFundamentalMat(pixels[0], pixels[1], cv2.USAC_MAGSAC, _EPIPOLAR, 0.999, 2000)
+    except cv2.error:  # OpenCV's own assertion when no sample of the matches gives a matrix
+        return nothing
     return nothing if inliers is None else pixels[:, inliers.ravel() > 0]

@@ -146,9 +146,11 @@ def _nape(
     shown = _by_rows(color, sides * ramp(covered, 0.75, 0.98))
     soft = blur(torch.cat([share, shown], dim=-1), 6)
     dressed = ramp(soft[..., :1], 0.35, 0.65)
-    hairy = dressed * torch.exp(-((soft[..., 1:] - hair).norm(dim=-1, keepdim=True) / 0.2).square())
-    hairy = hairy.flip(0).cummax(0).values.flip(0)
-    return torch.lerp(torch.lerp(0.85 * skin, soft[..., 1:], dressed), hair, ramp(hairy, 0.3, 0.7))
+    likeness = torch.exp(-((soft[..., 1:] - hair).norm(dim=-1, keepdim=True) / 0.2).square())
+    # Rows run downwards: hair spreads up from where it is seen, a collar is whole from the chest up to where it ends.
+    hairy = (dressed * likeness).flip(0).cummax(0).values.flip(0)
+    collar = (dressed * (1 - likeness)).flip(0).cummin(0).values.flip(0)
+    return torch.lerp(torch.lerp(0.85 * skin, soft[..., 1:], collar), hair, ramp(hairy, 0.3, 0.7))
 
 
 def _colors(
@@ -170,8 +172,8 @@ def _colors(
         weight = trust * here * credible
         continued = borrow(color, weight, color.flip(1), weight.flip(1), wrap=True)
         filled = torch.where(here[..., None], continued, filled)
-    behind = ramp(-rest[..., 2], -0.2, 0.2) * (zone == _NECK)
-    filled = torch.lerp(filled, nape, behind[..., None])
+    guessed = (zone == _NECK) * (1 - ramp(torch.maximum(trust, trust.flip(1)), 0.3, 0.8))
+    filled = torch.lerp(filled, nape, guessed[..., None])
     # Near what the photo shows its colours go on; far from it single edge pixels would decide, so the middle of all hair does.
     known = trust * scalp
     near = (4 * blur(torch.maximum(known, known.flip(1))[..., None], _FAR)).clamp(0, 1)
