@@ -1,6 +1,6 @@
 """Makes avatars of photos and puts each photo beside its contact sheet, to be looked at.
 
-    python scripts/contact_sheets.py PHOTO... --out sheets/ [--workspace FOLDER] [--preset standard] [--device auto]
+python scripts/contact_sheets.py PHOTO... --out sheets/ [--workspace FOLDER] [--preset standard] [--device auto]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes the pictures of the README: an orbit and a contact sheet of the example photo.
 
-    python scripts/docs_media.py [--workspace FOLDER]
+python scripts/docs_media.py [--workspace FOLDER]
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ class HeadModel:
         return (corners * self.landmark_weights[..., None]).sum(-2)
 
     def to(self, device: torch.device | str) -> HeadModel:
-        moved: dict[str, Any] = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
