@@ -44,7 +44,8 @@ class Density:
     def due(step: int, iterations: int) -> bool:
         """Whether the density changes after this step."""
         length = (_END - _START) * iterations / _ROUNDS
-        return any(step == int((_START + 0.0) * iterations + (k + 1) * length) for k in range(_ROUNDS)) and length >= 5
+        # Between two changes every Gaussian must have been pulled a few times, else chance chooses which are split.
+        return length >= 5 and any(step == int(_START * iterations + k * length) for k in range(1, _ROUNDS + 1))
 
     def choose(
         self, opacity_logits: Tensor, log_scales: Tensor, quaternions: Tensor, limit: int

@@ -32,10 +32,8 @@ _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "
 _FALL = 0.1
 # Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
 _L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
-_STRAY, _STRAY_FREE = (
-    2e3,
-    0.004,
-)  # per metre beyond 4 mm from where a Gaussian started: hair may move, faces may not melt
+# Per metre beyond 4 mm from where a Gaussian started: hair may move, faces may not melt.
+_STRAY, _STRAY_FREE = 2e3, 0.004
 _BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
 _CORRECTIVE = 30.0  # per metre of mean corrective offset
 _NUDGE, _TINT = 50.0, 1.0  # on the per-picture table

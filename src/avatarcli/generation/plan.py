@@ -20,7 +20,7 @@ _ELEVATIONS = (0.0, 18.0, -12.0, 8.0, 32.0, -4.0, 14.0, -18.0, 5.0, 24.0, -8.0, 
 # The clip: a face at rest, then poses that between them move every part that ARKit names. Combined as faces combine them.
 _POSES: tuple[dict[str, float], ...] = (
     {},
-    {"jawOpen": 0.75, "mouthLowerDownLeft": 0.2, "mouthLowerDownRight": 0.2, "tongueOut": 0.0},
+    {"jawOpen": 0.75, "mouthLowerDownLeft": 0.2, "mouthLowerDownRight": 0.2},
     {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "mouthUpperUpLeft": 0.4, "mouthUpperUpRight": 0.4, "jawOpen": 0.12,
      "cheekSquintLeft": 0.6, "cheekSquintRight": 0.6, "eyeSquintLeft": 0.4, "eyeSquintRight": 0.4},
     {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0, "mouthPressLeft": 0.5, "mouthPressRight": 0.5, "mouthRollLower": 0.4,

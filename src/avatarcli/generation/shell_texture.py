@@ -105,10 +105,9 @@ def _opacity(covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead
         elif index in (_FACE, _SCALP):
             spread = pull_push(coverage[..., None], weight, wrap=True)[..., 0]
         if index == _FACE:
-            spread, known = (
-                torch.maximum(spread * forehead, stands_off),
-                torch.where(here, torch.maximum(seen, known * forehead), known),
-            )
+            # On the face proper the other side's hair says nothing, and neither do the surroundings.
+            spread = torch.maximum(spread * forehead, stands_off)
+            known = torch.where(here, torch.maximum(seen, known * forehead), known)
         if index == _SCALP:
             # A head with hair on its sides has hair behind; only the front's hairline is a matter of pixels.
             sides = weight * (rest[..., 2].abs() < 0.5)
