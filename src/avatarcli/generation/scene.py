@@ -12,15 +12,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.generation.cover import cover_map, mouth_opening
+from avatarcli.generation.ears import bare_ears
+from avatarcli.generation.shading import fit_light
 from avatarcli.generation.shell import Shell, fit_shell
 from avatarcli.generation.shell_texture import paint_shell
 from avatarcli.generation.skin_texture import Atlas, PhotoView, bake_skin
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
 from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
 from avatarcli.head.track import HeadParameters, Track
 
 _SUPERSAMPLING = 2  # rays per pixel along each axis
+_FEW = 30  # pixels: fewer do not tell the hair's colour
 _LINING = 0.75  # how bright the inner side of hair is beside its outer one
 
 
@@ -84,19 +87,44 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
     raster = rasterize_mesh(posed, model.faces, track.camera)
     cover = cover_map(image, matte, raster, model, track.landmarks)
     mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
-    photo = PhotoView(image, matte, cover, mouth, inside, _skin_color(image, matte, cover, raster, model), track.camera)
+    skin = _bare_skin(matte, cover, raster, model)
+    skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
+    normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
+    light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
+    hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
+    bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)
+    cover = cover * (1 - _ear_pixels(raster, model, bare))
+    photo = PhotoView(image, matte, cover, mouth, inside, skin_color, hair_color, bare, light, track.camera)
     shell = fit_shell(head, posed, track.camera, matte, inside)
     generator = torch.Generator().manual_seed(seed)
     skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
     return Scene(head, shell, skin, trust, paint_shell(head, shell, posed, photo, generator))
 
 
-def _skin_color(image: Tensor, matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
-    """The median colour [3] of the face's bare skin."""
+def _bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
+    """Pixels [H, W] (bool) that surely show the face's bare skin."""
     region = model.region[model.faces[:, 0]][raster.face.clamp(min=0)]
     face = (region == REGIONS.index("face")) | (region == REGIONS.index("nose"))
-    skin = image[face & raster.covered & (matte > 0.95) & (cover < 0.1)]
-    return skin.median(0).values if len(skin) else image.reshape(-1, 3).median(0).values
+    return face & raster.covered & (matte > 0.95) & (cover < 0.1)
+
+
+def _hair_color(image: Tensor, matte: Tensor, cover: Tensor, landmarks: Tensor, skin: Tensor) -> Tensor:
+    """The median colour [3] of the hair above the brows, the skin's where there is none.
+
+    Away from the outline, where light shines through and the background is near.
+    """
+    reach = 2 * (matte.shape[1] // 80) + 1
+    eroded = -functional.max_pool2d(-matte[None, None], reach, stride=1, padding=reach // 2)[0, 0]
+    above = torch.arange(len(matte), dtype=matte.dtype)[:, None] < landmarks[[66, 296], 1].mean()
+    hair = image[(eroded > 0.95) & (cover > 0.95) & above]
+    return hair.median(0).values if len(hair) > _FEW else skin
+
+
+def _ear_pixels(raster: MeshRaster, model: HeadModel, bare: Tensor) -> Tensor:
+    """1 [H, W] where the fitted head shows a bare ear. bare [2]: how bare the left and the right one are."""
+    corner = model.faces[:, 0][raster.face.clamp(min=0)]
+    ear = raster.covered & (model.region[corner] == REGIONS.index("ear"))
+    return ear * torch.where(model.mean[corner, 0] > 0, bare[0], bare[1])
 
 
 def _lookup(picture: Tensor, uv: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ _BOTTOM = -0.30  # metres: height at which the bust is cut
 _REACH, _STEP = 0.26, 0.002  # metres: how far hair is looked for beyond the bare head, and how finely
 _FACE_HOLD = 2.0  # how firmly the shell lies on the face, beside an outline's weight of 1
 _OTHER_SIDE = 0.3  # how much one side's outline counts for the other
-_BROWS, _CHIN = (66, 296), 152  # MediaPipe's points
+CHIN = 152  # MediaPipe's point
+_BROWS = (66, 296)
 _CLEARANCE = 0.0015  # metres: least distance from the skin, so that the two surfaces do not fight
 
 
@@ -186,7 +187,7 @@ def front_of_face(model: HeadModel, posed: Tensor, points: Tensor) -> Tensor:
     """How far [P] in [0, 1] points [P, 3] lie on the face proper: before the ears and below the forehead."""
     ears = posed[model.in_regions("ear"), 2].amax()
     brows = brow_height(model, posed)
-    chin = model.landmarks(posed)[_CHIN, 1]
+    chin = model.landmarks(posed)[CHIN, 1]
     before = ramp(points[:, 2] - ears, 0.0, 0.02)
     return before * ramp(brows + 0.05 - points[:, 1], 0.0, 0.03) * ramp(points[:, 1] - chin, -0.01, 0.0)
 

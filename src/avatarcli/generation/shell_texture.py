@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.generation.fill import blur, borrow, pull_push, ramp
-from avatarcli.generation.shell import COLUMNS, Shell, brow_height, front_of_face, nearest_skin
+from avatarcli.generation.shading import lit, tint_distance
+from avatarcli.generation.shell import CHIN, COLUMNS, Shell, brow_height, front_of_face, nearest_skin
 from avatarcli.generation.skin_texture import PhotoView, skin_likeness
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import REGIONS, PersonalHead
@@ -17,9 +18,13 @@ from avatarcli.head.model import REGIONS, PersonalHead
 TEXELS = 3  # texels per grid cell along each axis
 _DEPTH_TOLERANCE = 0.006  # metres
 _FACE, _SCALP, _EAR, _NECK, _TORSO = 0, 1, 2, 3, 4
+_ZONES = 5
+_BORDER = 4.0  # texels: how far the zones' borders are smoothed
 # Strands of combed hair run from the crown down; noise that is this much longer along them than across looks like it.
 _STRANDS_AROUND, _STRANDS_DOWN = 480, 8
+_CONTRAST = 0.6  # of invented strands beside those seen, whose contrast holds the shadows between locks, too
 _FAR = 14.0  # texels, about 1.4 cm: how far beyond the photo's reach its colours go on
+_HAIRLINE = 5.0  # texels, about 5 mm: how softly hair ends around an ear
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the skull
 
 
@@ -42,22 +47,46 @@ def paint_shell(
     covered = cover.view(size)
     # Where the shell stands a little outside the matte the photo shows background, which says nothing about the person.
     seen = (ramp(facing, 0.12, 0.4) * visible * inside * ramp(matte, 0.4, 0.8)).view(size)
-    zone, rest = _zones(head, posed, points).view(size), rest.view(*size, 3)
+    zone, rest = _zones(head, posed, points.view(*size, 3)), rest.view(*size, 3)
     # Below the forehead hair hides a face only where the photo says so, seen well enough to tell a cheek from what is behind it.
     forehead = (1 - front_of_face(head.model, posed, points)).view(size)
     seen = torch.where(zone == _FACE, seen * torch.maximum(forehead, ramp(facing.view(size), 0.5, 0.75)), seen)
+    # Beside a bare ear shadows of jaw and ear, seen aslant, look like hair, and none hangs over the cheek.
+    bare = torch.where(points[:, 0] > 0, photo.bare_ears[0], photo.bare_ears[1]).view(size)
+    low = 1 - ramp(points[:, 1] - _ear_top(head, posed), -0.01, 0.0).view(size)
+    cheek = bare * low * ((zone == _FACE) | (zone == _NECK))
+    aside = ramp(rest[..., 0].abs(), 0.4, 0.8)
+    all_seen, sides = seen, seen * (zone == _NECK) * aside
+    seen = seen * torch.lerp(torch.ones_like(seen), ramp(facing.view(size), 0.6, 0.85), cheek)
+    seen = seen * (1 - bare * (zone == _EAR))
+    # Around a bare ear and beside the forehead the scalp's own edge is where hair ends.
+    hairline = ramp(blur((zone == _SCALP).to(matte)[..., None], _HAIRLINE)[..., 0], 0.25, 0.55)
+    temple = ramp(rest[..., 0].abs(), 0.6, 0.8)
+    forehead = torch.lerp(forehead, forehead * hairline, bare * temple) * (1 - cheek)
     # Whatever stands off the forehead by a finger's breadth is hair, seen or not.
     above = ramp(points[:, 1] - brow_height(head.model, posed), 0.02, 0.05).view(size)
     stands_off = above * ramp(thickness.view(size), 0.005, 0.012)
-    opacity = _opacity(covered, seen, zone, rest, forehead, stands_off)
+    opacity = _opacity(
+        covered, seen, sides, zone, rest, forehead, stands_off, torch.lerp(torch.ones_like(bare), hairline, bare)
+    )
     trust = (ramp(facing, 0.2, 0.5) * visible * inside * ramp(matte, 0.9, 1.0)).view(size) * ramp(covered, 0.75, 0.98)
     cloth = 1 - 0.95 * skin_likeness(color, photo.skin_color).view(size)
     color = color.view(*size, 3)
-    scalp = (zone == _SCALP) | (zone == _FACE) | (zone == _EAR)
-    sure = color[trust * scalp > 0.8]
-    hair = sure.median(0).values if len(sure) else photo.skin_color
-    nape = _nape(color, covered, seen, zone, rest, photo.skin_color, hair)
-    picture = _colors(color, trust, cloth, nape, hair, zone, rest, generator)
+    hair = photo.hair_color
+    beside = (zone == _NECK) | (zone == _TORSO) | (zone == _EAR)
+    hanging = _hanging(color, covered, all_seen * beside * aside, zone, hair) * (1 - bare.mean())
+    wide = ramp(
+        points[:, 0].view(*size, 1).abs(), 0.09, 0.12
+    )  # metres: it hangs down, it does not lie on the shoulders
+    chin = (points[:, 1].view(*size, 1) < head.model.landmarks(posed)[CHIN, 1]).to(matte)
+    light = lit(photo.light, normals, photo.skin_color).view(*size, 3)
+    unseen_hair = hair * light.mean(-1, keepdim=True)
+    nape = _nape(color, covered, sides, photo.skin_color * light, unseen_hair, hanging, chin)
+    hanging = hanging * (1 - wide)
+    # At the rim light shines through hair, or what stands behind it does.
+    as_hair = torch.exp(-((color - hair).norm(dim=-1) / 0.18).square())
+    as_hair = torch.maximum(as_hair, ramp(facing.view(size), 0.5, 0.75))
+    picture = _colors(color, trust, (as_hair, cloth), nape, unseen_hair, hanging, zone, rest, generator)
     return torch.cat([picture, opacity[..., None]], dim=-1)
 
 
@@ -77,25 +106,42 @@ def _texels(shell: Shell) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
+def _ear_top(head: PersonalHead, posed: Tensor) -> Tensor:
+    """Height of the ears' upper ends, metres."""
+    return posed[head.model.in_regions("ear"), 1].amax()
+
+
 def _zones(head: PersonalHead, posed: Tensor, points: Tensor) -> Tensor:
-    """What lies under each texel [T]: _FACE, _SCALP, _EAR (and the side of the head), _NECK, _TORSO."""
-    region = head.model.region[nearest_skin(head.model, posed, points)]
+    """What lies under each texel [H, W] at `points` [H, W, 3]: _FACE, _SCALP, _EAR (and the side of the head), _NECK, _TORSO."""
+    region = head.model.region[nearest_skin(head.model, posed, points.reshape(-1, 3))].view(points.shape[:2])
     zone_of = torch.full((len(REGIONS),), _FACE)
     for name, index in (("scalp", _SCALP), ("neck", _NECK), ("ear", _EAR), ("torso", _TORSO)):
         zone_of[REGIONS.index(name)] = index
-    zone = zone_of[region]
+    # The regions' borders are jagged, as the mesh is.
+    share = torch.stack([(zone_of[region] == index).to(points) for index in range(_ZONES)], dim=-1)
+    zone = blur(share, _BORDER).argmax(-1)
     # The side of the head, ear included, is hidden by hair or bare as a whole.
-    aside = (zone == _FACE) & (points[:, 2] < posed[head.model.in_regions("ear"), 2].amax())
+    aside = (zone == _FACE) & (points[..., 2] < posed[head.model.in_regions("ear"), 2].amax())
     return torch.where(aside, _EAR, zone)
 
 
-def _opacity(covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead: Tensor, stands_off: Tensor) -> Tensor:
+def _opacity(
+    covered: Tensor,
+    seen: Tensor,
+    sides: Tensor,
+    zone: Tensor,
+    rest: Tensor,
+    forehead: Tensor,
+    stands_off: Tensor,
+    ears: Tensor,
+) -> Tensor:
     """Coverage [H, W]: the photo's where it is seen, else the other side's, else each zone continues on its own, so that a
-    bare neck does not shave the back of the head."""
+    bare neck does not shave the back of the head. sides [H, W]: where the neck's sides are seen; ears [H, W]: coverage around the
+    ears where nothing is seen."""
     mirror_seen = (1 - seen) * seen.flip(1)
     known = seen + mirror_seen
     coverage = (covered * seen + covered.flip(1) * mirror_seen) / known.clamp(min=1e-6)
-    behind, aside = ramp(-rest[..., 2], -0.2, 0.1), ramp(rest[..., 0].abs(), 0.4, 0.8)
+    behind = ramp(-rest[..., 2], -0.2, 0.1)
     opacity = coverage * known
     for index in (_FACE, _SCALP, _EAR, _NECK, _TORSO):
         here = zone == index
@@ -112,12 +158,13 @@ def _opacity(covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, forehead
             # A head with hair on its sides has hair behind; only the front's hairline is a matter of pixels.
             sides = weight * (rest[..., 2].abs() < 0.5)
             spread = torch.lerp(spread, (1.6 * _mean(coverage, sides)).clamp(0, 1).expand_as(spread), behind)
-        if index in (_EAR, _NECK):
-            # An ear is hidden or bare as a whole. Hair or a collar beside the neck goes on round its back, where the shell
-            # stands for the skin, too: a nape would lie in a notch between hair and collar.
-            spread = _mean(coverage, weight).expand_as(coverage)
-            if index == _NECK:
-                spread = torch.lerp(_by_rows(coverage[..., None], weight * aside)[..., 0], torch.ones(()), behind)
+        if index == _NECK:
+            # Hair or a collar beside the neck goes on round its back, where the shell stands for the skin, too: a nape would lie
+            # in a notch between hair and collar.
+            spread = torch.lerp(_by_rows(covered[..., None], sides)[..., 0], torch.ones(()), behind)
+        if index == _EAR:
+            # Hidden or bare as a whole.
+            spread = ears
         # Half-covered skin is a guess that looks like mist: decide.
         opacity = torch.where(here, opacity + ramp(spread, 0.4, 0.6) * (1 - known), opacity)
     soft = blur(opacity[..., None], 2.5)[..., 0]
@@ -133,58 +180,80 @@ def _by_rows(values: Tensor, weight: Tensor) -> Tensor:
     return pull_push(means[:, None], (total / 4).clamp(max=1)[:, None]).expand_as(values)
 
 
+def _hanging(color: Tensor, covered: Tensor, sides: Tensor, zone: Tensor, hair: Tensor) -> Tensor:
+    """How far down hair hangs: per row [H, 1, 1], 1 down to where the sides show it without a gap, 0 from there on.
+
+    sides [H, W]: where the sides of the head and the neck are seen; hair [3]: its typical colour.
+    """
+    clothes = color[(sides * (zone == _TORSO) * covered > 0.5) & (torch.arange(len(zone))[:, None] > 0.85 * len(zone))]
+    cloth = clothes.median(0).values if len(clothes) else 1 - hair
+    to_hair, to_cloth = (tint_distance(color, typical) for typical in (hair, cloth))
+    hairy = covered * torch.exp(-(to_hair / 0.2).square()) * ramp(to_cloth - to_hair, -0.05, 0.05)
+    share = blur(_by_rows(hairy[..., None], sides), 6)[:, :1]
+    first = int((zone == _NECK).any(1).int().argmax())
+    share = torch.cat([torch.ones_like(share[:first]), share[first:]])
+    return ramp(share, 0.2, 0.5).cummin(0).values
+
+
 def _nape(
-    color: Tensor, covered: Tensor, seen: Tensor, zone: Tensor, rest: Tensor, skin: Tensor, hair: Tensor
+    color: Tensor, covered: Tensor, sides: Tensor, skin: Tensor, hair: Tensor, hanging: Tensor, below_chin: Tensor
 ) -> Tensor:
     """Colours [H, W, 3] of the back of the neck: row by row what its sides show, skin where nothing covers them.
 
-    Hair hangs down: where it is seen at some height, it covers all that is above. skin, hair [3]: their typical colours.
+    sides [H, W]: where the neck's sides are seen; skin, hair [H, W, 3]: their colours in the light that falls there;
+    hanging [H, 1, 1]: 1 where hair is; below_chin [H, W, 1]: where there may be a collar.
     """
-    sides = seen * (zone == _NECK) * ramp(rest[..., 0].abs(), 0.4, 0.8)
     share = _by_rows(covered[..., None], sides)
     shown = _by_rows(color, sides * ramp(covered, 0.75, 0.98))
     soft = blur(torch.cat([share, shown], dim=-1), 6)
-    dressed = ramp(soft[..., :1], 0.35, 0.65)
-    likeness = torch.exp(-((soft[..., 1:] - hair).norm(dim=-1, keepdim=True) / 0.2).square())
-    # Rows run downwards: hair spreads up from where it is seen, a collar is whole from the chest up to where it ends.
-    hairy = (dressed * likeness).flip(0).cummax(0).values.flip(0)
-    collar = (dressed * (1 - likeness)).flip(0).cummin(0).values.flip(0)
-    return torch.lerp(torch.lerp(0.85 * skin, soft[..., 1:], collar), hair, ramp(hairy, 0.3, 0.7))
+    # Rows run downwards: a collar is whole from the chest up to where it ends.
+    dressed = ramp(soft[..., :1], 0.35, 0.65) * (1 - hanging)
+    collar = blur(dressed.flip(0).cummin(0).values.flip(0) * below_chin, 3)
+    return torch.lerp(torch.lerp(skin, soft[..., 1:], collar), hair, hanging)
 
 
 def _colors(
     color: Tensor,
     trust: Tensor,
-    cloth: Tensor,
+    credible: tuple[Tensor, Tensor],
     nape: Tensor,
     hair: Tensor,
+    hanging: Tensor,
     zone: Tensor,
     rest: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     """Colours [H, W, 3]: the photo's where trusted, else the other side's, else what the zone's surroundings say; the scalp far
-    from the photo takes the hair's own typical colour, and unseen hair gets strands. cloth [H, W]: how little a colour is
-    skin's; nape [H, W, 3]: colours of the back of the neck; hair [3]: the hair's typical colour."""
+    from the photo takes the hair's own typical colour, and unseen hair gets strands.
+
+    credible: how far a colour may be hair's and clothes' [H, W]; nape [H, W, 3]: colours of the back of the neck; hair [H, W, 3]:
+    the hair's typical colour; hanging [H, W, 1]: 1 where it hangs.
+    """
     filled = torch.zeros_like(color)
     scalp = (zone == _SCALP) | (zone == _FACE) | (zone == _EAR)
-    for here, credible in ((scalp, 1.0), (zone == _NECK, 1.0), (zone == _TORSO, cloth)):
-        weight = trust * here * credible
-        continued = borrow(color, weight, color.flip(1), weight.flip(1), wrap=True)
+    as_hair, as_cloth = credible
+    for here, weight in ((scalp, trust * as_hair), (zone == _NECK, trust), (zone == _TORSO, trust * as_cloth)):
+        continued = borrow(color, weight * here, color.flip(1), weight.flip(1) * here, wrap=True)
         filled = torch.where(here[..., None], continued, filled)
-    guessed = (zone == _NECK) * (1 - ramp(torch.maximum(trust, trust.flip(1)), 0.3, 0.8))
-    filled = torch.lerp(filled, nape, guessed[..., None])
+    unseen = 1 - ramp(torch.maximum(trust, trust.flip(1)), 0.3, 0.8)
+    filled = torch.lerp(filled, nape, ((zone == _NECK) * unseen)[..., None])
+    # Long hair hides the back as far down as it hangs beside the neck.
+    down = ((zone == _TORSO) * unseen * ramp(-rest[..., 2], -0.3, 0.0))[..., None] * hanging
+    filled = torch.lerp(filled, hair, down)
     # Near what the photo shows its colours go on; far from it single edge pixels would decide, so the middle of all hair does.
-    known = trust * scalp
+    known = trust * as_hair * scalp
     near = (4 * blur(torch.maximum(known, known.flip(1))[..., None], _FAR)).clamp(0, 1)
-    filled = torch.where(scalp[..., None], torch.lerp(hair.expand_as(filled), filled, near), filled)
+    filled = torch.where(scalp[..., None], torch.lerp(hair, filled, near), filled)
     luminance = filled.mean(-1, keepdim=True)
     gray = color.mean(-1, keepdim=True)
     detail = (gray - blur(gray, 6))[..., 0]
     contrast = (detail.square() * known).sum().div(known.sum().clamp(min=1e-6)).sqrt()
-    strands = _strands(rest, generator) * contrast
+    strands = _CONTRAST * contrast * _strands(rest, generator)
     textured = filled * (1 + (strands[..., None] / luminance.clamp(min=0.04)).clamp(-0.5, 0.8))
-    plain = torch.maximum(ramp(known, 0.2, 0.8), (~scalp).to(known))
-    return torch.lerp(textured.clamp(0, 1), filled, plain[..., None])
+    hairy = torch.maximum(
+        scalp * (1 - ramp(known, 0.2, 0.8)), torch.maximum(down, (zone == _NECK)[..., None] * hanging)[..., 0]
+    )
+    return torch.lerp(filled, textured.clamp(0, 1), hairy[..., None])
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

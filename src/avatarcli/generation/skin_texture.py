@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from avatarcli.generation.eye_texture import paint_eye
 from avatarcli.generation.fill import blur, borrow, pull_push, ramp
+from avatarcli.generation.shading import hollows, lit, neighbour_mean
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
@@ -20,6 +21,7 @@ from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
 ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
 _DEPTH_TOLERANCE = 0.003  # metres
 _FAR = 40.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
+_SMOOTHING = 4  # steps: borders of regions become about a centimetre wide
 # sRGB colours of what a photo seldom shows.
 _CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.86, 0.81, 0.74)
 
@@ -29,7 +31,8 @@ class PhotoView:
     """A photo and all that is known per pixel, pictures [H, W] in [0, 1].
 
     image [H, W, 3]: foreground colours; matte; cover: probability that hair or clothes hide the bare head; mouth: 1 between open
-    lips; inside: 1 where the crop shows the photo; skin_color [3]: typical of the face; camera: the photo's.
+    lips; inside: 1 where the crop shows the photo; skin_color, hair_color [3]: typical ones; bare_ears [2]: how bare the left and
+    the right ear are; light [4, 3]: as `fit_light` gives it; camera: the photo's.
     """
 
     image: Tensor
@@ -38,6 +41,9 @@ class PhotoView:
     mouth: Tensor
     inside: Tensor
     skin_color: Tensor
+    hair_color: Tensor
+    bare_ears: Tensor
+    light: Tensor
     camera: Camera
 
 
@@ -83,6 +89,7 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     model = head.model
     raster = rasterize_mesh(posed, model.faces, photo.camera)
     normals = vertex_normals(posed, model.faces)
+    normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
     color, trust = _project(atlas, posed, normals, model, photo, raster)
     mirrored, mirror_trust = _project(atlas, posed[model.mirror], normals[model.mirror], model, photo, raster)
     part = model.face_part[atlas.face]
@@ -99,8 +106,10 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     # A lid that is rolled up shows its lashes and the shadow of its fold: unrolled, it is skin.
     lid = (region == REGIONS.index("eyelid"))[:, None]
     values = torch.where(lid, torch.lerp(values, 0.92 * photo.skin_color, 0.75 * (1 - trust[:, None])), values)
-    dressed = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
-    values = torch.where(dressed[:, None], values, torch.lerp(photo.skin_color, values, near))
+    dressed = ramp(atlas.surface(_smooth_region(model, "scalp", "torso"), model.faces), 0.3, 0.7)
+    guess = photo.skin_color * lit(photo.light, normal, photo.skin_color)
+    guess = guess * atlas.surface(hollows(model, head.neutral), model.faces)
+    values = torch.lerp(torch.lerp(guess, values, near), values, dressed)
     # What a photo shows inside a mouth is mostly teeth, which belong to the teeth alone.
     throat = _over(color, trust * (color.mean(-1) < 0.4), _inside_mouth(head, atlas, torch.tensor(_CAVITY)))
     values = torch.where(cavity[:, None], throat, values)
@@ -118,6 +127,14 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
     everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
     return everywhere, atlas.picture(trust[:, None])[..., 0]
+
+
+def _smooth_region(model: HeadModel, *names: str) -> Tensor:
+    """1 in the named regions, 0 elsewhere, per vertex [N, 1]; smoothed over the mesh, for the regions' borders are jagged."""
+    value = model.in_regions(*names).float()[:, None]
+    for _ in range(_SMOOTHING):
+        value = neighbour_mean(model, value)
+    return value
 
 
 def _project(
