@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from avatarcli.generation.fill import blur, borrow, pull_push, ramp
+from avatarcli.generation.fill import blur, borrow, pull_push, ramp, spread_nearest
 
 SIZES = [(16, 16), (17, 23), (31, 31), (5, 5)]
 
@@ -113,3 +113,15 @@ def test_ramp_rises_once_and_smoothly() -> None:
     assert (y.diff() >= 0).all()
     assert float(ramp(torch.tensor(0.5), 0.2, 0.8)) == pytest.approx(0.5)
     assert y.diff().max() < 0.03
+
+
+def test_nearest_values_go_on_without_mixing_and_across_the_seam() -> None:
+    values = torch.zeros(20, 40, 3)
+    known = torch.zeros(20, 40, dtype=torch.bool)
+    values[:5, :10], values[:5, 10:30] = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
+    known[:5, :30] = True
+    filled = spread_nearest(values, known, 0.05)
+    assert torch.allclose(filled[15, 4], torch.tensor([1.0, 0, 0]), atol=1e-3)
+    assert torch.allclose(filled[15, 20], torch.tensor([0, 0, 1.0]), atol=1e-3)
+    assert filled[2, 39, 0] > 0.9  # nearer to the left edge's red than to the blue
+    assert torch.allclose(filled[known], values[known], atol=1e-6)

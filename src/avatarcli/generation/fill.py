@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -37,6 +39,33 @@ def borrow(color: Tensor, trust: Tensor, mirrored: Tensor, mirror_trust: Tensor,
     blended = (color * trust[..., None] + mirrored * borrowed[..., None]) / known[..., None].clamp(min=1e-6)
     # What is hardly known is known wrongly, and the fill would carry it far: it does not count at all.
     return pull_push(blended, ramp(known, 0.3, 0.8), wrap=wrap)
+
+
+def spread_nearest(values: Tensor, known: Tensor, softness: float) -> Tensor:
+    """Continue known values by the nearest ones, the softer the farther, over a picture whose left and right edges meet.
+
+    Unlike `pull_push` it does not mix a shirt with the jacket beside it. values [H, W, C]; known [H, W] bool, somewhere true;
+    softness: blur in pixels per pixel of distance, at most 20 pixels.
+    """
+    width = known.shape[1]
+    wrapped = torch.cat([known, known, known], dim=1).numpy()
+    distance, (row, column) = distance_transform_edt(~wrapped, return_indices=True)
+    middle = np.s_[:, width : 2 * width]
+    nearest = values[torch.from_numpy(row[middle]), torch.from_numpy(column[middle] % width)]
+    sigma = torch.from_numpy(distance[middle]).to(values) * softness
+    result, previous = nearest, 0.0
+    for level in (1.25, 2.5, 5.0, 10.0, 20.0):
+        soft = _blur_around(nearest, level)
+        share = ((sigma - previous) / (level - previous)).clamp(0, 1)[..., None]
+        result = torch.lerp(result, soft, share)
+        previous = level
+    return result
+
+
+def _blur_around(values: Tensor, sigma: float) -> Tensor:
+    reach = min(round(3 * sigma) + 1, values.shape[1])
+    padded = torch.cat([values[:, -reach:], values, values[:, :reach]], dim=1)
+    return blur(padded, sigma)[:, reach:-reach]
 
 
 def _halve(x: Tensor, wrap: bool) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.generation.fill import blur, borrow, pull_push, ramp
+from avatarcli.generation.fill import blur, borrow, pull_push, ramp, spread_nearest
 from avatarcli.generation.shading import lit, tint_distance
 from avatarcli.generation.shell import CHIN, COLUMNS, Shell, brow_height, front_of_face, nearest_skin
 from avatarcli.generation.skin_texture import PhotoView, skin_likeness
@@ -23,6 +23,7 @@ _BORDER = 4.0  # texels: how far the zones' borders are smoothed
 # Strands of combed hair run from the crown down; noise that is this much longer along them than across looks like it.
 _STRANDS_AROUND, _STRANDS_DOWN = 480, 8
 _CONTRAST = 0.6  # of invented strands beside those seen, whose contrast holds the shadows between locks, too
+_SURE = 0.8  # trust above which a texel's colour is carried on
 _FAR = 14.0  # texels, about 1.4 cm: how far beyond the photo's reach its colours go on
 _HAIRLINE = 5.0  # texels, about 5 mm: how softly hair ends around an ear
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the skull
@@ -87,6 +88,9 @@ def paint_shell(
     as_hair = torch.exp(-((color - hair).norm(dim=-1) / 0.18).square())
     as_hair = torch.maximum(as_hair, ramp(facing.view(size), 0.5, 0.75))
     picture = _colors(color, trust, (as_hair, cloth), nape, unseen_hair, hanging, zone, rest, generator)
+    # The rim of what covers the neck runs over the cheek.
+    cheek = bare * low * ((zone == _FACE) | (zone == _EAR)) * (1 - all_seen) * (1 - hairline)
+    picture = torch.lerp(picture, photo.skin_color * light, cheek[..., None])
     return torch.cat([picture, opacity[..., None]], dim=-1)
 
 
@@ -232,9 +236,13 @@ def _colors(
     filled = torch.zeros_like(color)
     scalp = (zone == _SCALP) | (zone == _FACE) | (zone == _EAR)
     as_hair, as_cloth = credible
-    for here, weight in ((scalp, trust * as_hair), (zone == _NECK, trust), (zone == _TORSO, trust * as_cloth)):
+    for here, weight in ((scalp, trust * as_hair), (zone == _NECK, trust)):
         continued = borrow(color, weight * here, color.flip(1), weight.flip(1) * here, wrap=True)
         filled = torch.where(here[..., None], continued, filled)
+    clothes = trust * as_cloth * (zone == _TORSO)
+    if (clothes > _SURE).any():
+        continued = torch.lerp(spread_nearest(color, clothes > _SURE, 0.3), color, clothes[..., None])
+        filled = torch.where((zone == _TORSO)[..., None], continued, filled)
     unseen = 1 - ramp(torch.maximum(trust, trust.flip(1)), 0.3, 0.8)
     filled = torch.lerp(filled, nape, ((zone == _NECK) * unseen)[..., None])
     # Long hair hides the back as far down as it hangs beside the neck.
