@@ -167,10 +167,10 @@ def _project(
 
 
 def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
-    """How much colours [T, 3] look like a skin [3] in more or less light: 1 … 0 [T]."""
+    """How much colours [..., 3] look like a skin [3] in more or less light: 1 … 0 [...]."""
     difference = color - skin
     brightness = difference.mean(-1)
-    tint = (difference - brightness[:, None]).norm(dim=-1)
+    tint = (difference - brightness[..., None]).norm(dim=-1)
     return torch.exp(-((brightness / 0.22).square()) - (tint / 0.08).square())
 
 
