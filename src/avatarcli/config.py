@@ -8,9 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from avatarcli.errors import UsageError
+
 PresetName = Literal["draft", "standard", "high"]
-GeneratorName = Literal["auto", "reproject"]
+GeneratorName = Literal["auto", "reproject", "mmvdm"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+NOISE_LEVELS = 1000  # of the diffusion model's schedule
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,14 @@ class PreprocessConfig:
 class GenerateConfig:
     """The multi-view video that the avatar is distilled from."""
 
-    generator: GeneratorName = "auto"
+    generator: GeneratorName = "auto"  # auto: mmvdm when its trained weights ship, else reproject
     views: int = 16  # cameras of the plan, over the full circle
     frames: int = 9  # frames of the scheduled expression clip
     size: int = 384  # pixels: side of a generated frame
+    # Of mmvdm only:
+    weights: str | None = None  # the model: a folder, or a name that was pulled; None: the one that ships
+    steps: int = 10  # denoising steps a group; a divisor of 1000
+    face_views: int = 3  # further cameras, which see the face only
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,55 @@ PRESETS: dict[PresetName, CreateConfig] = {
 }
 
 
-def resolve(preset: PresetName, *, generator: GeneratorName, seed: int) -> CreateConfig:
-    """The preset with the user's choices put in."""
+@dataclass(frozen=True)
+class Hardware:
+    """How to compute: it changes how long a result takes, and which memory, but not what it is."""
+
+    gpus: int | None = None  # how many may be used; None: all that are visible
+    offload: bool = False  # keep only the model at work on the GPU
+    compile: bool = False  # compile the model's blocks before the first step
+
+
+def resolve(
+    preset: PresetName,
+    *,
+    generator: GeneratorName,
+    seed: int,
+    weights: str | None = None,
+    steps: int | None = None,
+) -> CreateConfig:
+    """The preset with the user's choices put in. Raises UsageError when they contradict each other."""
     config = PRESETS[preset]
-    return replace(config, seed=seed, generate=replace(config.generate, generator=generator))
+    generate = choose_generator(config.generate, generator=generator, weights=weights, steps=steps)
+    return replace(config, seed=seed, generate=generate)
+
+
+def choose_generator(
+    config: GenerateConfig, *, generator: GeneratorName | None, weights: str | None, steps: int | None
+) -> GenerateConfig:
+    """The settings with what the user chose, where that is not None. Naming weights means the generator that needs them.
+
+    Raises:
+        UsageError: weights were named for the generator that has none, or the noise schedule cannot be walked in such steps.
+    """
+    if steps is not None:
+        check_steps(steps)
+    if weights is not None:
+        if generator == "reproject":
+            raise UsageError("--weights are for --generator mmvdm: leave one of the two out")
+        generator = "mmvdm"
+    return replace(
+        config,
+        generator=generator or config.generator,
+        weights=config.weights if weights is None else weights,
+        steps=config.steps if steps is None else steps,
+    )
+
+
+def check_steps(steps: int) -> None:
+    """Raise UsageError unless the noise schedule can be walked in `steps` equal steps."""
+    if steps < 1 or NOISE_LEVELS % steps:
+        raise UsageError(f"{steps} denoising steps: choose a divisor of {NOISE_LEVELS}, such as 8, 10, 20 or 50")
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -21,6 +21,10 @@ class PhotoError(AvatarError):
     """The photo cannot be read, or shows no face that an avatar can be made of."""
 
 
+class VideoError(AvatarError):
+    """The video cannot be read, or shows no face to follow."""
+
+
 class ClipError(AvatarError):
     """A motion clip is missing, malformed or unsafe."""
 
@@ -39,3 +43,7 @@ class DeviceError(AvatarError):
 
 class ExportError(AvatarError):
     """An output file cannot be written."""
+
+
+class AssetsError(AvatarError):
+    """A file of the folder that the studio draws people from is missing or damaged."""

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import (
+    COGVIDEOX,
+    check_model,
     decode_int8,
     encode_int8,
     load_cogvideox_transformer,
@@ -94,15 +96,20 @@ def test_sharded_cogvideox_loads(cogvideox: Path) -> None:
 
 
 def test_bad_folders_are_named(cogvideox: Path, tmp_path: Path) -> None:
-    def refused(folder: Path, words: str) -> None:
+    def refused(folder: Path, words: str, *, at_once: bool = False) -> None:
+        """When it is loaded; at_once: already by a look at the files."""
         with pytest.raises(WeightsError, match=words) as caught:
             load_cogvideox_transformer(folder)
         assert "\n" not in str(caught.value)
+        if at_once:
+            with pytest.raises(WeightsError, match=words):
+                check_model(folder, (COGVIDEOX,))
 
     def copy(name: str) -> Path:
         return Path(shutil.copytree(cogvideox, tmp_path / name))
 
-    refused(tmp_path / "nowhere", "nowhere is not a model folder")
+    check_model(cogvideox, (COGVIDEOX,))
+    refused(tmp_path / "nowhere", "nowhere is not a model folder", at_once=True)
     config = json.loads((cogvideox / "config.json").read_text())
     for name, change, words in (
         ("other", {"_class_name": "UNet2DModel"}, "holds a UNet2DModel"),
@@ -113,16 +120,16 @@ def test_bad_folders_are_named(cogvideox: Path, tmp_path: Path) -> None:
         ("text", {"max_text_seq_length": 3}, "wanted a tensor `text`"),
     ):
         (copy(name) / "config.json").write_text(json.dumps({**config, **change}))
-        refused(tmp_path / name, words)
+        refused(tmp_path / name, words, at_once=name == "other")
     shards = sorted(path.name for path in cogvideox.glob("diffusion*.safetensors"))
     assert len(shards) > 1
     (copy("missing") / shards[1]).unlink()
-    refused(tmp_path / "missing", f"{shards[1]} is missing")
+    refused(tmp_path / "missing", f"{shards[1]} is missing", at_once=True)
     half = copy("half") / shards[0]
     half.write_bytes(half.read_bytes()[:-100])
-    refused(tmp_path / "half", f"{shards[0]} is damaged or half downloaded")
+    refused(tmp_path / "half", f"{shards[0]} is damaged or half downloaded", at_once=True)
     (copy("untold") / "null_text.safetensors").unlink()
-    refused(tmp_path / "untold", "cache_null_text")
+    refused(tmp_path / "untold", "cache_null_text", at_once=True)
     (copy("json") / "config.json").write_text("{")
     refused(tmp_path / "json", "cannot read")
     with pytest.raises(WeightsError, match="wanted a SmallVideoAutoencoder"):

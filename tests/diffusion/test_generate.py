@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_cogvideox_transformer, save_int8
 from avatarcli.diffusion.conditioning import Reference
 from avatarcli.diffusion.generate import GenerateRequest, generate_on_gpus
+from avatarcli.diffusion.groups import plan_groups, plan_rounds
 from avatarcli.diffusion.pipeline import SamplingSettings
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan
+from avatarcli.generation.plan import make_plan, with_face_views
 from avatarcli.geometry.framing import Framing
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
@@ -47,17 +50,52 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
     return GenerateRequest(folder, head, reference, video, settings, seed=1, signature="")
 
 
-def test_two_processes_make_what_one_makes(request_of: GenerateRequest, tmp_path: Path) -> None:
-    alone = replace(request_of, video=replace(request_of.video, folder=tmp_path / "alone"))
-    shared = replace(request_of, video=replace(request_of.video, folder=tmp_path / "shared"))
-    generate_on_gpus(alone, 0, SilentProgress())
-    generate_on_gpus(shared, 2, SilentProgress())
-    MultiViewVideo.load(shared.video.folder)
-    for view in range(3):
+class Recorder(SilentProgress):
+    """Remembers the size of each task, and how far it came."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, list[int]] = {}
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        steps = self.tasks.setdefault(description, [total])
+        yield steps.append
+
+
+@pytest.mark.parametrize(
+    ("views", "group_views"),
+    [
+        pytest.param(3, 3, id="shared groups"),  # two, the second after the first
+        pytest.param(5, 2, id="dealt groups"),  # anchors, then three beside them, and their later latents
+    ],
+)
+def test_two_processes_make_what_one_makes(
+    request_of: GenerateRequest, tmp_path: Path, views: int, group_views: int
+) -> None:
+    framing = request_of.video.framing
+    plan = with_face_views(make_plan(framing, views - 1, 2, SIZE), framing, request_of.head.neutral[:100], 1)
+    settings = SamplingSettings(steps=1, group_views=group_views, group_latents=2 * group_views)
+    groups = plan_groups(views, 2, group_views=group_views, group_latents=2 * group_views, crops=1)
+    dealt = any(not part.shared for part in plan_rounds(groups, (), processes=2))
+    assert dealt == (views == 5)
+
+    requests = [
+        replace(request_of, settings=settings, video=MultiViewVideo(tmp_path / name, plan, framing, "mmvdm"))
+        for name in ("alone", "together")
+    ]
+    recorders = Recorder(), Recorder()
+    for request, processes, progress in zip(requests, (0, 2), recorders, strict=True):
+        generate_on_gpus(request, processes, progress)
+    alone, together = (request.video for request in requests)
+    assert MultiViewVideo.load(together.folder).plan.crops == 1
+    for view in range(views):
         for frame in range(2):
-            difference = alone.video.read_frame(view, frame) - shared.video.read_frame(view, frame)
-            assert difference.abs().amax() <= 0.02
-    assert alone.video.read_frame(0, 0)[..., :3].std() > 0.01
+            assert (alone.read_frame(view, frame) - together.read_frame(view, frame)).abs().amax() <= 0.02
+    assert alone.read_frame(0, 0)[..., :3].std() > 0.01
+    for recorder in recorders:
+        for task, total in {"condition": views, "denoise": len(groups)}.items():
+            assert recorder.tasks[task][0] == sum(recorder.tasks[task][1:]) == total
+    assert (together.folder / ".latents").is_dir()
 
 
 def test_cogvideox_models_generate_too(

@@ -134,15 +134,15 @@ def test_plan_is_written_reproducibly_and_resumes(
     total = progress.steps
     with pytest.raises(Killed):
         pipeline.generate(conditioner, killed, seed=3, progress=Counting(limit=5))
-    finished = len(list((killed.folder / "latents").glob("*.safetensors")))
+    finished = len(list((killed.folder / ".latents").glob("*.safetensors")))
     assert finished == 2
     # A half-written group counts for nothing.
-    (killed.folder / "latents" / "group_0002.safetensors").write_bytes(b"half")
-    written = {p.name: p.stat().st_mtime_ns for p in (killed.folder / "latents").glob("*_000[01].*")}
+    (killed.folder / ".latents" / "group_0002.safetensors").write_bytes(b"half")
+    written = {p.name: p.stat().st_mtime_ns for p in (killed.folder / ".latents").glob("*_000[01].*")}
     again = Counting()
     pipeline.generate(conditioner, killed, seed=3, progress=again)
     assert again.steps == total
-    assert written == {p.name: p.stat().st_mtime_ns for p in (killed.folder / "latents").glob("*_000[01].*")}
+    assert written == {p.name: p.stat().st_mtime_ns for p in (killed.folder / ".latents").glob("*_000[01].*")}
     assert pictures(killed.folder) == pictures(whole.folder)
 
     # Another seed does not go on from these groups.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,9 @@ def test_what_was_written_is_read(video: MultiViewVideo) -> None:
     torch.testing.assert_close(again.plan.parameters.gaze, video.plan.parameters.gaze)
     assert len(again.plan.parameters.neck) == FRAMES
     torch.testing.assert_close(again.read_frame(2, 1), video.read_frame(2, 1))
+    assert again.plan.crops == 0
+    replace(video, plan=replace(video.plan, crops=1)).write_transforms()
+    assert MultiViewVideo.load(video.folder).plan.crops == 1
 
 
 def test_pictures_are_premultiplied_in_memory_and_straight_on_disk(video: MultiViewVideo) -> None:

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from avatarcli.generation.plan import make_plan, scheduled_clip
+from avatarcli.generation.plan import make_plan, scheduled_clip, with_face_views
 from avatarcli.geometry.framing import DISTANCE, Framing
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.model import HeadModel, gaze_from_expression
+from avatarcli.head.model import HeadModel, PersonalHead, gaze_from_expression
 
 FRAMING = Framing((0.0, -0.05, 0.0), 0.5)
 
@@ -85,3 +85,26 @@ def test_pictures_of_other_sizes_show_the_same(model: HeadModel) -> None:
     points = model.mean[::50]
     small, large = make_plan(FRAMING, 4, 1, 32).cameras, make_plan(FRAMING, 4, 1, 128).cameras
     torch.testing.assert_close(4 * small.project(points)[0], large.project(points)[0], atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_face_views_hold_the_face_whatever_it_does(model: HeadModel, mean_head: PersonalHead, count: int) -> None:
+    face = model.in_regions("face", "nose", "lip", "eyelid")
+    heads = make_plan(FRAMING, 5, 9, 64)
+    plan = with_face_views(heads, FRAMING, mean_head.neutral[face], count)
+    assert (plan.views, plan.crops, plan.frames) == (5 + count, count, 9)
+    torch.testing.assert_close(plan.cameras[:5].K, heads.cameras.K)
+    torch.testing.assert_close(plan.cameras[:5].world_to_camera, heads.cameras.world_to_camera)
+    clip = plan.parameters
+    points = mean_head.vertices(clip.expression, clip.gaze, clip.neck)[:, face]
+    for camera in (plan.cameras[view] for view in range(5, plan.views)):
+        pixels, _ = camera.project(points)
+        assert pixels.min() >= 0
+        assert pixels.max() <= 64
+        assert (pixels[0].amax(0) - pixels[0].amin(0)).max() > 0.8 * 64
+    if count:
+        offset = plan.cameras.centre[5:] - torch.tensor(FRAMING.target)
+        yaw = torch.rad2deg(torch.atan2(offset[:, 0], offset[:, 2]))
+        torch.testing.assert_close(
+            yaw, torch.linspace(-45, 45, count) if count > 1 else torch.zeros(1), atol=0.1, rtol=0
+        )

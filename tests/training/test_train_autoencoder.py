@@ -15,7 +15,7 @@ from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVide
 from avatarcli.errors import UsageError
 from avatarcli.progress import SilentProgress
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss, edge_loss
-from avatarcli.training.data import SampleFolder
+from avatarcli.training.data import SampleFolder, draw_videos
 from avatarcli.training.loop import TrainConfig, train
 from avatarcli.training.run import train_autoencoder, train_mmvdm
 
@@ -37,7 +37,7 @@ def test_autoencoder_learns_a_moving_picture_by_heart(tmp_path: Path) -> None:
     model = SmallVideoAutoencoder((16, 16, 16), 32)
     config = TrainConfig(steps=250, batch_size=1, learning_rate=5e-3, warmup=10, flat=0.4, ema_decay=0.95)
     loss = partial(autoencoder_loss, latent_noise=0.02)
-    losses = train(model, lambda: VideoBatch(video), loss, config, tmp_path, SilentProgress()).losses
+    losses = train(model, lambda step: VideoBatch(video), loss, config, tmp_path, SilentProgress()).losses
     assert losses[-1] < losses[0] / 10
     with torch.inference_mode():
         error = (model(video) - video).square().mean()
@@ -83,7 +83,12 @@ def test_bad_samples_are_named(tmp_path: Path) -> None:
         SampleFolder(tmp_path)
     save_file({"image": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(UsageError, match=r"a.safetensors has no tensor video; it has image"):
-        SampleFolder(tmp_path).draw(1, ("video",))
+        SampleFolder(tmp_path).draw(1, ("video",), torch.Generator())
+    save_file({"video": torch.zeros(1, 4, 8, 8)}, tmp_path / "a.safetensors")
+    save_file({"video": torch.zeros(5, 4, 8, 8)}, tmp_path / "b.safetensors")
+    with pytest.raises(UsageError, match=f"{tmp_path}: samples differ in the shape of video"):
+        draw_videos(SampleFolder(tmp_path), 20, "cpu", torch.Generator())
+    (tmp_path / "b.safetensors").unlink()
     (tmp_path / "a.safetensors").write_bytes(b"half")
     with pytest.raises(UsageError, match="cannot read the sample"):
-        SampleFolder(tmp_path).draw(1, ("video",))
+        SampleFolder(tmp_path).draw(1, ("video",), torch.Generator())

@@ -127,7 +127,7 @@ def test_two_subjects_are_learned_by_heart(tmp_path: Path) -> None:
         people.photo, people.photo_conditioning, people.latents, people.conditioning)))  # fmt: skip
     config = TrainConfig(steps=500, batch_size=12, learning_rate=2e-3, warmup=20, flat=0.3, checkpoint_every=2000)
     loss = partial(diffusion_loss, scheduler=make_scheduler(), hide_photo=0.0)
-    losses = train(model, lambda: repeated, loss, config, tmp_path, SilentProgress()).losses
+    losses = train(model, lambda step: repeated, loss, config, tmp_path, SilentProgress()).losses
     first, last = (sum(part) / len(part) for part in (losses[:5], losses[-40:]))
     assert last < first / 10
     scene = people.scene(torch.zeros(2, 3, 1, dtype=torch.bool))

@@ -29,8 +29,8 @@ def model(width: int = 3) -> nn.Module:
     return nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
 
 
-def source() -> tuple[Tensor, Tensor]:
-    x = torch.randn(16, 2)
+def source(step: int) -> tuple[Tensor, Tensor]:
+    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(step))
     return x, x.prod(1, keepdim=True)
 
 
@@ -41,14 +41,11 @@ def loss_of(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 def test_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole, stopped = model(), model()
     losses = train(whole, source, loss_of, CONFIG, tmp_path / "whole", SilentProgress()).losses
-    calls = 0
 
-    def interrupted() -> tuple[Tensor, Tensor]:
-        nonlocal calls
-        calls += 1
-        if calls > 8:
+    def interrupted(step: int) -> tuple[Tensor, Tensor]:
+        if step >= 8:
             raise Stopped
-        return source()
+        return source(step)
 
     with pytest.raises(Stopped):
         train(stopped, interrupted, loss_of, CONFIG, tmp_path / "stopped", SilentProgress())

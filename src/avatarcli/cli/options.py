@@ -24,6 +24,16 @@ Preset = Annotated[
 Generator = Annotated[
     GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: what the subject was made with.")
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FOLDER", help="mmvdm's model. Default: the one that ships, or the subject's."),
+]
+Steps = Annotated[
+    int | None, typer.Option(metavar="N", help="mmvdm's denoising steps: a divisor of 1000. Default: the preset's.")
+]
+Gpus = Annotated[int | None, typer.Option(metavar="N", help="How many GPUs mmvdm may use. Default: all.")]
+Offload = Annotated[bool, typer.Option("--offload", help="Keep only the model at work on the GPU: for small cards.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile mmvdm's blocks before the first step, on a GPU.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random. Default: the subject's.")]
 Device = Annotated[DeviceName, typer.Option(help="auto takes the GPU when it can be used.")]
 Force = Annotated[bool, typer.Option("--force", help="Redo the work even if it is up to date.")]
@@ -44,3 +54,17 @@ Elevation = Annotated[float, typer.Option(metavar="DEG", help="Camera above (+) 
 BackgroundColour = Annotated[
     str, typer.Option("--background", metavar="COLOUR", help="A name, a hex colour or transparent.")
 ]
+
+
+def model_name(weights: str | None, generator: GeneratorName | None) -> str | None:
+    """--weights as it is kept: a folder by its full path, for later commands run elsewhere; a name as it is.
+
+    Raises:
+        WeightsError: there is no such model, or none at all for --generator mmvdm.
+    """
+    if weights is None and generator != "mmvdm":
+        return None
+    from avatarcli.models import find_model
+
+    find_model(weights)
+    return str(Path(weights).expanduser().resolve()) if weights and Path(weights).expanduser().is_dir() else weights

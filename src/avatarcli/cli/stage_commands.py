@@ -10,7 +10,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
-from avatarcli.config import PRESETS, CreateConfig, DeviceName, from_json, resolve
+from avatarcli.config import PRESETS, CreateConfig, DeviceName, Hardware, choose_generator, from_json, resolve
 from avatarcli.errors import WorkspaceError
 from avatarcli.workspace import Subject, Workspace
 
@@ -53,7 +53,12 @@ def generate(
     workspace: options.Workspace = None,
     preset: options.Preset = None,
     generator: options.Generator = None,
+    weights: options.Weights = None,
+    steps: options.Steps = None,
     device: options.Device = "auto",
+    gpus: options.Gpus = None,
+    offload: options.Offload = False,
+    compile: options.Compile = False,
     seed: options.Seed = None,
     force: options.Force = False,
     no_wait: options.NoWait = False,
@@ -63,13 +68,19 @@ def generate(
     """Make the multi-view video of the person from the fitted photo."""
     target = Workspace(workspace).subject(subject)
     config = _saved_config(target)
+    chosen = config.generate
     if preset is not None:
-        config = replace(config, generate=replace(PRESETS[preset].generate, generator=config.generate.generator))
-    if generator is not None:
-        config = replace(config, generate=replace(config.generate, generator=generator))
+        chosen = replace(
+            PRESETS[preset].generate, generator=chosen.generator, weights=chosen.weights, steps=chosen.steps
+        )
+    if weights is None and generator == "mmvdm":
+        weights = chosen.weights
+    model = options.model_name(weights, generator)
+    config = replace(config, generate=choose_generator(chosen, generator=generator, weights=model, steps=steps))
     if seed is not None:
         config = replace(config, seed=seed)
-    _run(target, None, config, "generate", device, force, no_wait, json, quiet)
+    hardware = Hardware(gpus, offload, compile)
+    _run(target, None, config, "generate", device, force, no_wait, json, quiet, hardware)
 
 
 def distill(
@@ -112,11 +123,12 @@ def _run(
     no_wait: bool,
     json: bool,
     quiet: bool,
+    hardware: Hardware | None = None,
 ) -> None:
     from avatarcli.cli.create import report
     from avatarcli.stages.pipeline import RunOptions, run_pipeline
 
-    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait)
+    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware or Hardware())
     result = run_pipeline(subject, photo, config, run, only=stage)
     if json:
         print_json(report(result))

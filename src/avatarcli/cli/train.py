@@ -10,11 +10,14 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console
 
-_Data = Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Samples: one safetensors file each.")]
+_Data = Annotated[
+    Path | None, typer.Option("--data", metavar="FOLDER", help="Samples: a safetensors file each, or folders of them.")
+]
 _Out = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Checkpoints and the model.")]
 _Config = Annotated[str, typer.Option("--config", metavar="NAME|FILE", help="A preset or a TOML file.")]
 _Base = Annotated[
-    Path | None, typer.Option("--base", metavar="FOLDER", help="A model to start from; CogVideoX's transformer for 2b.")
+    str | None,
+    typer.Option("--base", metavar="NAME|FOLDER", help="A model to start from; for 2b, CogVideoX-2B as it was pulled."),
 ]
 
 
@@ -30,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="train")
 
 
-def autoencoder(data: _Data, output: _Out, config: _Config = "mini", quiet: options.Quiet = False) -> None:
+def autoencoder(output: _Out, data: _Data = None, config: _Config = "mini", quiet: options.Quiet = False) -> None:
     """Train the small video autoencoder. A run that was stopped is continued."""
     from avatarcli.training.run import train_autoencoder
 
@@ -38,9 +41,11 @@ def autoencoder(data: _Data, output: _Out, config: _Config = "mini", quiet: opti
 
 
 def mmvdm(
-    data: _Data, output: _Out, config: _Config = "mini", base: _Base = None, quiet: options.Quiet = False
+    output: _Out, data: _Data = None, config: _Config = "mini", base: _Base = None, quiet: options.Quiet = False
 ) -> None:
     """Train the multi-view video diffusion model. A run that was stopped is continued."""
+    from avatarcli.models import find_transformer
     from avatarcli.training.run import train_mmvdm
 
-    train_mmvdm(data, output, config, base, Console(quiet=quiet))
+    start = None if base is None else find_transformer(base)
+    train_mmvdm(data, output, config, start, Console(quiet=quiet))

@@ -1,39 +1,48 @@
-"""`avatar weights list` and `avatar weights verify`."""
+"""`avatar weights list`, `avatar weights verify` and `avatar weights pull`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from avatarcli.cli import options
-from avatarcli.cli.console import human_bytes, print_error, print_json, print_table
+from avatarcli.cli.console import Console, human_bytes, print_error, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="The model files that ship with avatarcli.",
+        help="The model files that ship with avatarcli, and those that can be fetched.",
         epilog="Example: avatar weights verify",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     group.command("list", epilog="Example: avatar weights list --json")(list_weights)
     group.command("verify", epilog="Example: avatar weights verify")(verify)
+    group.command("pull", epilog="Example: avatar weights pull cogvideox-2b")(pull)
     app.add_typer(group, name="weights")
 
 
 def list_weights(json: options.Json = False) -> None:
-    """List the model files with their size, licence and purpose."""
+    """List the model files with their size, licence and purpose, and the models that were pulled."""
+    from avatarcli.models import models_root, pulled_models
     from avatarcli.weights import load_manifest, weights_root
 
     root, manifest = weights_root(), load_manifest()
+    pulled = {name: str(models_root() / name) for name in pulled_models()}
     if json:
-        print_json({"folder": str(root), "files": {name: asdict(entry) for name, entry in manifest.items()}})
+        files = {name: asdict(entry) for name, entry in manifest.items()}
+        print_json({"folder": str(root), "files": files, "pulled": pulled})
         return
     print(root)
     print_table(
         [(name, human_bytes(entry.bytes), entry.licence, entry.description) for name, entry in manifest.items()]
     )
+    if pulled:
+        print()
+        print_table(list(pulled.items()))
 
 
 def verify(json: options.Json = False) -> None:
@@ -50,3 +59,27 @@ def verify(json: options.Json = False) -> None:
             print(f"ok  {check.name}")
     if any(check.error is not None for check in checks):
         raise typer.Exit(1)
+
+
+def pull(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME|URL", help="cogvideox-2b, owner/repository, or a Hugging Face address.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to put it. Default: the cache, where --weights finds it."),
+    ] = None,
+    text_encoder: Annotated[
+        bool, typer.Option("--text-encoder", help="Also the text encoder (9.5 GB), for scripts/cache_null_text.py.")
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fetch a model from a Hugging Face hub. No other command goes to the network."""
+    from avatarcli.download import pull_model
+
+    folder = pull_model(model, to, Console(quiet=quiet), text_encoder=text_encoder)
+    if json:
+        print_json({"model": model, "folder": str(folder)})
+    else:
+        print(f"{model}: {folder}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ _INT8_WEIGHTS = "model.int8.safetensors"
 NULL_TEXT = "null_text.safetensors"
 _INT8_FROM = 65_536  # elements: smaller tensors stay float16
 _SCALE = ":scale"  # suffix of the tensor that holds an int8 tensor's scales
+COGVIDEOX = "CogVideoXTransformer3DModel"
+_WRITE_TEXT = "write it with scripts/cache_null_text.py"
 _MEND = "delete the folder and fetch it again"
 
 Model = TypeVar("Model", SmallVideoAutoencoder, MultiViewVideoTransformer)
@@ -41,7 +44,7 @@ def load_cogvideox_transformer(
     """
     config = _read_config(folder)
     _check_cogvideox(folder, config)
-    text = _read(null_text or folder / NULL_TEXT, "write it with scripts/cache_null_text.py").get("text")
+    text = _read(null_text or folder / NULL_TEXT, _WRITE_TEXT).get("text")
     wanted = (config["max_text_seq_length"], config["text_embed_dim"])
     if text is None or tuple(text.shape) != wanted:
         found = "none" if text is None else list(text.shape)
@@ -67,6 +70,34 @@ def load_cogvideox_transformer(
         "text": text,
     }
     return _fill(model, {**_read_weights(folder), **fresh}, folder, dtype)
+
+
+def load_transformer(folder: Path, *, dtype: torch.dtype = torch.float32) -> MultiViewVideoTransformer:
+    """A transformer of either kind: one of ours, or CogVideoX-2B's with its cached text beside it.
+
+    Raises:
+        WeightsError: the folder holds another kind of model, or is incomplete.
+    """
+    if _read_config(folder).get("_class_name") == COGVIDEOX:
+        return load_cogvideox_transformer(folder, dtype=dtype)
+    return load_model(MultiViewVideoTransformer, folder, dtype=dtype)
+
+
+def check_model(folder: Path, kinds: tuple[str, ...]) -> None:
+    """Look at a model's files without reading the weights: is it one of `kinds`, and is every file there and whole.
+
+    Raises:
+        WeightsError: as `load_model`, short of tensors that are missing.
+    """
+    found = _read_config(folder).get("_class_name")
+    if found not in kinds:
+        raise WeightsError(f"{folder} holds a {found}, wanted a {' or '.join(kinds)}")
+    int8 = folder / _INT8_WEIGHTS
+    for path in [int8] if int8.is_file() else _weight_files(folder):
+        with _file_errors(path, _MEND), safe_open(str(path), framework="pt"):
+            pass  # opening compares the file's length with what its header says
+    if found == COGVIDEOX and not (folder / NULL_TEXT).is_file():
+        raise WeightsError(f"{folder / NULL_TEXT} is missing; {_WRITE_TEXT}")
 
 
 def load_model(kind: type[Model], folder: Path, *, dtype: torch.dtype = torch.float32) -> Model:
@@ -145,20 +176,27 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_cogvideox(folder: Path, config: dict[str, Any]) -> None:
-    name = "CogVideoXTransformer3DModel"
-    if config.get("_class_name") != name:
+    if config.get("_class_name") != COGVIDEOX:
         raise WeightsError(
-            f"{folder} holds a {config.get('_class_name')}, wanted a {name}: name its `transformer` folder"
+            f"{folder} holds a {config.get('_class_name')}, wanted a {COGVIDEOX}: name its `transformer` folder"
         )
     if config.get("use_rotary_positional_embeddings") or config.get("patch_size_t") is not None:
         raise WeightsError(f"{folder} is a 5B or 1.5 model of CogVideoX: only CogVideoX-2B's architecture is supported")
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder, from a single file or from the shards that its index names."""
+    """All tensors of a folder in diffusers' format."""
+    tensors: dict[str, Tensor] = {}
+    for path in _weight_files(folder):
+        tensors.update(_read(path, _MEND))
+    return tensors
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """A single file, or the shards that its index names."""
     index = folder / f"{_WEIGHTS}.index.json"
     if not index.is_file():
-        return _read(folder / _WEIGHTS, _MEND)
+        return [folder / _WEIGHTS]
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -166,15 +204,18 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     missing = [name for name in shards if not (folder / name).is_file()]
     if missing:
         raise WeightsError(f"{folder / missing[0]} is missing ({len(shards)} shards in all); {_MEND}")
-    tensors: dict[str, Tensor] = {}
-    for name in shards:
-        tensors.update(_read(folder / name, _MEND))
-    return tensors
+    return [folder / name for name in shards]
 
 
 def _read(path: Path, mend: str) -> dict[str, Tensor]:
-    try:
+    with _file_errors(path, mend):
         return load_file(path)
+
+
+@contextmanager
+def _file_errors(path: Path, mend: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise WeightsError(f"{path} is missing; {mend}") from error
     except (OSError, SafetensorError) as error:

@@ -9,25 +9,26 @@ import torch
 from diffusers import AutoencoderKLCogVideoX
 
 from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder
-from avatarcli.diffusion.checkpoints import load_model
+from avatarcli.diffusion.checkpoints import COGVIDEOX, check_model, load_model, load_transformer
 from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.parallel import SequenceGroup, launch
 from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
+from avatarcli.diffusion.relay import relay
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.head.model import PersonalHead
+from avatarcli.models import TRANSFORMER_FOLDER, autoencoder_folder
 from avatarcli.progress import Progress, SilentProgress
-
-TRANSFORMER_FOLDER, AUTOENCODER_FOLDER = "transformer", "autoencoder"
 
 
 @dataclass(frozen=True)
 class GenerateRequest:
     """All that the result depends on, on the CPU.
 
-    weights: a folder with `transformer/` (ours, int8 or full) and `autoencoder/` (ours or CogVideoX's). signature: a hash of
-    photo and weights, by which groups of an earlier run are known to be of the same request.
+    weights: a model's folder (see avatarcli.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
+    ours or CogVideoX's. signature: a hash of the weights, by which groups of an earlier run are known to be of the same
+    model. offload, compiled: see Hardware; they change nothing but time and memory.
     """
 
     weights: Path
@@ -37,12 +38,12 @@ class GenerateRequest:
     settings: SamplingSettings
     seed: int
     signature: str
+    offload: bool = False
+    compiled: bool = False
 
 
 def generate_on_gpus(request: GenerateRequest, gpus: int, progress: Progress) -> None:
-    """Make the multi-view video with all of `gpus` GPUs on each group of latents; 0: on the CPU, 1: in this process.
-
-    With several, progress is shown by step only where there is one.
+    """Make the multi-view video with `gpus` GPUs; 0: on the CPU, 1: in this process.
 
     Raises:
         WeightsError: the weights are missing, damaged or of another kind.
@@ -51,16 +52,26 @@ def generate_on_gpus(request: GenerateRequest, gpus: int, progress: Progress) ->
     if gpus <= 1:
         _generate(None, "cuda" if gpus else "cpu", request, progress)
         return
-    with progress.task("generate", 1) as advance:
-        launch(gpus, _generate, request, SilentProgress())
-        advance(1)
+    with relay(progress) as relayed:
+        launch(gpus, _generate, request, relayed)
 
 
-def load_pipeline(weights: Path, settings: SamplingSettings, device: str) -> MultiViewPipeline:
-    """The models of a folder, the transformer in bfloat16 on a GPU. Autoencoders stay in float32: they show every rounding."""
+def check_weights(weights: Path) -> None:
+    """Whether a model's folder can be loaded, as far as that is known at once. Raises WeightsError when it cannot."""
+    check_model(weights / TRANSFORMER_FOLDER, (MultiViewVideoTransformer.__name__, COGVIDEOX))
+    kinds = (SmallVideoAutoencoder.__name__, AutoencoderKLCogVideoX.__name__)
+    check_model(autoencoder_folder(weights), kinds)
+
+
+def load_pipeline(request: GenerateRequest, device: str, processes: SequenceGroup | None = None) -> MultiViewPipeline:
+    """The models of a request, the transformer in bfloat16 on a GPU. Autoencoders stay in float32: they show every rounding."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    transformer = load_model(MultiViewVideoTransformer, weights / TRANSFORMER_FOLDER, dtype=dtype)
-    return MultiViewPipeline(transformer, _load_autoencoder(weights / AUTOENCODER_FOLDER), settings, device)
+    transformer = load_transformer(request.weights / TRANSFORMER_FOLDER, dtype=dtype)
+    if request.compiled:
+        for block in transformer.transformer_blocks:
+            block.compile()
+    autoencoder = _load_autoencoder(autoencoder_folder(request.weights))
+    return MultiViewPipeline(transformer, autoencoder, request.settings, device, processes, request.offload)
 
 
 def _load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAutoencoder:
@@ -82,9 +93,9 @@ def _load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAut
 
 
 def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest, progress: Progress) -> None:
-    pipeline = load_pipeline(request.weights, request.settings, device)
-    pipeline.transformer.sequence_group = group
+    pipeline = load_pipeline(request, device, group)
     # The warp takes the nearest four pixels: a photo much finer than the views would flicker in it.
     photo = request.reference.resized(min(2 * request.video.plan.cameras.width, request.reference.camera.width))
     conditioner = Conditioner(request.head, photo)
-    pipeline.generate(conditioner, request.video, seed=request.seed, progress=progress, signature=request.signature)
+    told = progress if group is None or group.rank == 0 else SilentProgress()
+    pipeline.generate(conditioner, request.video, seed=request.seed, progress=told, signature=request.signature)

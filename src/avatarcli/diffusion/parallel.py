@@ -1,4 +1,6 @@
-"""One sequence over several processes: each holds a share of every latent's patches, and all keys and values are gathered.
+"""Several processes at one plan: whole groups dealt out among them (see `plan_rounds`), or one sequence shared by all.
+
+Of a shared sequence each process holds a share of every latent's patches, and all keys and values are gathered.
 
 Gathering costs 2 · 2 bytes a channel and token while attention costs 4 · tokens operations for it, so from some ten thousand
 tokens on, where several GPUs are worth having, the link hardly shows. Unlike Ulysses' exchange of heads it works for any number
@@ -33,7 +35,7 @@ class SequenceGroup:
     def split(self, tensor: Tensor, dim: int) -> Tensor:
         """This process' share along a dimension. Raises DeviceError when it does not divide."""
         length = tensor.shape[dim]
-        if length % self.size:
+        if not self.can_split(length):
             raise DeviceError(f"{length} patches of a picture cannot be shared by {self.size} GPUs: use 1, 2 or 4")
         return tensor.narrow(dim, self.rank * length // self.size, length // self.size)
 
@@ -42,6 +44,10 @@ class SequenceGroup:
         shares = torch.empty((self.size, *tensor.shape), dtype=tensor.dtype, device=tensor.device)
         dist.all_gather_into_tensor(shares, tensor.contiguous()[None])
         return torch.cat(list(shares), dim=dim)
+
+    def can_split(self, length: int) -> bool:
+        """Whether every process would get the same share."""
+        return length % self.size == 0
 
     def wait(self) -> None:
         """Until every process is here."""

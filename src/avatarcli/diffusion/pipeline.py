@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,19 +14,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder
+from avatarcli.config import check_steps
+from avatarcli.diffusion.autoencoder import LATENT_CHANNELS, CogVideoXVideoAutoencoder, SmallVideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, FrameMaps
-from avatarcli.diffusion.groups import Group, Place, plan_groups
-from avatarcli.diffusion.packing import latent_count, padded_frame_count
-from avatarcli.diffusion.schedule import LatentScene, check_steps, denoise
-from avatarcli.diffusion.transformer import MultiViewVideoTransformer
-from avatarcli.errors import DeviceError, UsageError
+from avatarcli.diffusion.groups import Group, Place, plan_groups, plan_rounds
+from avatarcli.diffusion.packing import PIXELS_PER_LATENT, latent_count, padded_frame_count
+from avatarcli.diffusion.parallel import SequenceGroup
+from avatarcli.diffusion.schedule import LatentScene, denoise
+from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
+from avatarcli.errors import DeviceError, UsageError, WorkspaceError
 from avatarcli.files import write_atomically
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import Progress
 
-_GROUP_FOLDER = "latents"
+_GROUP_FOLDER = ".latents"  # hidden: a working folder, not part of the result
 _CELL = 16  # pixels: a patch of 2 latent cells of 8 pixels; pictures are whole patches
 
 
@@ -37,26 +40,30 @@ class SamplingSettings:
     guidance: float = 1.0  # 1 is none and half the cost
     group_views: int = 8  # views in a group
     group_latents: int = 24  # latents in a group, beside the photo's; a latent is 4 frames
-    offload: bool = False  # keep only the model at work on the GPU
 
 
 @dataclass
 class MultiViewPipeline:
-    """The two models, ready to generate on `device`."""
+    """The two models, ready to generate on `device`.
+
+    processes: when several work on one plan, this one's place among them. offload: keep only the model at work on the device.
+    """
 
     transformer: MultiViewVideoTransformer
     autoencoder: SmallVideoAutoencoder | CogVideoXVideoAutoencoder
     settings: SamplingSettings
     device: torch.device | str = "cpu"
+    processes: SequenceGroup | None = None
+    offload: bool = False
 
     def generate(
         self, conditioner: Conditioner, video: MultiViewVideo, *, seed: int, progress: Progress, signature: str = ""
     ) -> None:
         """Write all frames of `video`'s plan into its folder.
 
-        Finished groups are kept beside the frames, and a run that was killed goes on after the last one; those of another
-        seed, setting, plan or `signature` (whatever else the result depends on: photo, weights) are made anew. With a
-        sequence group in the transformer, every process calls this alike.
+        Finished groups are kept beside the frames, and a run that was killed goes on with those that are missing; groups of
+        another seed, setting, plan, photo or `signature` (what the weights are) are made anew. With several processes, every one
+        calls this alike.
 
         Raises:
             UsageError: the picture size or the settings cannot work.
@@ -74,20 +81,37 @@ class MultiViewPipeline:
             latent_count(padded_frame_count(plan.frames)),
             group_views=self.settings.group_views,
             group_latents=self.settings.group_latents,
+            crops=plan.crops,
         )
         key = _digest(
-            [signature, seed, size, asdict(self.settings), groups], plan.cameras.K, plan.parameters.expression
+            [signature, seed, size, asdict(self.settings), groups],
+            plan.cameras.world_to_camera,
+            plan.cameras.K,
+            plan.parameters.expression,
+            conditioner.reference.picture,
+            conditioner.head.neutral,
         )
-        with _memory_errors(self.settings), torch.inference_mode():
+        with self._memory_errors(), torch.inference_mode():
             latents = self._sample(conditioner, video, groups, seed, key, progress)
             self._decode(conditioner, video, latents, progress)
         if self._first:
             video.write_transforms()
 
     @property
+    def _rank(self) -> int:
+        return 0 if self.processes is None else self.processes.rank
+
+    @property
+    def _size(self) -> int:
+        return 1 if self.processes is None else self.processes.size
+
+    @property
     def _first(self) -> bool:
-        group = self.transformer.sequence_group
-        return group is None or group.rank == 0
+        return self._rank == 0
+
+    def _wait(self) -> None:
+        if self.processes is not None:
+            self.processes.wait()
 
     def _sample(
         self,
@@ -100,41 +124,72 @@ class MultiViewPipeline:
     ) -> dict[Place, Tensor]:
         """All latents [16, h, w] of the plan."""
         folder = video.folder / _GROUP_FOLDER
-        if self._first:
-            folder.mkdir(parents=True, exist_ok=True)
-        done = _read_groups(folder, groups, key)
-        finished = len(done)
-        latents = {place: value for group in done for place, value in group.items()}
-        if self.transformer.sequence_group is not None:
-            # Nobody may write a group before all have seen which ones there are.
-            self.transformer.sequence_group.wait()
-        if finished == len(groups):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {number: _read_group(folder, number, group, key) for number, group in enumerate(groups)}
+        done = {number: group for number, group in found.items() if group is not None}
+        latents = {place: value for group in done.values() for place, value in group.items()}
+        # Nobody may write a group before all have seen which ones there are.
+        self._wait()
+        if len(done) == len(groups):
             return latents
+        size = video.plan.cameras.width
+        rounds = plan_rounds(groups, done, processes=self._size, shareable=self._can_share(size))
+        with self._resident(self.transformer):
+            self.transformer.sequence_group = self.processes if all(part.shared for part in rounds) else None
+            self._try_memory(groups, size)
         with self._resident(self.autoencoder):
-            photo, of_photo = self._encode_photo(conditioner, video.plan.cameras.width)
+            photo, of_photo = self._encode_photo(conditioner, size)
             of_view = self._condition_views(conditioner, video, progress)
+        steps = self.settings.steps
         with (
             self._resident(self.transformer),
-            progress.task("denoise", self.settings.steps * len(groups)) as advance,
+            progress.task("denoise", steps * len(groups)) as advance,
         ):
-            advance(self.settings.steps * finished)
-            for number in range(finished, len(groups)):
-                group = groups[number]
-                scene, noise = self._scene(group, latents, photo, of_photo, of_view, seed)
-                sampled = denoise(
-                    self.transformer,
-                    scene,
-                    noise,
-                    steps=self.settings.steps,
-                    guidance=self.settings.guidance,
-                    advance=advance,
-                )
-                start = 1 + len(group.given)
-                made = {place: sampled[0, start + i].cpu() for i, place in enumerate(group.new)}
-                latents.update(made)
-                if self._first:
-                    write_atomically(_group_path(folder, number), _group_bytes(made, key))
+            advance(steps * len(done))
+            for part in rounds:
+                self.transformer.sequence_group = self.processes if part.shared else None
+                mine = 0 if part.shared else self._rank
+                if mine < len(part.groups):
+                    number = part.groups[mine]
+                    group = groups[number]
+                    scene, noise = self._scene(group, latents, photo, of_photo, of_view, seed)
+                    together = partial(_advance_together, advance, len(part.groups))
+                    sampled = denoise(
+                        self.transformer,
+                        scene,
+                        noise,
+                        steps=steps,
+                        guidance=self.settings.guidance,
+                        advance=together,
+                    )
+                    start = 1 + len(group.given)
+                    made = {place: sampled[0, start + i].cpu() for i, place in enumerate(group.new)}
+                    latents.update(made)
+                    if self._first or not part.shared:
+                        write_atomically(_group_path(folder, number), _group_bytes(made, key))
+                if not part.shared:
+                    self._wait()
+                    latents.update(_read_round(folder, part.groups, groups, key, skip=mine))
         return latents
+
+    def _can_share(self, size: int) -> bool:
+        patches = (size // PIXELS_PER_LATENT // self.transformer.config.patch_size) ** 2
+        return self.processes is not None and self.processes.can_split(patches)
+
+    def _try_memory(self, groups: list[Group], size: int) -> None:
+        """On a GPU, one pass of the largest group: that it does not fit is said now, not after minutes of preparation."""
+        if torch.device(self.device).type != "cuda":
+            return
+        count = 1 + max(len(group.places) for group in groups)
+        side = size // PIXELS_PER_LATENT
+        dtype = self.transformer.dtype
+        self.transformer(
+            torch.zeros(1, count, LATENT_CHANNELS, side, side, device=self.device, dtype=dtype),
+            torch.zeros(1, count, device=self.device, dtype=torch.long),
+            torch.zeros(count, device=self.device, dtype=torch.long),
+            torch.zeros(1, count, device=self.device, dtype=torch.bool),
+            torch.zeros(1, count, CONDITIONING_CHANNELS, side, side, device=self.device, dtype=dtype),
+        )
 
     def _encode_photo(self, conditioner: Conditioner, size: int) -> tuple[Tensor, Tensor]:
         """The photo's latent [16, h, w] and conditioning [220, h, w]."""
@@ -148,13 +203,18 @@ class MultiViewPipeline:
         return torch.cat([maps.packed().to(self.device), warp], dim=1)
 
     def _condition_views(self, conditioner: Conditioner, video: MultiViewVideo, progress: Progress) -> list[Tensor]:
-        """Conditioning [T, 220, h, w] of each view of the plan."""
-        parameters = _padded(video.plan.parameters)
-        with progress.task("condition", video.plan.views) as advance:
-            conditions = []
-            for view in range(video.plan.views):
-                conditions.append(self._condition(conditioner.of_view(parameters, video.plan.cameras[view])))
-                advance(1)
+        """Conditioning [T, 220, h, w] of each view of the plan, on the CPU; the work is dealt out among the processes."""
+        plan = video.plan
+        parameters = _padded(plan.parameters)
+        conditions: list[Tensor] = []
+        with progress.task("condition", plan.views) as advance:
+            for first in range(0, plan.views, self._size):
+                mine = min(first + self._rank, plan.views - 1)
+                made = self._condition(conditioner.of_view(parameters, plan.cameras[mine]))[None]
+                everyones = made if self.processes is None else self.processes.gather(made, dim=0)
+                count = min(self._size, plan.views - first)
+                conditions.extend(everyones[:count].cpu())
+                advance(count)
         return conditions
 
     def _scene(
@@ -172,7 +232,7 @@ class MultiViewPipeline:
             latents=torch.stack([photo, *known, *noise[len(known) :]])[None],
             given=(torch.arange(1 + len(noise), device=photo.device) <= len(known))[None],
             time_index=torch.tensor([0, *(t for _, t in group.places)], device=photo.device),
-            conditioning=torch.stack([of_photo, *(of_view[v][t] for v, t in group.places)])[None],
+            conditioning=torch.stack([of_photo, *(of_view[v][t].to(of_photo) for v, t in group.places)])[None],
         )
         return scene, torch.stack([torch.zeros_like(photo), *noise])[None]
 
@@ -183,8 +243,7 @@ class MultiViewPipeline:
         plan = video.plan
         parameters = _padded(plan.parameters)
         count = latent_count(len(parameters))
-        group = self.transformer.sequence_group
-        mine = range(plan.views) if group is None else range(group.rank, plan.views, group.size)
+        mine = range(self._rank, plan.views, self._size)
         with self._resident(self.autoencoder), progress.task("decode", len(mine)) as advance:
             for view in mine:
                 stack = torch.stack([latents[view, t] for t in range(count)])[None].to(self.device)
@@ -195,16 +254,35 @@ class MultiViewPipeline:
                 for frame, picture in enumerate(frames):
                     video.write_frame(view, frame, picture.permute(1, 2, 0))
                 advance(1)
-        if group is not None:
-            group.wait()
+        self._wait()
 
     @contextmanager
     def _resident(self, module: nn.Module) -> Iterator[None]:
         """Have a model on the device; with offloading, only for as long as it works."""
         module.to(self.device)
         yield
-        if self.settings.offload:
+        if self.offload:
             module.to("cpu")
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            what = f"groups of {self.settings.group_latents} latents"
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                mend = (
+                    "more GPUs or a smaller --preset" if self.offload else "--offload, more GPUs or a smaller --preset"
+                )
+                raise DeviceError(f"the GPU has too little memory for {what}: use {mend}") from error
+            if "DefaultCPUAllocator" in str(error):
+                raise DeviceError(f"too little memory for {what}: use a smaller --preset") from error
+            raise
+
+
+def _advance_together(advance: Callable[[int], None], groups: int, steps: int) -> None:
+    """A step here is a step of every process that makes a group of the same round."""
+    advance(steps * groups)
 
 
 def place_noise(seed: int, place: Place, shape: torch.Size) -> Tensor:
@@ -236,26 +314,26 @@ def _group_bytes(latents: dict[Place, Tensor], key: str) -> bytes:
     return save(tensors, metadata={"key": key})
 
 
-def _read_groups(folder: Path, groups: list[Group], key: str) -> list[dict[Place, Tensor]]:
-    """The latents of the first groups, as far as whole files of the same key go."""
-    found: list[dict[Place, Tensor]] = []
-    for number, group in enumerate(groups):
-        try:
-            with safe_open(str(_group_path(folder, number)), framework="pt") as file:
-                if (file.metadata() or {}).get("key") != key:
-                    break
-                found.append({(v, t): file.get_tensor(f"v{v:03d}_t{t:03d}") for v, t in group.new})
-        except (OSError, SafetensorError):
-            break
-    return found
-
-
-@contextmanager
-def _memory_errors(settings: SamplingSettings) -> Iterator[None]:
+def _read_group(folder: Path, number: int, group: Group, key: str) -> dict[Place, Tensor] | None:
+    """The latents of a group, where there is a whole file of the same key."""
     try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        mend = "more GPUs or a smaller preset" if settings.offload else "--offload, more GPUs or a smaller preset"
-        raise DeviceError(
-            f"the GPU has too little memory for groups of {settings.group_latents} latents: use {mend}"
-        ) from error
+        with safe_open(str(_group_path(folder, number)), framework="pt") as file:
+            if (file.metadata() or {}).get("key") == key:
+                return {(v, t): file.get_tensor(f"v{v:03d}_t{t:03d}") for v, t in group.new}
+    except (OSError, SafetensorError):
+        pass
+    return None
+
+
+def _read_round(
+    folder: Path, numbers: tuple[int, ...], groups: list[Group], key: str, *, skip: int
+) -> dict[Place, Tensor]:
+    """The latents that the other processes have just written."""
+    latents: dict[Place, Tensor] = {}
+    for place, number in enumerate(numbers):
+        if place != skip:
+            made = _read_group(folder, number, groups[number], key)
+            if made is None:
+                raise WorkspaceError(f"{_group_path(folder, number)} cannot be read: another process has changed it")
+            latents.update(made)
+    return latents

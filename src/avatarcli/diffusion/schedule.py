@@ -10,12 +10,10 @@ import torch
 from diffusers import CogVideoXDDIMScheduler
 from torch import Tensor
 
+from avatarcli.config import NOISE_LEVELS, check_steps
 from avatarcli.diffusion.conditioning import MAP_CHANNELS
 from avatarcli.diffusion.packing import FRAMES_PER_LATENT
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
-from avatarcli.errors import UsageError
-
-TRAIN_STEPS = 1000
 
 
 def make_scheduler() -> CogVideoXDDIMScheduler:
@@ -25,7 +23,7 @@ def make_scheduler() -> CogVideoXDDIMScheduler:
     would leave too little to decide (arXiv 2301.11093 for larger pictures).
     """
     return CogVideoXDDIMScheduler(
-        num_train_timesteps=TRAIN_STEPS,
+        num_train_timesteps=NOISE_LEVELS,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -67,12 +65,6 @@ def _channels_from_photo() -> Tensor:
     channels = torch.ones(CONDITIONING_CHANNELS)
     channels[: FRAMES_PER_LATENT * MAP_CHANNELS].unflatten(0, (FRAMES_PER_LATENT, -1))[:, :-2] = 0
     return channels
-
-
-def check_steps(steps: int) -> None:
-    """Raise UsageError unless the schedule can be walked in `steps` equal steps."""
-    if steps < 1 or TRAIN_STEPS % steps:
-        raise UsageError(f"{steps} denoising steps: choose a divisor of {TRAIN_STEPS}, such as 8, 10, 20 or 50")
 
 
 def denoise(

@@ -42,6 +42,7 @@ class MultiViewVideoTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["_Block"]  # noqa: RUF012 (a list, as diffusers wants it)
 
     @register_to_config
     def __init__(

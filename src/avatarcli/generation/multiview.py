@@ -75,6 +75,7 @@ class MultiViewVideo:
         document = {
             "camera_model": "OPENCV",
             "generator": self.generator,
+            "face_views": plan.crops,
             "framing": {"target": self.framing.target, "span": self.framing.span},
             "expression_names": EXPRESSION_NAMES,
             "timesteps": [
@@ -108,7 +109,8 @@ class MultiViewVideo:
             )
             x, y, z = document["framing"]["target"]
             framing = Framing((x, y, z), float(document["framing"]["span"]))
-            return cls(folder, Plan(cameras, parameters), framing, str(document["generator"]))
+            plan = Plan(cameras, parameters, int(document.get("face_views", 0)))
+            return cls(folder, plan, framing, str(document["generator"]))
         except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
             raise WorkspaceError(f"{path}: not a multi-view video ({error}); run `avatar generate --force`") from error
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.framing import Framing
@@ -37,12 +38,19 @@ _POSES: tuple[dict[str, float], ...] = (
 )  # fmt: skip
 
 
+# Of the pictures that show the face only: how far to the sides they are taken, and how much lies around the face at rest, as a
+# share of it. The widest open mouth of the clip moves the chin by 4 %.
+_FACE_YAW = math.radians(45.0)
+_FACE_MARGIN = 0.15
+
+
 @dataclass(frozen=True)
 class Plan:
-    """V cameras and F frames of head parameters: every camera sees every frame."""
+    """V cameras and F frames of head parameters: every camera sees every frame. The last `crops` cameras see the face only."""
 
     cameras: Camera
     parameters: HeadParameters
+    crops: int = 0
 
     @property
     def views(self) -> int:
@@ -59,6 +67,25 @@ def make_plan(framing: Framing, views: int, frames: int, size: int) -> Plan:
     yaw = index / views * 2 * math.pi
     pitch = torch.deg2rad(torch.tensor([_ELEVATIONS[i % len(_ELEVATIONS)] for i in range(views)]))
     return Plan(framing.cameras(yaw, pitch, size), scheduled_clip(frames))
+
+
+def with_face_views(plan: Plan, framing: Framing, face: Tensor, count: int) -> Plan:
+    """The plan with `count` more cameras in front of the face and up to 45° beside it, whose pictures it fills.
+
+    face [N, 3]: its surface at rest, metres.
+    """
+    size = plan.cameras.width
+    yaw = torch.linspace(-_FACE_YAW, _FACE_YAW, count) if count > 1 else torch.zeros(count)
+    heads = framing.cameras(yaw, torch.zeros(count), size)
+    pixels, _ = heads.project(face)
+    low, high = pixels.amin(1), pixels.amax(1)
+    side = (high - low).amax(-1, keepdim=True) * (1 + _FACE_MARGIN)
+    K = heads.K.clone()
+    K[:, :2, 2] -= (low + high - side) / 2
+    K[:, :2] *= (size / side)[..., None]
+    whole = plan.cameras
+    cameras = Camera(torch.cat([whole.world_to_camera, heads.world_to_camera]), torch.cat([whole.K, K]), size, size)
+    return Plan(cameras, plan.parameters, plan.crops + count)
 
 
 def scheduled_clip(frames: int) -> HeadParameters:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from avatarcli.capture.portrait import Portrait
-from avatarcli.config import GenerateConfig
+from avatarcli.config import GenerateConfig, Hardware
+from avatarcli.errors import DeviceError
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan
+from avatarcli.generation.plan import Plan, make_plan, with_face_views
 from avatarcli.generation.scene import Scene, build_scene
 from avatarcli.geometry.framing import Framing
 from avatarcli.head.model import load_head_model
 from avatarcli.head.track import Track
+from avatarcli.models import find_model, generator_of, model_digest
 from avatarcli.progress import Progress
 from avatarcli.stages.preprocess import TRACK_FILE
+
+if TYPE_CHECKING:
+    # diffusers takes seconds to import, which only one of the generators needs.
+    from avatarcli.diffusion.conditioning import Reference
+
+_FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 
 
 def load_scene(preprocess: Path, *, seed: int) -> Scene:
@@ -26,16 +36,75 @@ def load_scene(preprocess: Path, *, seed: int) -> Scene:
 
 
 def generate_views(
-    preprocess: Path, out: Path, config: GenerateConfig, *, seed: int, device: str, progress: Progress
+    preprocess: Path,
+    out: Path,
+    config: GenerateConfig,
+    *,
+    seed: int,
+    device: str,
+    progress: Progress,
+    hardware: Hardware | None = None,
 ) -> None:
-    """Write the multi-view video of a preprocess folder into the folder `out`. Frames already there are kept.
+    """Write the multi-view video of a preprocess folder into the folder `out`. What is already there is kept.
 
     The reproject generator runs on the CPU whatever the device: a frame takes it some tens of milliseconds.
+
+    Raises:
+        WeightsError: the weights of mmvdm are missing or damaged.
+        DeviceError: it has too little memory, or there are not as many GPUs.
     """
+    if generator_of(config) == "reproject":
+        scene = load_scene(preprocess, seed=seed)
+        framing, plan = _plan(scene, config)
+        _reproject(scene, MultiViewVideo(out, plan, framing, generator="reproject"), progress)
+        return
+
+    from avatarcli.diffusion.generate import GenerateRequest, check_weights, generate_on_gpus
+    from avatarcli.diffusion.pipeline import SamplingSettings
+
+    hardware = hardware or Hardware()
+    gpus = _gpus(device, hardware.gpus)
+    weights = find_model(config.weights)
+    check_weights(weights)
+    digest = model_digest(weights)
     scene = load_scene(preprocess, seed=seed)
+    framing, plan = _plan(scene, config)
+    plan = with_face_views(plan, framing, _face(scene), config.face_views)
+    request = GenerateRequest(
+        weights=weights,
+        head=scene.head,
+        reference=_reference(preprocess),
+        video=MultiViewVideo(out, plan, framing, generator=f"mmvdm:{digest[:16]}"),
+        settings=SamplingSettings(steps=config.steps),
+        seed=seed,
+        signature=digest,
+        offload=hardware.offload,
+        compiled=hardware.compile,
+    )
+    generate_on_gpus(request, gpus, progress)
+
+
+def _plan(scene: Scene, config: GenerateConfig) -> tuple[Framing, Plan]:
+    """The full views of a person, hair and clothes included."""
     framing = Framing.of(torch.cat([scene.head.neutral, scene.shell.vertices]))
-    plan = make_plan(framing, config.views, config.frames, config.size)
-    video = MultiViewVideo(out, plan, framing, generator="reproject")
+    return framing, make_plan(framing, config.views, config.frames, config.size)
+
+
+def _face(scene: Scene) -> Tensor:
+    """Vertices [N, 3] of the face at rest."""
+    return scene.head.neutral[scene.head.model.in_regions(*_FACE_REGIONS)]
+
+
+def _reference(preprocess: Path) -> Reference:
+    """The photo, for the diffusion model."""
+    from avatarcli.diffusion.conditioning import Reference
+
+    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
+    return Reference.of(portrait.foreground, portrait.matte, portrait.inside, track)
+
+
+def _reproject(scene: Scene, video: MultiViewVideo, progress: Progress) -> None:
+    plan = video.plan
     with progress.task("generate", plan.views * plan.frames) as advance:
 
         def make(place: tuple[int, int]) -> None:
@@ -54,3 +123,11 @@ def generate_views(
         finally:
             torch.set_num_threads(threads)
     video.write_transforms()
+
+
+def _gpus(device: str, wanted: int | None) -> int:
+    """How many GPUs to use; 0 for the CPU."""
+    there = 0 if device == "cpu" else torch.cuda.device_count()
+    if wanted is not None and not 1 <= wanted <= there:
+        raise DeviceError(f"--gpus {wanted}: {there} can be used" + ("; leave it out" if there == 0 else ""))
+    return there if wanted is None else wanted

@@ -7,12 +7,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from avatarcli import __version__
-from avatarcli.config import CreateConfig, DeviceName, to_json
-from avatarcli.errors import PhotoError, WorkspaceError
+from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
+from avatarcli.errors import PhotoError, WeightsError, WorkspaceError
 from avatarcli.files import sha256_file
 from avatarcli.progress import Progress
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
@@ -43,7 +44,20 @@ def _generate(context: StageContext) -> None:
         seed=context.config.seed,
         device=context.device(),
         progress=context.progress,
+        hardware=context.hardware,
     )
+
+
+def _generate_settings(config: CreateConfig) -> dict[str, Any]:
+    """What the multi-view video depends on: the generator that `auto` means here, and for mmvdm the model's weights."""
+    from avatarcli.models import find_model, generator_of, model_digest
+
+    generate = asdict(config.generate)
+    of_mmvdm = {name: generate.pop(name) for name in ("weights", "steps", "face_views")}
+    generate |= {"generator": generator_of(config.generate), "seed": config.seed}
+    if generate["generator"] == "mmvdm":
+        generate |= {**of_mmvdm, "weights": model_digest(find_model(config.generate.weights))}
+    return generate
 
 
 def _distill(context: StageContext) -> None:
@@ -64,13 +78,14 @@ def _distill(context: StageContext) -> None:
 def _provenance(context: StageContext) -> dict[str, str]:
     """Where an avatar comes from, for its metadata."""
     from avatarcli import weights
+    from avatarcli.generation.multiview import MultiViewVideo
 
     names = sorted({name for stage in PIPELINE for name in stage.weights})
     return {
         "avatarcli": __version__,
         "photo_sha256": context.photo_sha256,
         "preset": context.config.preset,
-        "generator": context.config.generate.generator,
+        "generator": MultiViewVideo.load(context.input("generate")).generator,
         "seed": str(context.config.seed),
         "weights": ",".join(f"{name}:{weights.fingerprint(name)[:16]}" for name in names),
     }
@@ -87,15 +102,15 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=1,
+        version=2,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
-        settings=lambda config: {**asdict(config.generate), "seed": config.seed},
+        settings=_generate_settings,
         run=_generate,
     ),
     Stage(
         name="distill",
-        version=1,
+        version=2,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},
@@ -121,6 +136,7 @@ class RunOptions:
     progress: Progress
     force: bool = False  # redo what is current
     wait: bool = True  # for another process that holds the subject
+    hardware: Hardware = field(default_factory=Hardware)
 
 
 def run_pipeline(
@@ -155,7 +171,15 @@ def run_pipeline(
             if only is not None:
                 _warn_if_stale(stage, subject, sha256, config, options.progress, pipeline)
             result = run_stage(
-                stage, subject, source, sha256, config, device=device, force=options.force, progress=options.progress
+                stage,
+                subject,
+                source,
+                sha256,
+                config,
+                device=device,
+                force=options.force,
+                progress=options.progress,
+                hardware=options.hardware,
             )
             state = "up to date" if result.cached else f"done in {result.seconds:.1f} s"
             options.progress.info(f"{subject.name}: {stage.name} {state}")
@@ -239,7 +263,7 @@ def _warn_if_stale(
             continue
         try:
             fits = record.fingerprint == stage_fingerprint(earlier, subject, sha256, config)
-        except WorkspaceError:
+        except (WorkspaceError, WeightsError):
             fits = False
         if not fits:
             progress.warn(f"{earlier.name} is out of date: run `avatar {earlier.name} --subject {subject.name}` first")

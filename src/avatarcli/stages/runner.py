@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avatarcli.config import CreateConfig
+from avatarcli.config import CreateConfig, Hardware
 from avatarcli.errors import AvatarError, DeviceError, WorkspaceError
 from avatarcli.files import explain_io_error
 from avatarcli.progress import Progress
@@ -27,6 +27,7 @@ class StageContext:
     config: CreateConfig
     device: Callable[[], str]  # asked only by stages that need one: the answer imports torch
     progress: Progress
+    hardware: Hardware
 
     def input(self, stage: str) -> Path:
         """The folder of an earlier stage."""
@@ -93,6 +94,7 @@ def run_stage(
     device: Callable[[], str],
     force: bool,
     progress: Progress,
+    hardware: Hardware,
 ) -> StageResult:
     """Bring one stage up to date. Call it under the subject's lock.
 
@@ -115,7 +117,7 @@ def run_stage(
         return StageResult(stage.name, fingerprint, time.perf_counter() - start, cached=True)
     try:
         out = subject.begin(stage.name, fingerprint)
-        stage.run(StageContext(subject, photo, photo_sha256, out, config, device, progress))
+        stage.run(StageContext(subject, photo, photo_sha256, out, config, device, progress, hardware))
         seconds = time.perf_counter() - start
         subject.commit(stage.name, fingerprint, seconds)
     except Exception as error:

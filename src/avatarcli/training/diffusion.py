@@ -8,7 +8,8 @@ import torch
 from diffusers import CogVideoXDDIMScheduler
 from torch import Tensor, nn
 
-from avatarcli.diffusion.schedule import TRAIN_STEPS, LatentScene
+from avatarcli.config import NOISE_LEVELS
+from avatarcli.diffusion.schedule import LatentScene
 
 # How often each kind of task is practised, where the sample has the views and latents for it.
 _PHOTO_ONLY, _WHOLE_VIEWS, _FIRST_LATENTS = 0.5, 0.2, 0.2  # the rest: any latents
@@ -80,7 +81,7 @@ def diffusion_loss(
         target_weight = target_weight[:, :, None, None, None] * cells
     else:
         target_weight = target_weight[:, :, None, None, None]
-    level = torch.randint(0, TRAIN_STEPS, (samples,), device=device)
+    level = torch.randint(0, NOISE_LEVELS, (samples,), device=device)
     noise = torch.randn_like(scene.latents)
     noisy = scheduler.add_noise(scene.latents, noise, level)
     target = scheduler.get_velocity(scene.latents, noise, level)

@@ -1,10 +1,12 @@
 """The training loop that both models share: AdamW, a flat and then falling learning rate, an average of the weights, resuming.
 
-Run by `accelerate launch` (or torchrun) it trains on all its processes with DistributedDataParallel; run plainly, on one device.
+Run by `accelerate launch` (or torchrun) it trains on all its processes, with a whole model each (DistributedDataParallel) or with
+one model spread over them; run plainly, on one device.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -21,7 +23,9 @@ from torch import Tensor, nn
 
 from avatarcli.errors import WorkspaceError
 from avatarcli.progress import Progress
-from avatarcli.training.pieces import read_pieces, write_pieces
+from avatarcli.training.pieces import piece_shapes, stream_pieces, write_pieces
+from avatarcli.training.sharding import fill, own_part, shard, whole
+from avatarcli.training.sources import Source, prefetched
 
 _CHECKPOINT = "checkpoint"
 _STATE = "state.json"
@@ -44,6 +48,8 @@ class TrainConfig:
     ema_decay: float = 0.999
     mixed_precision: Literal["no", "bf16"] = "no"
     gradient_checkpointing: bool = False  # compute activations twice rather than keep them
+    shard: bool = False  # spread weights and optimiser over the processes rather than keep all in each
+    prefetch: int = 2  # batches made ahead, in a thread
     checkpoint_every: int = 500  # steps
     piece_mib: float = 0.0  # largest size of a checkpoint's files; 0 for no limit
     log_every: int = 20  # steps
@@ -52,7 +58,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """losses: the loss of every step of this run, in this process; main_process: whether this one is to write files."""
+    """losses: the loss of every step of this run, in this process; main_process: whether this one is to write files.
+
+    The model of the other processes may be left without weights.
+    """
 
     losses: list[float]
     main_process: bool
@@ -60,7 +69,7 @@ class TrainResult:
 
 def train(
     model: nn.Module,
-    source: Callable[[], Batch],
+    source: Source[Batch],
     loss_of: Callable[[nn.Module, Batch], Tensor],
     config: TrainConfig,
     out: Path,
@@ -70,30 +79,40 @@ def train(
 
     Checkpoints are kept in the folder `out`; one found there is continued.
 
-    source: makes the next batch, on any device; loss_of: its loss. Both draw from torch's global random numbers, which are
-    seeded anew at every step, so that a run that was stopped goes on as if it had not been.
+    source: makes the batch of a step, on any device, in a thread of its own; loss_of: its loss, which draws from torch's global
+    random numbers. These are seeded anew at every step, so that a run that was stopped goes on as if it had not been.
 
     Raises:
         WorkspaceError: the checkpoint is another model's or damaged.
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(config, out)
-    module = model.to(accelerator.device).train()
+    sharded = config.shard and accelerator.num_processes > 1
+    if sharded:
+        # Sharding changes a model's class: the caller's own comes back to life when its weights are gathered.
+        module = copy.deepcopy(model).to(accelerator.device).train()
+        nn.Module.to(model, "meta")
+        shard(module, bf16=config.mixed_precision == "bf16")
+    else:
+        module = model.to(accelerator.device).train()
     optimizer = torch.optim.AdamW(
         _parameter_groups(module, config.weight_decay), lr=config.learning_rate, betas=(0.9, config.beta2)
     )
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     start = _resume(out / _CHECKPOINT, module, optimizer, average, config)
-    wrapped = accelerator.prepare_model(module)
+    wrapped = module if sharded else accelerator.prepare_model(module)
     losses: list[float] = []
-    with progress.task("train", config.steps) as advance:
+    with (
+        progress.task("train", config.steps) as advance,
+        prefetched(source, range(start, config.steps), depth=config.prefetch) as batches,
+    ):
         advance(start)
-        for step in range(start, config.steps):
-            torch.manual_seed(_step_seed(config.seed, step, accelerator.process_index))
+        for step, batch in enumerate(batches, start):
+            torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * learning_rate_factor(config, step)
             with accelerator.autocast():
-                loss = loss_of(wrapped, source())
+                loss = loss_of(wrapped, batch)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(module.parameters(), config.gradient_clip)
             optimizer.step()
@@ -104,12 +123,17 @@ def train(
             if (step + 1) % config.log_every == 0:
                 accelerator.log({"loss": losses[-1], "learning_rate": group["lr"]}, step=step + 1)
             done = step + 1 == config.steps
-            if accelerator.is_main_process and (done or (step + 1) % config.checkpoint_every == 0):
-                _save(out / _CHECKPOINT, step + 1, module, optimizer, average, config)
+            if done or (step + 1) % config.checkpoint_every == 0:
+                tensors = _tensors(module, optimizer, average)
+                if sharded:
+                    tensors = {name: whole(tensor).cpu() for name, tensor in tensors.items()}
+                if accelerator.is_main_process:
+                    _save(out / _CHECKPOINT, step + 1, tensors, config)
             advance(1)
+    average = {name: whole(value).cpu() for name, value in average.items()}
     accelerator.end_training()
-    module.load_state_dict(average)
-    module.cpu().eval()
+    model.load_state_dict(average, assign=sharded)
+    model.cpu().eval()
     return TrainResult(losses, accelerator.is_main_process)
 
 
@@ -147,7 +171,7 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _step_seed(seed: int, step: int, process: int) -> int:
+def step_seed(seed: int, step: int, process: int) -> int:
     return (seed * 1_000_003 + step) * 4099 + process
 
 
@@ -155,27 +179,21 @@ def _step_seed(seed: int, step: int, process: int) -> int:
 def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
     parameters = dict(model.named_parameters())
     names = list(parameters)
-    torch._foreach_lerp_([average[n] for n in names], [parameters[n].detach() for n in names], 1 - decay)
+    ours, theirs = ([own_part(tensors[n].detach()) for n in names] for tensors in (average, parameters))
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
     # Buffers are statistics, averaged already.
     for name, value in model.named_buffers():
         if name in average:
             average[name].copy_(value)
 
 
-def _save(
-    folder: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    config: TrainConfig,
-) -> None:
+def _save(folder: Path, step: int, tensors: dict[str, Tensor], config: TrainConfig) -> None:
     """Replace the checkpoint. A kill at any moment leaves the old one or the new one."""
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
-    write_pieces(_tensors(model, optimizer, average), fresh, piece_bytes=int(config.piece_mib * 2**20) or None)
+    write_pieces(tensors, fresh, piece_bytes=int(config.piece_mib * 2**20) or None)
     (fresh / _STATE).write_text(json.dumps({"step": step, "config": asdict(config)}, indent=1))
     if folder.exists():
         os.replace(folder, old)
@@ -195,7 +213,7 @@ def _resume(
         os.replace(old, folder)
     try:
         step = int(json.loads((folder / _STATE).read_text())["step"])
-        found = read_pieces(folder)
+        found = piece_shapes(folder)
     except (OSError, ValueError, KeyError) as error:
         raise WorkspaceError(f"{folder}: damaged checkpoint ({error}); delete it to start over") from error
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
@@ -205,16 +223,16 @@ def _resume(
             "exp_avg_sq": torch.zeros_like(parameter),
         }
     wanted = _tensors(model, optimizer, average)
-    different = [
-        n
-        for n in wanted.keys() | found.keys()
-        if n not in wanted or n not in found or wanted[n].shape != found[n].shape
-    ]
+    different = [n for n in wanted.keys() | found.keys() if n not in wanted or found.get(n) != list(wanted[n].shape)]
     if different:
         raise WorkspaceError(f"{folder} is of another model ({min(different)} differs); delete it or train elsewhere")
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(found[name])
+    try:
+        # One after another: every process of a sharded run reads them all.
+        with torch.no_grad():
+            for name, value in stream_pieces(folder):
+                fill(wanted[name], value)
+    except (OSError, ValueError, KeyError) as error:
+        raise WorkspaceError(f"{folder}: damaged checkpoint ({error}); delete it to start over") from error
     return min(step, config.steps)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from avatarcli.files import make_ordinary
@@ -46,15 +47,29 @@ def write_pieces(tensors: Mapping[str, Tensor], folder: Path, *, piece_bytes: in
 
 def read_pieces(folder: Path) -> dict[str, Tensor]:
     """What `write_pieces` wrote. Raises OSError, ValueError or KeyError when a file is missing or damaged."""
+    return dict(stream_pieces(folder))
+
+
+def stream_pieces(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """As `read_pieces`, one tensor after another, so that only one need be in memory."""
     index = json.loads((folder / _INDEX).read_text())
     try:
-        files = [load_file(_piece(folder, number)) for number in range(index["files"])]
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(safe_open(str(_piece(folder, number)), framework="pt"))
+                for number in range(index["files"])
+            ]
+            for name, entry in index["tensors"].items():
+                parts = [files[number].get_tensor(key) for number, key in entry["parts"]]
+                yield name, torch.cat(parts).reshape(entry["shape"])
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    return {
-        name: torch.cat([files[number][key] for number, key in entry["parts"]]).reshape(entry["shape"])
-        for name, entry in index["tensors"].items()
-    }
+
+
+def piece_shapes(folder: Path) -> dict[str, list[int]]:
+    """The shapes of what `write_pieces` wrote. Raises as `read_pieces`."""
+    index = json.loads((folder / _INDEX).read_text())
+    return {name: entry["shape"] for name, entry in index["tensors"].items()}
 
 
 def _piece(folder: Path, number: int) -> Path:

@@ -22,18 +22,58 @@ ModelKind = Literal["autoencoder", "mmvdm"]
 
 
 @dataclass(frozen=True)
+class SourceSettings:
+    """One folder of samples in a phase, or people rendered as they are needed."""
+
+    folder: str = "."  # below that of --data
+    studio: bool = False  # render as [studio] says, and read no folder
+    weight: float = 1.0  # how often it is drawn from, beside the others
+    batch_size: int | None = None  # default: that of [train]
+    views: tuple[int, int] | None = (
+        None  # fewest and most views of a sample, a random number of random ones; default: all
+    )
+    latents: tuple[int, int] | None = (
+        None  # fewest and most latents of a view, a random number from the first on; default: all
+    )
+
+
+@dataclass(frozen=True)
+class StudioTable:
+    """[studio]: what sources that render work with."""
+
+    assets: str  # folder of the asset pack
+    autoencoder: str | None = None  # folder of the model that encodes scenes for mmvdm
+    clips: str | None = None  # folder of further motion
+    size: int = 256  # pixels
+    face_views: int = 0  # further cameras, which see the face only
+    photos: int = 1  # references a person
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """A part of the training, up to the share `until` of its steps."""
+
+    until: float = 1.0
+    sources: tuple[SourceSettings, ...] = (SourceSettings(),)
+
+
+@dataclass(frozen=True)
 class TrainSettings:
-    """model: arguments of the model's class; loss: keyword arguments of its loss."""
+    """model: arguments of the model's class; loss: keyword arguments of its loss; curriculum: what is shown when;
+    studio: what rendered sources work with."""
 
     model: dict[str, Any]
     loss: dict[str, Any]
     train: TrainConfig
+    curriculum: tuple[PhaseSettings, ...] = (PhaseSettings(),)
+    studio: StudioTable | None = None
 
 
 def load_settings(
     kind: ModelKind, config: str, *, model: Callable[..., Any], loss: Callable[..., Any]
 ) -> TrainSettings:
-    """Read a preset (`mini`, `2b`) or a TOML file with the tables model, train and loss.
+    """Read a preset (`mini`, `2b`) or a TOML file with the tables model, train, loss, curriculum and studio.
 
     model and loss: what takes the arguments of these tables.
 
@@ -54,15 +94,49 @@ def load_settings(
         "model": _keywords(model),
         "loss": _keywords(loss),
         "train": {field.name for field in fields(TrainConfig)},
+        "studio": {field.name for field in fields(StudioTable)},
     }
-    _check(config, "the file", content, set(tables))
+    _check(config, "the file", content, {*tables, "curriculum"})
     for name, allowed in tables.items():
         _check(config, f"[{name}]", content.get(name, {}), allowed)
     try:
         train = TrainConfig(**content.get("train", {}))
     except TypeError as error:
         raise UsageError(f"--config {config}: [train] needs steps, batch_size and learning_rate") from error
-    return TrainSettings(content.get("model", {}), content.get("loss", {}), train)
+    phases = content.get("curriculum", [{}])
+    if not isinstance(phases, list) or not phases:
+        raise UsageError(f"--config {config}: write phases as [[curriculum]]")
+    curriculum = tuple(_phase(config, phase) for phase in phases)
+    shares = [phase.until for phase in curriculum]
+    if sorted(set(shares)) != shares or shares[-1] != 1:
+        raise UsageError(f"--config {config}: `until` of [[curriculum]] must rise to 1, it is {shares}")
+    studio = content.get("studio")
+    if any(source.studio for phase in curriculum for source in phase.sources) and "assets" not in (studio or {}):
+        raise UsageError(
+            f"--config {config}: a source with studio = true needs [studio] with `assets`, the pack's folder"
+        )
+    table = None if studio is None else StudioTable(**studio)
+    return TrainSettings(content.get("model", {}), content.get("loss", {}), train, curriculum, table)
+
+
+def _phase(config: str, content: Mapping[str, Any]) -> PhaseSettings:
+    _check(config, "[[curriculum]]", content, {field.name for field in fields(PhaseSettings)})
+    sources = []
+    for source in content.get("sources", [{}]):
+        _check(config, "a source", source, {field.name for field in fields(SourceSettings)})
+        ranges = {name: _range(config, name, source[name]) for name in ("views", "latents") if name in source}
+        sources.append(SourceSettings(**{**source, **ranges}))
+    if not sources or not all(source.weight > 0 for source in sources):
+        raise UsageError(f"--config {config}: a phase of [[curriculum]] needs sources with weights above 0")
+    return PhaseSettings(content.get("until", 1.0), tuple(sources))
+
+
+def _range(config: str, name: str, value: Any) -> tuple[int, int]:
+    """A number, or the fewest and the most."""
+    low, high = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high):
+        raise UsageError(f"--config {config}: {name} = {value} is no number of {name}, nor [fewest, most]")
+    return low, high
 
 
 def _keywords(function: Callable[..., Any]) -> set[str]:
