@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An avatar, an orbit video and a contact sheet of every photo in a folder.
-# Usage: examples/batch.sh PHOTOS OUT [further options of `avatar create`, such as --preset draft]
+# Usage: examples/batch.sh PHOTOS OUT [further options of `avatar create`, such as --preset draft --jobs 4]
 set -euo pipefail
 
 photos=${1:?the folder with the photos}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ class Done:
 Avatar = Callable[..., Done]
 
 COMMANDS = (
-    "create", "preprocess", "generate", "distill", "render", "animate", "export", "eval", "list", "info", "doctor", "bench",
-    "weights list", "weights verify",
+    "create", "preprocess", "generate", "distill", "render", "animate", "track", "export", "eval", "list", "info", "doctor", "bench",
+    "weights list", "weights verify", "weights pull",
+    "clip info", "clip convert", "clip trim", "clip retime", "clip mix", "clip flame-map",
 )  # fmt: skip
 
 
@@ -122,6 +124,18 @@ def test_help_loads_nothing_heavy() -> None:
         ("create", "a.jpg", "--seed", "x"),
         ("create", "a.jpg", "b.jpg", "--subject", "both"),
         ("create", "a.jpg", "--subject", "../escape"),
+        ("create", "a.jpg", "b.jpg", "--jobs", "0"),
+        ("create", "a.jpg", "b.jpg", "--jobs", "2", "--gpus", "2"),
+        ("clip", "trim", "speech", "--from", "soon", "-o", "a.npz"),
+        ("clip", "trim", "speech", "-o", "a.csv"),
+        ("clip", "convert", "speech"),
+        ("clip", "retime", "speech", "--speed", "0", "-o", "a.npz"),
+        ("clip", "retime", "speech", "--fps", "1000", "-o", "a.npz"),
+        ("clip", "mix", "speech", "tour", "--region", "nose", "-o", "a.npz"),
+        ("clip", "mix", "speech", "tour", "--weights", "1", "-o", "a.npz"),
+        ("clip", "mix", "speech", "tour", "--weights", "-1,1", "-o", "a.npz"),
+        ("clip", "mix", "speech", "tour", "--crossfade", "1", "--loop", "-o", "a.npz"),
+        ("clip", "mix", "speech", "tour", "--crossfade", "nan", "-o", "a.npz"),
         ("animate",),
         ("render", "--size", "2"),
         ("render", "--expression", "grin=1"),
@@ -182,6 +196,79 @@ def test_several_photos_one_failing(avatar: Avatar, tmp_path: Path) -> None:
     assert "2 of 2 photos failed: gone.jpg, broken.jpg" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "avatars").glob("[!.]*"))
+
+
+def test_several_photos_in_several_processes_all_failing(avatar: Avatar, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
+    done = avatar("create", "broken.jpg", "gone.jpg", "--jobs", "2", "--json", "--quiet", "--device", "cpu")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["subjects"] == []
+    assert [failure["photo"] for failure in document["failed"]] == ["broken.jpg", "gone.jpg"]
+    assert "2 of 2 photos failed: broken.jpg, gone.jpg" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_cluster_that_is_not_there(avatar: Avatar, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = avatar("create", "a.png", "--cluster", "127.0.0.1:9", "--quiet")
+    # Without Ray the error is that.
+    _is_one_line_error(done, 1, "pip install" if find_spec("ray") is None else "no Ray cluster at 127.0.0.1:9")
+
+
+# Clips
+
+
+def test_clips_are_converted_cut_retimed_and_mixed(avatar: Avatar, tmp_path: Path) -> None:
+    frames = [{"time": row / 25, "jawOpen": row / 50, "grin": 1} for row in range(50)]
+    (tmp_path / "take.json").write_text(json.dumps(frames))
+    done = avatar("clip", "convert", "take.json", "-o", "made/take.npz")
+    assert (done.returncode, done.stdout) == (0, "made/take.npz: 50 frames, 25 a second, 2.00 s\n")
+    assert done.stderr == "left out 1 names that are not ARKit's: grin\n"
+    found = json.loads(avatar("clip", "info", "made/take.npz", "--json").stdout)
+    assert (found["frames"], found["fps"], found["seconds"], found["gaze"]) == (50, 25, 2, None)
+    assert list(found["actions"]) == ["jawOpen"]
+    assert found["actions"]["jawOpen"]["high"] == pytest.approx(0.98)
+    cut = json.loads(
+        avatar("clip", "trim", "take.json", "--from", "1.0", "--to", "40f", "-o", "cut.npz", "--json").stdout
+    )
+    assert cut == {"path": "cut.npz", "frames": 15, "fps": 25.0, "seconds": 0.6}
+    assert "30 frames, 25 a second" in avatar("clip", "retime", "cut.npz", "--speed", "0.5", "-o", "slow.npz").stdout
+    assert "36 frames, 60 a second" in avatar("clip", "retime", "cut.npz", "--fps", "60", "-o", "fast.npz").stdout
+    assert avatar("clip", "mix", "speech", "cut.npz", "--region", "mouth", "--loop", "-o", "mixed.npz").returncode == 0
+    with np.load(tmp_path / "mixed.npz") as mixed:
+        names = mixed["names"].tolist()
+        assert len(mixed["expression"]) == 195
+        assert mixed["expression"][:, names.index("jawOpen")].min() >= 0.5
+        assert not mixed["expression"][:, names.index("mouthSmileLeft")].any()
+    joined = avatar("clip", "mix", "cut.npz", "speech", "--crossfade", "0.2", "-o", "joined.npz")
+    assert "25 a second" in joined.stdout
+    shown = avatar("clip", "info", "speech").stdout
+    assert "195 frames, 30 a second, 6.50 s" in shown
+    assert "eyeBlinkLeft" in shown
+
+
+def test_bad_clips_are_one_line_and_write_nothing(avatar: Avatar, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('[{"jawOpen": "wide"}]')
+    (tmp_path / "bad.csv").write_text("Timecode,JawOpen\n00:00:00:00,0.1\n")
+    np.savez(tmp_path / "flame.npz", expr=np.zeros((3, 5)))
+    (tmp_path / "flame.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    there = sorted(tmp_path.iterdir())
+    home = {"XDG_DATA_HOME": str(tmp_path / "none")}
+    for command, words in (
+        (("convert", "bad.json"), ("bad.json", "'jawOpen' of frame 0 is the text 'wide'")),
+        (("convert", "bad.csv"), ("bad.csv", "no column browDownLeft")),
+        (("convert", "flame.npz"), ("flame.npz", "avatar clip flame-map FLAME_FILE")),
+        (("convert", "flame.npz", "--map", "gone.npz"), ("gone.npz", "no such file")),
+        (("trim", "speech", "--from", "3", "--to", "99"), ("frames 90 to 2970", "195 frames")),
+        (("mix", "speech", "bad.csv"), ("bad.csv",)),
+        (("flame-map", "flame.pkl"), ("flame.pkl", "system: refused")),
+        (("flame-map", "flame.npz"), ("'v_template' is missing",)),
+    ):
+        _is_one_line_error(avatar("clip", *command, "-o", "out.npz", **home), 1, *words)
+    assert sorted(tmp_path.iterdir()) == there
+    (tmp_path / "file").write_text("")
+    _is_one_line_error(avatar("clip", "trim", "speech", "-o", "file/out.npz"), 1, "cannot write file/out.npz")
 
 
 def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:

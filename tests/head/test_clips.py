@@ -176,7 +176,7 @@ def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeyp
 
 def test_other_suffix_and_unknown_word(tmp_path: Path) -> None:
     (tmp_path / "clip.bvh").write_text("x")
-    with pytest.raises(ClipError, match=r"want \.npz or \.csv"):
+    with pytest.raises(ClipError, match=r"want \.npz, \.csv or \.json"):
         load_clip(tmp_path / "clip.bvh")
     with pytest.raises(ClipError, match="look_around, speech, tour"):
         load_clip("speach")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +10,12 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_failure, print_json
-from avatarcli.config import GeneratorName, PresetName, resolve
+from avatarcli.config import GeneratorName, Hardware, PresetName, resolve
 from avatarcli.errors import UsageError
 from avatarcli.workspace import Workspace
 
 if TYPE_CHECKING:
+    from avatarcli.stages.batch import Outcome
     from avatarcli.stages.pipeline import PipelineResult
 
 
@@ -30,46 +32,89 @@ def create(
     workspace: options.Workspace = None,
     preset: Annotated[PresetName, typer.Option(help="How much work to put in.")] = "standard",
     generator: Annotated[GeneratorName, typer.Option(help="What imagines the unseen views.")] = "auto",
+    weights: options.Weights = None,
+    steps: options.Steps = None,
     device: options.Device = "auto",
+    gpus: options.Gpus = None,
+    offload: options.Offload = False,
+    compile: options.Compile = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Photos at a time, each in a process with a GPU of its own.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster: host:6379; docs/batch.md.")
+    ] = None,
     force: options.Force = False,
     no_wait: options.NoWait = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make an avatar of each photo: preprocess, generate, distill. What is up to date is not redone."""
+    from avatarcli.stages.batch import Job, MakeAvatar, run_in_processes, run_in_turn
     from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
 
+    if ((jobs or 1) > 1 or cluster is not None) and (gpus or 1) > 1:
+        raise UsageError("--jobs and --cluster give each subject one GPU: leave out --gpus")
     if subject is not None and len(photos) > 1:
         raise UsageError("--subject names one avatar: leave it out when there are several photos")
     place = Workspace(workspace)
     names = name_subjects(place, photos) if subject is None else {photos[0]: subject}
-    config = resolve(preset, generator=generator, seed=seed)
-    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait)
-    done: list[PipelineResult] = []
-    failed: dict[Path, Exception] = {}
-    for photo, name in names.items():
+    weights = options.model_name(weights, generator)
+    config = resolve(preset, generator=generator, seed=seed, weights=weights, steps=steps)
+    hardware = Hardware(gpus, offload, compile)
+    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware)
+    made = [Job(photo, place.new_subject(name)) for photo, name in names.items()]
+    if len(made) == 1 and cluster is None:
+        results = [run_pipeline(made[0].subject, made[0].photo, config, run)]
+        _say(results, [], json=json)
+        return
+    in_turn = cluster is None and jobs in (None, 1)
+    work = MakeAvatar(config, run)
+    if cluster is not None:
+        from avatarcli.stages.cluster import run_on_cluster
+
+        outcomes = run_on_cluster(made, work, run.progress, address=cluster, at_once=jobs, device=device)
+    elif in_turn:
+        outcomes = run_in_turn(made, work, run.progress)
+    else:
+        outcomes = run_in_processes(made, work, run.progress, processes=jobs or 1, device=device)
+    ended: dict[Path, Outcome] = {}
+    with closing(outcomes):
         try:
-            result = run_pipeline(place.new_subject(name), photo, config, run)
-        except Exception as error:  # whatever it is, the other photos get their turn
-            if len(names) == 1:
-                raise
-            print_failure(error, "" if str(photo) in str(error) else f"{photo}: ")
-            failed[photo] = error
-            continue
-        done.append(result)
-        if not json:
-            print(_line(result))
-    if json:
-        print_json(
-            {
-                "subjects": [report(result) for result in done],
-                "failed": [{"photo": str(photo), "error": str(error)} for photo, error in failed.items()],
-            }
-        )
+            for outcome in outcomes:
+                ended[outcome.job.photo] = outcome
+                if outcome.error is not None:
+                    photo = str(outcome.job.photo)
+                    print_failure(outcome.error, "" if photo in str(outcome.error) else f"{photo}: ")
+                elif in_turn and not json and outcome.result is not None:
+                    print(_line(outcome.result))
+        finally:
+            # In the order of the photos, and also what was done before Ctrl-C. Not earlier: while bars are on the screen,
+            # stdout goes there too.
+            in_order = [ended[job.photo] for job in made if job.photo in ended]
+            results = [outcome.result for outcome in in_order if outcome.result is not None]
+            if results:
+                place.remember(results[-1].subject.name)
+            failed = [outcome for outcome in in_order if outcome.error is not None]
+            _say([] if in_turn and not json else results, failed, json=json)
     if failed:
-        print_error(f"{len(failed)} of {len(names)} photos failed: {', '.join(str(photo) for photo in failed)}")
+        listed = ", ".join(str(outcome.job.photo) for outcome in failed)
+        print_error(f"{len(failed)} of {len(made)} photos failed: {listed}")
         raise typer.Exit(1)
+
+
+def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) -> None:
+    if not json:
+        for result in results:
+            print(_line(result))
+        return
+    print_json(
+        {
+            "subjects": [report(result) for result in results],
+            "failed": [{"photo": str(outcome.job.photo), "error": str(outcome.error)} for outcome in failed],
+        }
+    )
 
 
 def report(result: PipelineResult) -> dict[str, Any]:

@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from avatarcli import __version__
-from avatarcli.cli import animate, bench, create, doctor, export, info, render, stage_commands, train, weights
+from avatarcli.cli import (
+    animate,
+    bench,
+    clip,
+    create,
+    data,
+    doctor,
+    export,
+    info,
+    render,
+    stage_commands,
+    track,
+    train,
+    view,
+    weights,
+)
 from avatarcli.cli import eval as evaluation
 from avatarcli.cli.console import print_failure
 
@@ -23,7 +38,23 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich alone would cost a third of the start-up time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (create, stage_commands, render, animate, export, info, doctor, weights, bench, evaluation, train):
+for _module in (
+    create,
+    stage_commands,
+    render,
+    animate,
+    track,
+    view,
+    clip,
+    export,
+    info,
+    doctor,
+    weights,
+    bench,
+    evaluation,
+    train,
+    data,
+):
     _module.register(app)
 
 

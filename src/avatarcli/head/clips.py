@@ -11,7 +11,8 @@ The file is a `.npz` with these arrays and nothing pickled:
 | gaze | [T, 2, 2] | optional, (left eye, right eye) × (yaw to the subject's left, pitch up), radians |
 | fps | scalar | frames per second |
 
-`.csv` takes of Live Link Face are read too, see `avatarcli.head.live_link`.
+Foreign files are read too: `.csv` takes of Live Link Face (`avatarcli.head.live_link`), `.json` as web avatars use it
+(`avatarcli.head.arkit_json`) and `.npz` sequences of FLAME parameters (`avatarcli.head.flame_sequence`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +32,7 @@ from numpy.typing import NDArray
 from avatarcli.errors import ClipError
 from avatarcli.files import explain_io_error, write_atomically
 from avatarcli.head.expressions import EXPRESSION_NAMES
-from avatarcli.head.live_link import read_live_link
+from avatarcli.head.live_link import Take, read_live_link
 
 if TYPE_CHECKING:
     from avatarcli.head.track import HeadParameters
@@ -43,6 +45,9 @@ MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or
 MAX_BYTES = 256 * 2**20
 # Solvers overshoot a little; within this the coefficients are clamped, beyond it they are on another scale.
 EXPRESSION_SLACK = 0.05
+DEFAULT_FPS = 30.0  # of foreign files that do not say theirs
+# Frames that were taken within this share of a frame of their even place are as good as even.
+_JITTER = 0.05
 
 _FRAME_SHAPES = {"expression": (52,), "head_rotation": (3,), "head_translation": (3,), "gaze": (2, 2)}
 # Largest magnitude that makes sense, radians. Angles in degrees fail here instead of spinning the head.
@@ -94,13 +99,23 @@ class Clip:
         """The same motion at another frame rate: linear between frames, along the shortest arc for rotations."""
         if fps == self.fps:
             return self
-        old = np.arange(len(self)) / self.fps
-        new = np.arange(math.floor(old[-1] * fps + 1e-6) + 1) / fps
+        last = (len(self) - 1) / self.fps
+        return self.at(np.arange(math.floor(last * fps + 1e-6) + 1) / fps, fps)
+
+    def at(self, seconds: NDArray[np.float64], fps: float, *, taken: NDArray[np.float64] | None = None) -> Clip:
+        """The motion at any moments [N], in seconds from the first frame, as a clip of `fps` frames a second.
+
+        Before the first frame and after the last one they are held. taken [T]: when the frames were taken, in rising
+        seconds, where that is not evenly.
+        """
+        old = np.arange(len(self)) / self.fps if taken is None else taken
         return Clip(
-            expression=_interpolate(new, old, self.expression),
-            head_rotation=_slerp(new, old, self.head_rotation),
-            head_translation=None if self.head_translation is None else _interpolate(new, old, self.head_translation),
-            gaze=None if self.gaze is None else _interpolate(new, old, self.gaze),
+            expression=_interpolate(seconds, old, self.expression),
+            head_rotation=_slerp(seconds, old, self.head_rotation),
+            head_translation=None
+            if self.head_translation is None
+            else _interpolate(seconds, old, self.head_translation),
+            gaze=None if self.gaze is None else _interpolate(seconds, old, self.gaze),
             fps=fps,
         )
 
@@ -137,7 +152,7 @@ def clip_path(name: str | Path) -> Path:
     shipped = shipped_clips()
     if str(name) in shipped:
         return shipped[str(name)]
-    raise ClipError(f"no clip {str(name)!r}; give a .npz or .csv file, or one of: {', '.join(shipped)}")
+    raise ClipError(f"no clip {str(name)!r}; give a .npz, .csv or .json file, or one of: {', '.join(shipped)}")
 
 
 def shipped_clips() -> dict[str, Path]:
@@ -150,23 +165,41 @@ def shipped_clips() -> dict[str, Path]:
     return {}
 
 
-def load_clip(path: str | Path) -> Clip:
-    """Read a clip: `.npz`, a Live Link Face `.csv`, or the bare name of an example (`speech`).
+def load_clip(
+    path: str | Path,
+    *,
+    fps: float | None = None,
+    flame_map: Path | None = None,
+    note: Callable[[str], None] = lambda message: None,
+) -> Clip:
+    """Read a clip: `.npz`, one of the foreign kinds that the module names, or the bare name of an example (`speech`).
+
+    fps: frames a second of a foreign file, against what it says itself. flame_map: how to understand a FLAME sequence;
+    None: the user's own, see `avatarcli.head.flame_map`. note: told what was left out or guessed.
 
     Raises:
         ClipError: the file is missing, unreadable, pickled, too large, or its content breaks the contract. One line
             that names the file and the key, with the shape found and the shape wanted.
     """
     path = clip_path(path)
+    suffix = path.suffix.lower()
     try:
         if not path.exists():
             raise ClipError("no such file")
-        if path.suffix.lower() == ".npz":
-            return _load_npz(path)
-        if path.suffix.lower() == ".csv":
-            take = read_live_link(path, max_bytes=MAX_BYTES)
-            return Clip(_clamp(take.expression), take.head_rotation, None, take.gaze, take.fps)
-        raise ClipError("unknown kind of clip; want .npz or .csv")
+        if suffix == ".npz":
+            from avatarcli.head.flame_sequence import SEQUENCE_KEYS, flame_take
+
+            data = read_arrays(path, {*_FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
+            if "expr" not in data or "expression" in data:
+                return _decode(data)
+            return _of_take(flame_take(data, flame_map), fps, note)
+        if suffix == ".csv":
+            return _of_take(read_live_link(path, max_bytes=MAX_BYTES), fps, note)
+        if suffix == ".json":
+            from avatarcli.head.arkit_json import read_arkit_json
+
+            return _of_take(read_arkit_json(path, max_bytes=MAX_BYTES), fps, note)
+        raise ClipError("unknown kind of clip; want .npz, .csv or .json")
     except ClipError as error:
         raise ClipError(f"{path}: {error}") from None
     except OSError as error:
@@ -185,23 +218,22 @@ def save_clip(path: str | Path, clip: Clip) -> None:
         arrays["head_translation"] = clip.head_translation
     if clip.gaze is not None:
         arrays["gaze"] = clip.gaze
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), content.getvalue())
-    except OSError as error:
-        raise ClipError(f"cannot write {path}: {explain_io_error(error) or error.strerror}") from None
+    write_arrays(Path(path), arrays)
 
 
-def _load_npz(path: Path) -> Clip:
+def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[np.generic]]:
+    """Those wanted arrays of an `.npz` that it has.
+
+    Raises:
+        ClipError: it is damaged, holds pickled objects, or unpacks to too much.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BYTES:
             raise ClipError(f"unpacks to {size // 2**20} MiB; want at most {MAX_BYTES // 2**20} MiB")
         with np.load(path, allow_pickle=False) as file:
-            data = {key: file[key] for key in (*_FRAME_SHAPES, "names", "fps") if key in file.files}
+            return {key: file[key] for key in file.files if key in wanted}
     except zipfile.BadZipFile:
         raise ClipError("not a readable .npz file (empty, cut short, or not a zip archive)") from None
     except ValueError as error:
@@ -212,21 +244,51 @@ def _load_npz(path: Path) -> Clip:
         raise ClipError(f"damaged array ({error})") from None
     except (EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
         raise ClipError(f"damaged archive ({error})") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write a compressed `.npz`, whole or not at all. Raises ClipError if it cannot be written."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise ClipError(f"cannot write {path}: {explain_io_error(error) or error.strerror}") from None
+
+
+def _of_take(take: Take, fps: float | None, note: Callable[[str], None]) -> Clip:
+    """A foreign take as a clip, its frames put at even times where they were not taken so."""
+    for message in take.notes:
+        note(message)
+    if fps is None and take.fps is None:
+        note(f"the file does not say its frame rate: {DEFAULT_FPS:g} a second assumed")
+    rate = fps or take.fps or DEFAULT_FPS
+    clip = Clip(_clamp(take.expression), take.head_rotation, take.head_translation, take.gaze, rate)
+    if take.seconds is None:
+        return clip
+    seconds = (take.seconds - take.seconds[0]) * ((take.fps or rate) / rate)
+    if np.abs(seconds * rate - np.arange(len(clip))).max() <= _JITTER:
+        return clip
+    return clip.at(np.arange(math.floor(seconds[-1] * rate + 1e-6) + 1) / rate, rate, taken=seconds)
+
+
+def _decode(data: dict[str, NDArray[np.generic]]) -> Clip:
     for key in ("expression", "names", "head_rotation", "fps"):
         if key not in data:
             raise ClipError(f"key {key!r} is missing")
     order = _order(data["names"])
-    frames = _numbers("expression", data["expression"])
+    frames = numbers("expression", data["expression"])
     if frames.ndim != 2 or frames.shape[1] != len(EXPRESSION_NAMES):
         raise ClipError(f"expression has shape {list(frames.shape)}; want [T, {len(EXPRESSION_NAMES)}]")
-    fps = _numbers("fps", data["fps"])
+    fps = numbers("fps", data["fps"])
     if fps.size != 1:
         raise ClipError(f"fps has shape {list(fps.shape)}; want a single number")
     return Clip(
         expression=_clamp(frames[:, order]),
-        head_rotation=_numbers("head_rotation", data["head_rotation"]),
-        head_translation=_numbers("head_translation", data["head_translation"]) if "head_translation" in data else None,
-        gaze=_numbers("gaze", data["gaze"]) if "gaze" in data else None,
+        head_rotation=numbers("head_rotation", data["head_rotation"]),
+        head_translation=numbers("head_translation", data["head_translation"]) if "head_translation" in data else None,
+        gaze=numbers("gaze", data["gaze"]) if "gaze" in data else None,
         fps=float(fps.reshape(())),
     )
 
@@ -250,7 +312,8 @@ def _order(names: NDArray[np.generic]) -> list[int]:
     return [found.index(name) for name in EXPRESSION_NAMES]
 
 
-def _numbers(key: str, array: NDArray[np.generic]) -> Array:
+def numbers(key: str, array: NDArray[np.generic]) -> Array:
+    """An array as float32. Raises ClipError, which names it, when it does not hold numbers."""
     if array.dtype.kind not in "fiu":
         raise ClipError(f"{key} holds {array.dtype} values; want numbers")
     return array.astype(np.float32)

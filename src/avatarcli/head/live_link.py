@@ -21,6 +21,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,25 +35,30 @@ DEFAULT_FPS = 60.0  # the app's own rate, for takes without usable times
 STANDARD_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 90.0, 100.0, 120.0)
 _DAY = 24 * 60 * 60
 
-_TIMECODE = re.compile(
-    r"(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)"
-)  # hours:minutes:seconds:frames, frames may have a fraction
+# hours:minutes:seconds:frames, frames may have a fraction
+_TIMECODE = re.compile(r"(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)")
+# Cells by column name in lower case. Cells may be text.
+Columns = Mapping[str, Sequence[str | float]]
+
 _HEAD_ANGLES = ("headyaw", "headpitch", "headroll")
 _HEAD_VECTOR = ("head0", "head1", "head2")
 _EYE_ANGLES = ("lefteyeyaw", "lefteyepitch", "righteyeyaw", "righteyepitch")
 
 
 @dataclass(frozen=True)
-class LiveLinkTake:
-    """expression [T, 52] as recorded; head_rotation [T, 3] axis-angle; gaze [T, 2, 2] as in `avatarcli.head.clips`."""
+class Take:
+    """T frames of a foreign file, not yet checked: shapes, units and axes as in `avatarcli.head.clips`."""
 
-    expression: NDArray[np.float32]
+    expression: NDArray[np.float32]  # [T, 52] as recorded
     head_rotation: NDArray[np.float32]
     gaze: NDArray[np.float32] | None
-    fps: float
+    fps: float | None  # None: the file does not say
+    head_translation: NDArray[np.float32] | None = None
+    seconds: NDArray[np.float64] | None = None  # [T] when the frames were taken, where the file says so
+    notes: tuple[str, ...] = ()  # what was left out or guessed
 
 
-def read_live_link(path: Path, *, max_bytes: int) -> LiveLinkTake:
+def read_live_link(path: Path, *, max_bytes: int) -> Take:
     """Read a take. Column names count without regard to case; head and eye angles may be absent.
 
     Raises:
@@ -82,10 +88,10 @@ def read_live_link(path: Path, *, max_bytes: int) -> LiveLinkTake:
             raise ClipError(f"row {number} has {len(row)} cells; want {len(header)}")
     columns = dict(zip(header, zip(*rows[1:], strict=True), strict=True))
     expression = np.stack([_numbers(columns, name) for name in EXPRESSION_NAMES], axis=1)
-    return LiveLinkTake(expression.astype(np.float32), _head_rotation(columns), _gaze(columns), _frame_rate(columns))
+    return Take(expression.astype(np.float32), head_rotation(columns), gaze(columns), _frame_rate(columns))
 
 
-def _numbers(columns: dict[str, tuple[str, ...]], name: str) -> NDArray[np.float64]:
+def _numbers(columns: Columns, name: str) -> NDArray[np.float64]:
     cells = columns[name.lower()]
     try:
         return np.array([float(cell) for cell in cells])
@@ -93,7 +99,8 @@ def _numbers(columns: dict[str, tuple[str, ...]], name: str) -> NDArray[np.float
         raise ClipError(f"column {name}: {error}") from None
 
 
-def _head_rotation(columns: dict[str, tuple[str, ...]]) -> NDArray[np.float32]:
+def head_rotation(columns: Columns) -> NDArray[np.float32]:
+    """Rotation vectors [T, 3] from a take's head angles; zero where it has none. Raises ClipError for other units."""
     if all(name in columns for name in _HEAD_ANGLES):
         from scipy.spatial.transform import Rotation  # slow to import, and only needed here
 
@@ -102,11 +109,12 @@ def _head_rotation(columns: dict[str, tuple[str, ...]]) -> NDArray[np.float32]:
         return np.asarray(turned.as_rotvec(), np.float32)
     if all(name in columns for name in _HEAD_VECTOR):
         return np.stack([_angle(columns, name) for name in _HEAD_VECTOR], axis=1).astype(np.float32)
-    frames = len(columns[EXPRESSION_NAMES[0].lower()])
+    frames = len(next(iter(columns.values())))
     return np.zeros((frames, 3), np.float32)
 
 
-def _gaze(columns: dict[str, tuple[str, ...]]) -> NDArray[np.float32] | None:
+def gaze(columns: Columns) -> NDArray[np.float32] | None:
+    """Gaze [T, 2, 2] from a take's eye angles, or None where it has none. Raises ClipError for other units."""
     if not all(name in columns for name in _EYE_ANGLES):
         return None
     left_yaw, left_pitch, right_yaw, right_pitch = (-_angle(columns, name) for name in _EYE_ANGLES)
@@ -118,7 +126,7 @@ def _gaze(columns: dict[str, tuple[str, ...]]) -> NDArray[np.float32] | None:
     return np.stack([left, right], axis=1).astype(np.float32)
 
 
-def _angle(columns: dict[str, tuple[str, ...]], name: str) -> NDArray[np.float64]:
+def _angle(columns: Columns, name: str) -> NDArray[np.float64]:
     angle = _numbers(columns, name)
     if not np.isfinite(angle).all():
         raise ClipError(f"column {name} holds NaN or infinity")
@@ -127,12 +135,12 @@ def _angle(columns: dict[str, tuple[str, ...]], name: str) -> NDArray[np.float64
     return angle
 
 
-def _frame_rate(columns: dict[str, tuple[str, ...]]) -> float:
+def _frame_rate(columns: Columns) -> float:
     """Frames per second from the times of the first and last row, or the app's default where there are none."""
     if "time" in columns:
         seconds = _numbers(columns, "time")
     elif "timecode" in columns:
-        parsed = [_TIMECODE.fullmatch(cell.strip()) for cell in columns["timecode"]]
+        parsed = [_TIMECODE.fullmatch(str(cell).strip()) for cell in columns["timecode"]]
         if any(match is None for match in parsed):
             return DEFAULT_FPS
         fields = np.array([[float(field) for field in match.groups()] for match in parsed if match])
@@ -148,7 +156,10 @@ def _frame_rate(columns: dict[str, tuple[str, ...]]) -> float:
     span = float(seconds[-1] - seconds[0])
     if not span > 0:
         return DEFAULT_FPS
-    fps = (len(seconds) - 1) / span
+    return nearest_rate((len(seconds) - 1) / span)
+
+
+def nearest_rate(fps: float) -> float:
+    """The standard rate within 3 %, which a measured one is with a few dropped frames or rounded times; else itself."""
     nearest = min(STANDARD_FPS, key=lambda standard: abs(standard - fps))
-    # Within 3 % it is the standard rate with a few dropped rows or rounded times.
     return nearest if abs(nearest - fps) < 0.03 * nearest else fps

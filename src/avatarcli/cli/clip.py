@@ -1,0 +1,223 @@
+"""`avatar clip`: info, convert, trim, retime, mix and flame-map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import Console, print_json, print_table
+from avatarcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from avatarcli.head.clips import Clip
+
+_KINDS = "A clip.npz, a Live Link Face .csv, ARKit .json, a FLAME .npz, or ours: speech"
+_Input = Annotated[Path, typer.Argument(metavar="CLIP", help=_KINDS)]
+_Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz to write.")]
+_MAX_SPEED = 100.0
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="Look at motion clips, convert foreign ones, cut, retime and mix them.",
+        epilog="Example: avatar clip convert take.csv -o take.npz",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(epilog="Example: avatar clip info speech")(info)
+    group.command(epilog="Example: avatar clip convert take.csv -o take.npz")(convert)
+    group.command(epilog="Example: avatar clip trim take.npz --from 1.5 --to 90f -o short.npz")(trim)
+    group.command(epilog="Example: avatar clip retime take.npz --speed 0.5 -o slow.npz")(retime)
+    group.command(epilog="Example: avatar clip mix speech smile.npz --region cheeks -o happy.npz")(mix)
+    group.command("flame-map", epilog="Example: avatar clip flame-map flame2023.pkl")(flame_map)
+    app.add_typer(group, name="clip")
+
+
+def info(clip: _Input, json: options.Json = False) -> None:
+    """Say how long a clip is, what moves in it, and how far head and eyes turn."""
+    from dataclasses import asdict
+
+    from avatarcli.head.clip_edit import MOVES, Range, summarise
+    from avatarcli.head.clips import clip_path
+
+    path = clip_path(clip)
+    found = summarise(_load(clip))
+    if json:
+        print_json({"path": str(path), **asdict(found)})
+        return
+
+    def angles(ranges: dict[str, Range]) -> str:
+        return ", ".join(f"{name} {part.low:.0f}° to {part.high:.0f}°" for name, part in ranges.items())
+
+    print(f"{path}: {found.frames} frames, {found.fps:g} a second, {found.seconds:.2f} s")
+    print(f"head: {angles(found.head)}" + (f", moves {100 * found.translation:.1f} cm" if found.translation else ""))
+    print(f"gaze: {angles(found.gaze) if found.gaze else 'as the eyeLook actions say'}")
+    print(f"{len(found.actions)} of 52 actions move by {MOVES:g} or more")
+    print_table([(f"  {name}", f"{part.low:.2f}", f"{part.high:.2f}") for name, part in found.actions.items()])
+
+
+def convert(
+    clip: _Input,
+    output: _Output,
+    fps: Annotated[
+        float | None, typer.Option(metavar="N", help="The file's frames a second, if it does not say or is wrong.")
+    ] = None,
+    flame_map: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="For FLAME sequences. Default: what `flame-map` made last."),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make a clip.npz of a foreign file; docs/clips.md says which."""
+    _save(_load(clip, fps=fps, flame_map=flame_map, quiet=quiet), output, json)
+
+
+def trim(
+    clip: _Input,
+    output: _Output,
+    first: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Seconds (1.5) or a frame (45f); the first to keep.")
+    ] = "0",
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="The first not to keep. Default: the clip's end.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Keep a part of a clip."""
+    from avatarcli.head import clip_edit
+
+    source = _load(clip)
+    last = len(source) if end is None else _frame(end, source, "--to")
+    _save(clip_edit.trim(source, _frame(first, source, "--from"), last), output, json)
+
+
+def retime(
+    clip: _Input,
+    output: _Output,
+    fps: Annotated[float | None, typer.Option(metavar="N", help="Frames a second. Default: the clip's.")] = None,
+    speed: Annotated[float, typer.Option(metavar="X", help="2: twice as fast; 0.5: half as fast.")] = 1.0,
+    json: options.Json = False,
+) -> None:
+    """Change a clip's frame rate or pace."""
+    from avatarcli.head import clip_edit
+    from avatarcli.head.clips import MAX_FPS
+
+    if fps is not None and not 1 <= fps <= MAX_FPS:
+        raise UsageError(f"--fps {fps:g}: choose 1 to {MAX_FPS:g}")
+    if not 1 / _MAX_SPEED <= speed <= _MAX_SPEED:
+        raise UsageError(f"--speed {speed:g}: choose {1 / _MAX_SPEED:g} to {_MAX_SPEED:g}")
+    source = _load(clip)
+    _save(clip_edit.retime(source, fps or source.fps, speed), output, json)
+
+
+def mix(
+    clip: _Input,
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="The clip to mix in.")],
+    output: _Output,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="What each counts. Default: 0.5,0.5, or 0,1 with --region."),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Mix only brows, eyes, cheeks, mouth or head; repeatable. The rest is CLIP's."
+        ),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat OTHER to the end of CLIP.")] = False,
+    crossfade: Annotated[
+        float | None, typer.Option(metavar="S", help="Play OTHER after CLIP instead, overlapping for so many seconds.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Add up two clips, lay one over parts of the other, or play one after the other."""
+    from avatarcli.head import clip_edit
+
+    if crossfade is not None and (weights is not None or region or loop):
+        raise UsageError("--crossfade plays one clip after the other: leave out --weights, --region and --loop")
+    if crossfade is not None and not 0 <= crossfade < float("inf"):
+        raise UsageError(f"--crossfade {crossfade:g}: choose 0 or more seconds")
+    regions: list[clip_edit.Region] = [name for name in clip_edit.REGIONS if not region or name in region]
+    if unknown := set(region or ()) - set(clip_edit.REGIONS):
+        raise UsageError(f"--region {unknown.pop()}: choose from {', '.join(clip_edit.REGIONS)}")
+    share = _weights(weights or ("0,1" if region else "0.5,0.5"))
+    first, second = _load(clip), _load(other)
+    if crossfade is not None:
+        _save(clip_edit.crossfade(first, second, crossfade), output, json)
+        return
+    _save(clip_edit.mix(first, second, share, regions, loop=loop), output, json)
+
+
+def flame_map(
+    flame: Annotated[Path, typer.Argument(metavar="FLAME_FILE", help="Your FLAME model: .pkl, .npz or .safetensors.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: in your data folder, where commands find it."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Work out how a FLAME model's expressions map to ARKit's. Once for each FLAME model."""
+    from avatarcli.head.flame_file import read_flame
+    from avatarcli.head.flame_map import default_map, make_map
+    from avatarcli.head.model import load_head_model
+
+    out = _npz(output or default_map())
+    made = make_map(read_flame(flame), load_head_model())
+    made.save(out)
+    if json:
+        document = {
+            "path": str(out),
+            "expressions": made.expressions,
+            "error_mm": round(made.error, 3),
+            "explained": round(made.explained, 3),
+        }
+        print_json(document)
+        return
+    print(
+        f"{out}: {made.expressions} expressions; the faces match to {made.error:.1f} mm, and ARKit's actions show"
+        f" {100 * made.explained:.0f} % of FLAME's motion"
+    )
+
+
+def _load(path: Path, *, fps: float | None = None, flame_map: Path | None = None, quiet: bool = False) -> Clip:
+    from avatarcli.head.clips import load_clip
+
+    return load_clip(path, fps=fps, flame_map=flame_map, note=Console(quiet=quiet).info)
+
+
+def _save(clip: Clip, output: Path, json: bool) -> None:
+    from avatarcli.head.clips import save_clip
+
+    save_clip(_npz(output), clip)
+    if json:
+        print_json({"path": str(output), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3)})
+    else:
+        print(f"{output}: {len(clip)} frames, {clip.fps:g} a second, {clip.duration:.2f} s")
+
+
+def _npz(path: Path) -> Path:
+    if path.suffix.lower() != ".npz":
+        raise UsageError(f"{path}: clips and maps are written as .npz")
+    return path
+
+
+def _frame(text: str, clip: Clip, option: str) -> int:
+    """`45f` is a frame, anything else seconds."""
+    try:
+        return int(text[:-1]) if text.endswith("f") else round(float(text) * clip.fps)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} '{text}': write seconds (1.5) or a frame (45f)") from None
+
+
+def _weights(text: str) -> tuple[float, float]:
+    try:
+        a, b = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--weights '{text}': write two numbers, such as 1,0.5") from None
+    if not all(0 <= weight <= 10 for weight in (a, b)):
+        raise UsageError(f"--weights {text}: choose 0 to 10")
+    return a, b
