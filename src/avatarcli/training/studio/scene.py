@@ -29,7 +29,11 @@ class Material(IntEnum):
 
 
 # Materials whose texture's alpha decides, pixel by pixel, whether they are there at all.
-CUT_OUT = (Material.BROW, Material.LASH, Material.HAIR, Material.BEARD, Material.LENS)
+CUT_OUT = (Material.HAIR, Material.BEARD)
+# Materials in one thin layer that the texture's alpha blends over what lies behind it.
+SHEETS = (Material.BROW, Material.LASH)
+# Materials that only add a reflection and a tint (by the texture's alpha) to what lies behind them.
+CLEAR = (Material.CORNEA, Material.LENS)
 REGION_NAMES = ("skin", "hair", "clothes", "glasses")
 
 
@@ -37,11 +41,12 @@ REGION_NAMES = ("skin", "hair", "clothes", "glasses")
 class BoundMesh:
     """A mesh that follows a head: hair, brows, clothes, glasses.
 
-    A vertex rests at `bind_weight · head[bind_index] + offset` on the expressive head and is then skinned.
-    bind_index [n, 3] rows of the pack's head; bind_weight [n, 3]; offset [n, 3] metres, for one person's neutral head;
-    skinning [n, 5] weights of the chain torso > neck01 > neck02 > neck03 > head; faces [f, 3]; uv [f, 3, 2] per corner
-    (u right, v down, in [0, 1]); texture uint8 [H, W, 4], sRGB-encoded straight RGBA; depth_bias: metres by which the mesh is
-    drawn nearer to the camera than it is, so that what lies close on the skin wins over it.
+    A vertex rests at `bind_weight · head[bind_index] + offset` on the expressive head and is then skinned. bind_index
+    [n, 3] rows of the pack's head; bind_weight [n, 3]; offset [n, 3] metres, for one person's neutral head; skinning
+    [n, 5] weights of the chain torso > neck01 > neck02 > neck03 > head; faces [f, 3]; uv [f, 3, 2] per corner (u right,
+    v down, in [0, 1]); texture uint8 [H, W, 4], sRGB-encoded straight RGBA; depth_bias: metres by which the mesh is
+    drawn nearer to the camera than it is, so that what lies close on the skin wins over it; occlusion [n]: how much of
+    the sky a vertex sees (None: all of it), as roots and inner layers of hair are dark.
     """
 
     material: Material
@@ -53,11 +58,19 @@ class BoundMesh:
     uv: Tensor
     texture: Tensor
     depth_bias: float = 0.0
+    occlusion: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> BoundMesh:
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
 class TextureBank:
-    """Textures of any sizes on end. texels uint8 [P, 4], sRGB-encoded straight RGBA; layout [L, 3] int64: first texel, height, width."""
+    """Textures of any sizes on end.
+
+    texels uint8 [P, 4], sRGB-encoded straight RGBA; layout [L, 3] int64: first texel, height, width.
+    """
 
     texels: Tensor
     layout: Tensor
@@ -78,10 +91,10 @@ class RenderMesh:
     """All parts of one subject on end, ready to be drawn in any pose.
 
     faces [T, 3] rows of the posed vertices; uv [T, 3, 2]; material [T] of Material; texture [T] layer of `textures`;
-    depth_bias [T] metres; occlusion [N] how much of the sky a vertex sees, 1 where unknown; canonical [N, 3] metres: position on the
-    average head (zero off the head); expression_basis [52, N, 3] is not kept here: offsets come posed with each frame;
-    head_faces: how many of the first faces belong to the bare head (skin, eyes, teeth, tongue); `hidden` [T] bool: faces that clothes or
-    hats cover, left out of the picture but part of the bare head.
+    depth_bias [T] metres; canonical [N, 3] metres: position on the average head (zero off the head); expression_basis
+    [52, N, 3] is not kept here: offsets come posed with each frame; head_faces: how many of the first faces belong to
+    the bare head (skin, eyes, teeth, tongue); `hidden` [T] bool: faces that clothes or hats cover, left out of the
+    picture but part of the bare head.
     """
 
     faces: Tensor
@@ -89,7 +102,6 @@ class RenderMesh:
     material: Tensor
     texture: Tensor
     depth_bias: Tensor
-    occlusion: Tensor
     canonical: Tensor
     hidden: Tensor
     head_faces: int
@@ -102,23 +114,35 @@ class RenderMesh:
 
 @dataclass(frozen=True)
 class PosedMesh:
-    """F frames of a RenderMesh. vertices [F, N, 3] metres in the world; offset [F, N, 3] metres: what the expression adds to each vertex
-    at rest, before the neck turns it; zero off the head."""
+    """F frames of a RenderMesh.
+
+    vertices [F, N, 3] metres in the world; offset [F, N, 3] metres: what the expression adds to each vertex at rest,
+    before the neck turns it; zero off the head. occlusion [F, N]: how much of the sky a vertex sees, 1 where unknown;
+    it changes as the mouth opens and the eyes turn.
+    """
 
     vertices: Tensor
     offset: Tensor
+    occlusion: Tensor
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+    def __getitem__(self, frames: slice) -> PosedMesh:
+        return PosedMesh(self.vertices[frames], self.offset[frames], self.occlusion[frames])
 
     def to(self, device: torch.device | str) -> PosedMesh:
-        return PosedMesh(self.vertices.to(device), self.offset.to(device))
+        return PosedMesh(self.vertices.to(device), self.offset.to(device), self.occlusion.to(device))
 
 
 @dataclass(frozen=True)
 class Light:
     """Linear light in the world's frame.
 
-    ambient [9, 3]: real spherical-harmonic coefficients (orders 0-2, in the order and scale of Ramamoorthi and Hanrahan 2001) of the
-    radiance that arrives from each direction; position [P, 3] metres, colour [P, 3] (irradiance at the origin), size [P] metres (radius:
-    the softness of shadows) of point lights; gain [3]: exposure times the camera's white balance.
+    ambient [9, 3]: real spherical-harmonic coefficients (orders 0-2, in the order and scale of Ramamoorthi and Hanrahan
+    2001) of the radiance that arrives from each direction; position [P, 3] metres, colour [P, 3] (irradiance at the
+    origin), size [P] metres (radius: the softness of shadows) of point lights; gain [3]: exposure times the camera's
+    white balance.
     """
 
     ambient: Tensor
@@ -135,9 +159,10 @@ class Light:
 class StudioFrames:
     """What V cameras see of F frames of one subject.
 
-    rgba [V, F, H, W, 4]: premultiplied, sRGB-encoded, before any background; normal [V, F, H, W, 3] of the visible surface, in the world;
-    regions [V, F, H, W, 4]: share of each pixel that shows REGION_NAMES; and of the bare head, whatever covers it: position
-    [V, F, H, W, 3] on the average head, offset [V, F, H, W, 3] by the expression, metres, and depth [V, F, H, W] (infinite off the head).
+    rgba [V, F, H, W, 4]: premultiplied, sRGB-encoded, before any background; normal [V, F, H, W, 3] of the visible
+    surface, in the world; regions [V, F, H, W, 4]: share of each pixel that shows REGION_NAMES; and of the bare head,
+    whatever covers it: position [V, F, H, W, 3] on the average head, offset [V, F, H, W, 3] by the expression, metres,
+    and depth [V, F, H, W] (infinite off the head).
     """
 
     rgba: Tensor
