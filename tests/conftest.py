@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
@@ -84,3 +90,52 @@ def make_avatar(mean_head: PersonalHead) -> AvatarMaker:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., Path]:
+    """Writes H.264 videos of frames [T, H, W, 3]: at `times` (seconds) or 25 a second, turned by `rotation` degrees when
+    shown, with a sine of `tone` Hertz as its sound from `tone_start` seconds on."""
+
+    def make(
+        path: Path,
+        frames: Sequence[NDArray[np.uint8]],
+        *,
+        times: Sequence[float] | None = None,
+        rotation: int = 0,
+        tone: float | None = None,
+        tone_start: float = 0.0,
+    ) -> Path:
+        times = [index / 25 for index in range(len(frames))] if times is None else times
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options={"crf": "12", "preset": "ultrafast", "bf": "0"})
+            stream.height, stream.width, stream.pix_fmt = frames[0].shape[0], frames[0].shape[1], "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 1000)
+            if tone is not None:
+                sound = container.add_stream("aac", rate=44100)
+                sound.layout = "mono"
+                count = round((times[-1] + 0.04 - tone_start) * 44100)
+                wave = 0.5 * np.sin(np.arange(count) / 44100 * 2 * np.pi * tone, dtype=np.float64)
+                block = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None], format="fltp", layout="mono")
+                block.sample_rate, block.pts, block.time_base = 44100, round(tone_start * 44100), Fraction(1, 44100)
+                container.mux(sound.encode(block))
+                container.mux(sound.encode(None))
+            for moment, picture in zip(times, frames, strict=True):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = round(moment * 1000), Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        if rotation:
+            _turn(path, rotation)
+        return path
+
+    return make
+
+
+def _turn(path: Path, rotation: int) -> None:
+    """Write a display matrix (degrees against the clock) into the first track of an MP4."""
+    content = path.read_bytes()
+    at = content.index(b"tkhd") + 44  # version, times, number, duration, layer and volume come before it
+    cosine, sine = round(math.cos(math.radians(rotation))), round(math.sin(math.radians(rotation)))
+    matrix = struct.pack(">9i", cosine << 16, -sine << 16, 0, sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:at] + matrix + content[at + len(matrix) :])

@@ -87,8 +87,8 @@ def detect_face(image: Pixels) -> FaceLandmarks:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"detect_face wants a uint8 picture [H, W, 3], got {image.dtype} {list(image.shape)}")
     picture = Image.fromarray(image)
-    with _landmarker() as landmarker:
-        faces = _search(landmarker, picture)
+    with face_landmarker() as landmarker:
+        faces = search_faces(landmarker, picture)
         if not faces:
             raise PhotoError(
                 "no face found in the photo; use one with a single, unobscured face turned at most 60° from the camera"
@@ -109,7 +109,12 @@ def detect_face(image: Pixels) -> FaceLandmarks:
 
 
 @contextmanager
-def _landmarker() -> Iterator[Any]:
+def face_landmarker(*, video: bool = False, faces: int = 8) -> Iterator[Any]:
+    """MediaPipe's FaceLandmarker for up to `faces` faces; for `video`, each frame starts from the last one's faces.
+
+    Raises:
+        AvatarError: it cannot start.
+    """
     model = weights_file("mediapipe/face_landmarker.task")
     with quiet_stderr():
         try:
@@ -117,7 +122,8 @@ def _landmarker() -> Iterator[Any]:
 
             options = vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(model)),
-                num_faces=8,
+                running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
+                num_faces=faces,
                 output_face_blendshapes=True,
                 output_facial_transformation_matrixes=True,
             )
@@ -137,7 +143,7 @@ def _landmarker() -> Iterator[Any]:
             landmarker.close()
 
 
-def _search(landmarker: Any, picture: Image.Image) -> list[FaceLandmarks]:
+def search_faces(landmarker: Any, picture: Image.Image) -> list[FaceLandmarks]:
     """Faces of the whole picture, or of its overlapping parts when it shows none at that size."""
     width, height = picture.size
     whole = _detect(landmarker, picture, (0.0, 0.0, float(width), float(height)), min(_SEARCH_SIDE, max(width, height)))
@@ -209,6 +215,11 @@ def _detect(
         result = landmarker.detect(
             mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(crop))
         )
+    return faces_of(result, width, height, (left, top))
+
+
+def faces_of(result: Any, width: int, height: int, corner: tuple[float, float] = (0.0, 0.0)) -> list[FaceLandmarks]:
+    """MediaPipe's result for a picture of `width` × `height` pixels whose corner lies at `corner`."""
     faces = []
     for points, shapes, pose in zip(
         result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True
@@ -217,7 +228,7 @@ def _detect(
         scores = {shape.category_name: shape.score for shape in shapes}
         faces.append(
             FaceLandmarks(
-                points=(raw[:, :2] + [left, top]).astype(np.float32),
+                points=(raw[:, :2] + corner).astype(np.float32),
                 depth=raw[:, 2].astype(np.float32),
                 scores=np.array([scores.get(name, 0.0) for name in EXPRESSION_NAMES], dtype=np.float32),
                 pose=np.asarray(pose, dtype=np.float32),

@@ -8,23 +8,31 @@ from typing import Annotated
 import typer
 
 from avatarcli.cli import options
+from avatarcli.cli.console import Console
 from avatarcli.cli.render import draw
+from avatarcli.errors import UsageError
 from avatarcli.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar animate --expr speech -o talking.mp4")(animate)
+    app.command(epilog="Example: avatar animate --expr speech -o talking.mp4, or --video me.mp4")(animate)
 
 
 def animate(
     expr: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--expr",
             metavar="CLIP",
             help="A clip.npz, a Live Link Face .csv, or one of ours: tour, speech, look_around",
         ),
-    ],
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VIDEO", help="Instead of a clip: a video of a face, which is tracked first, and its sound."
+        ),
+    ] = None,
     subject: options.Subject = None,
     workspace: options.Workspace = None,
     output: options.Output = None,
@@ -41,14 +49,23 @@ def animate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Drive the avatar with a motion clip."""
+    """Drive the avatar with a motion clip, or with a video of a face."""
     from avatarcli.stages.render_request import RenderRequest, parse_background
 
-    target = Workspace(workspace).subject(subject)
+    if (expr is None) == (video is None):
+        raise UsageError("give either --expr CLIP or --video VIDEO")
+    place = Workspace(workspace)
+    target = place.subject(subject)
     from avatarcli.head.clips import clip_path, load_clip
 
-    clip = clip_path(expr)
-    load_clip(clip)  # a bad clip is refused before anything slow begins
+    if video is not None:
+        from avatarcli.stages.track import TrackRequest, cached_track
+
+        clip = cached_track(TrackRequest(video), place, progress=Console(quiet=quiet))
+    else:
+        assert expr is not None
+        clip = clip_path(expr)
+        load_clip(clip)  # a bad clip is refused before anything slow begins
     request = RenderRequest(
         orbit=orbit,
         seconds=seconds,
@@ -60,5 +77,8 @@ def animate(
         head_motion=head_motion,
     )
     ending = "webm" if request.background is None else "mp4"
-    out = output or Path(f"{target.name}-{clip.stem}.{ending}")
-    draw(target, out, request, device=device, json=json, quiet=quiet)
+    out = output or Path(f"{target.name}-{(video or clip).stem}.{ending}")
+    from avatarcli.export.sound import sound_path
+
+    sound = sound_path(clip)
+    draw(target, out, request, device=device, json=json, quiet=quiet, sound=sound if sound.exists() else None)

@@ -73,11 +73,20 @@ def render(
     draw(target, output or _default_output(target, request), request, device=device, json=json, quiet=quiet)
 
 
-def draw(subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, json: bool, quiet: bool) -> None:
-    """Render and say where the result is."""
+def draw(
+    subject: Subject,
+    out: Path,
+    request: RenderRequest,
+    *,
+    device: DeviceName,
+    json: bool,
+    quiet: bool,
+    sound: Path | None = None,
+) -> None:
+    """Render, with a sound file under it if there is one, and say where the result is."""
     from avatarcli.stages.rendering import render_subject
 
-    result = render_subject(subject, out, request, device=device, progress=Console(quiet=quiet))
+    result = render_subject(subject, out, request, device=device, progress=Console(quiet=quiet), sound=sound)
     if json:
         document = {
             "subject": subject.name,

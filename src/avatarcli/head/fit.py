@@ -106,6 +106,11 @@ class _Solution:
     seen: Observation
 
 
+def landmark_shape(model: HeadModel) -> Shape:
+    """The surface landmarks of anybody as the linear function that the solvers take."""
+    return _Linear.anybody(model).landmarks(model)
+
+
 def fit_photo(
     model: HeadModel,
     landmarks: NDArray[np.floating],
@@ -135,7 +140,7 @@ def fit_photo(
     if free_form:
         neutral, joints = model.neutral(identity), model.joints(identity)
         residual = free_form_offset(model, neutral, joints, _measure(solution))
-        gaze = fit_gaze(model, neutral + residual, _moved_joints(model, joints, residual), state, photo.pixels)
+        gaze = fit_gaze(model, neutral + residual, moved_joints(model, joints, residual), state, photo.pixels)
     return _track(photo, state, identity, residual, gaze)
 
 
@@ -156,7 +161,7 @@ def fit_pose_expression(
         ValueError: an array has another shape, or holds NaN.
     """
     photo = _checked(landmarks, scores, width, height, None)
-    joints = _moved_joints(model, model.joints(identity), residual)
+    joints = moved_joints(model, model.joints(identity), residual)
     person = _Linear.person(model, model.neutral(identity) + residual, joints)
     solution = _solve_all(model, photo, person, focal, None)
     return _track(photo, solution.state, identity, residual, solution.gaze)
@@ -220,7 +225,7 @@ def _joined(a: Shape, b: Shape) -> Shape:
     )
 
 
-def _moved_joints(model: HeadModel, joints: Tensor, residual: Tensor) -> Tensor:
+def moved_joints(model: HeadModel, joints: Tensor, residual: Tensor) -> Tensor:
     """Joints [J, 3] with the eyes' centres carried along by the rigid offset of the eyeballs."""
     joints = joints.clone()
     for side in ("l", "r"):

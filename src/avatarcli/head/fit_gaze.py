@@ -21,7 +21,7 @@ VERGENCE_SIGMA, SKEW_SIGMA = np.deg2rad(4.0), np.deg2rad(1.5)
 GAZE_LIMIT = np.deg2rad([40.0, 28.0])  # yaw, pitch
 
 # Radians of gaze that an eyeLook* coefficient of 1 stands for, as in `gaze_from_expression`.
-_FULL_YAW, _FULL_PITCH = np.deg2rad(30.0), np.deg2rad(21.0)
+FULL_YAW, FULL_PITCH = np.deg2rad(30.0), np.deg2rad(21.0)
 
 
 def fit_gaze(model: HeadModel, neutral: Tensor, joints: Tensor, state: State, pixels: Float) -> Tensor:
@@ -73,10 +73,10 @@ def look_expression(gaze: Tensor) -> dict[int, float]:
     found: dict[int, float] = {}
     for side, outward, (yaw, pitch) in (("Left", 1.0, gaze[0].tolist()), ("Right", -1.0, gaze[1].tolist())):
         for name, value in (
-            ("Out", outward * yaw / _FULL_YAW),
-            ("In", -outward * yaw / _FULL_YAW),
-            ("Up", pitch / _FULL_PITCH),
-            ("Down", -pitch / _FULL_PITCH),
+            ("Out", outward * yaw / FULL_YAW),
+            ("In", -outward * yaw / FULL_YAW),
+            ("Up", pitch / FULL_PITCH),
+            ("Down", -pitch / FULL_PITCH),
         ):
             found[EXPRESSION_INDEX[f"eyeLook{name}{side}"]] = min(max(float(value), 0.0), 1.0)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from avatarcli import __version__
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError, DeviceError, ExportError, WorkspaceError
@@ -16,9 +17,15 @@ from avatarcli.workspace import Subject
 
 
 def render_subject(
-    subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, progress: Progress
+    subject: Subject,
+    out: Path,
+    request: RenderRequest,
+    *,
+    device: DeviceName,
+    progress: Progress,
+    sound: Path | None = None,
 ) -> RenderResult:
-    """Draw the subject's avatar as the request says.
+    """Draw the subject's avatar as the request says, with the sound of a file under it where the format has room.
 
     Raises:
         AvatarError: there is no whole avatar, the request does not fit the format, or the file cannot be written.
@@ -33,6 +40,8 @@ def render_subject(
     with finished_output(out, folder=kind == "frames") as place:
         try:
             result = render_avatar(avatar, place, request, device=computes_on, progress=progress)
+            if sound is not None:
+                _put_under(place, sound, subject, progress)
         except AvatarError:
             raise
         except Exception as error:
@@ -43,3 +52,21 @@ def render_subject(
                 raise DeviceError("the GPU ran out of memory: use a smaller --size or --device cpu") from error
             raise
     return replace(result, path=out)
+
+
+def _put_under(video: Path, sound: Path, subject: Subject, progress: Progress) -> None:
+    import av
+
+    from avatarcli.export.origin import Origin
+    from avatarcli.export.sound import ENCODERS, add_sound
+
+    if video.suffix.lower() not in ENCODERS:
+        progress.info(f"no sound: only {' and '.join(ENCODERS)} have room for it")
+        return
+    origin = Origin("Synthetic head avatar", __version__, "compositeSynthetic", subject.manifest().photo_sha256)
+    try:
+        add_sound(video, sound, origin)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError) and explain_io_error(error, video.parent) is not None:
+            raise
+        progress.warn(f"{sound} cannot be read ({error.strerror}); the video is silent")

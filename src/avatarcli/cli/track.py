@@ -1,0 +1,61 @@
+"""`avatar track`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import Console, print_json
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: avatar track me.mp4 -o me.npz && avatar animate --expr me.npz")(track)
+
+
+def track(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of one face, or the number of a camera: 0.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="CLIP", help="The .npz to write. Default: the video's name."),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Also write the video with the mesh over it (.mp4, .webm, .gif)."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Only so much from the start. Of a camera: how long, default 10.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(metavar="N", help="Frames a second of the clip. Default: the video's, at most 60.")
+    ] = None,
+    rest: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="A moment at which the face rests, in seconds. Default: found by itself."),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Turn a video of a face into a motion clip, told against that face at rest, so that any avatar can play it."""
+    from avatarcli.stages.track import TrackRequest, track_video
+
+    request = TrackRequest(video, seconds=seconds, fps=fps, rest=rest)
+    name = f"camera{request.camera}" if request.camera is not None else video.stem
+    out = output or Path(f"{name}.npz")
+    result = track_video(request, out, preview=preview, progress=Console(quiet=quiet))
+    if not json:
+        print(result.path)
+        return
+    print_json(
+        {
+            "path": str(result.path),
+            "frames": result.frames,
+            "fps": round(result.fps, 3),
+            "gaps": [[round(a, 3), round(b, 3)] for a, b in result.gaps],
+            "sound": None if result.sound is None else str(result.sound),
+            "preview": None if result.preview is None else str(result.preview),
+            "seconds": round(result.seconds, 3),
+        }
+    )
