@@ -34,7 +34,8 @@ class Done:
 Avatar = Callable[..., Done]
 
 COMMANDS = (
-    "create", "preprocess", "generate", "distill", "render", "animate", "track", "export", "eval", "list", "info", "doctor", "bench",
+    "create", "preprocess", "generate", "distill", "render", "animate", "track", "view", "export", "eval", "list", "info",
+    "doctor", "bench",
     "weights list", "weights verify", "weights pull",
     "clip info", "clip convert", "clip trim", "clip retime", "clip mix", "clip flame-map",
 )  # fmt: skip

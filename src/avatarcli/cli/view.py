@@ -1,0 +1,67 @@
+"""`avatar view`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import Console, print_json
+from avatarcli.errors import UsageError
+from avatarcli.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: avatar view --subject ada")(view)
+
+
+def view(
+    subject: options.Subject = None,
+    workspace: options.Workspace = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Where to listen. Any address but 127.0.0.1 puts a secret token in the URL."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=65535, help="Default: the first free one from 8080 on.")
+    ] = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open a browser.")] = True,
+    expr: Annotated[
+        list[Path] | None,
+        typer.Option("--expr", metavar="CLIP", help="A clip.npz or .csv to play beside ours; repeatable."),
+    ] = None,
+    background: Annotated[str, typer.Option(metavar="COLOUR", help="A name or a hex colour.")] = "white",
+    camera: Annotated[int, typer.Option(metavar="N", min=0, help="Which camera may drive the face.")] = 0,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show the avatar live in a browser: turn it, move its face, play clips. Ctrl-C ends it."""
+    from avatarcli.head.clips import clip_path, load_clip
+    from avatarcli.stages.render_request import parse_background
+
+    colour = parse_background(background)
+    if colour is None:
+        raise UsageError("--background transparent: a page always has a colour; name one")
+    target = Workspace(workspace).subject(subject)
+    clips = tuple(map(clip_path, expr or []))
+    for clip in clips:
+        load_clip(clip)  # a bad clip is refused before anything slow begins
+    console = Console(quiet=quiet)
+    from avatarcli.stages.view import ViewRequest, view_subject
+
+    def ready(url: str, computes_on: str) -> None:
+        if json:
+            print_json({"subject": target.name, "url": url, "device": computes_on})
+        else:
+            print(url)
+        sys.stdout.flush()  # whoever reads a pipe waits for it
+        console.info("Ctrl-C ends it.")
+
+    request = ViewRequest(host, port, colour, clips, camera, open_browser)
+    view_subject(target, request, device=device, progress=console, ready=ready)

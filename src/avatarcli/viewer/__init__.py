@@ -1,0 +1,1 @@
+"""The live viewer: a local page that shows the avatar and moves it."""

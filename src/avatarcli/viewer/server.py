@@ -1,0 +1,130 @@
+"""Viser's server behind our gate, on a port that is free."""
+
+from __future__ import annotations
+
+import errno
+import http
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import rich
+import viser
+import websockets.asyncio.server
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from avatarcli.errors import UsageError
+from avatarcli.viewer.gate import Gate
+
+DEFAULT_PORT = 8080  # the first one tried
+
+# A documentation address (RFC 5737): "connecting" a UDP socket to it sends nothing, and tells which address of ours faces out.
+_ELSEWHERE = ("192.0.2.1", 9)
+
+
+class GatedServer(viser.ViserServer):
+    """A viser server whose every request, page and websocket alike, passes a gate first."""
+
+    def __init__(self, host: str, port: int, gate: Gate, label: str) -> None:
+        # Viser reports on stdout, which belongs to results, and warns of frames for a page that was closed a moment ago.
+        rich.reconfigure(quiet=True)
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection")
+        with _gated_sockets(gate) as used:
+            super().__init__(host=host, port=port, label=label, verbose=False)
+        if not used:
+            self.stop()
+            raise RuntimeError(f"viser {viser.__version__} no longer serves through websockets' asyncio server")
+
+    def request_share_url(self, verbose: bool = True) -> None:
+        """Viser's tunnel to a public server: never opened, whatever a client asks for."""
+
+
+def open_server(host: str, port: int | None, gate: Gate, label: str) -> GatedServer:
+    """Serve on `port` (0: any), or on the first free one from DEFAULT_PORT on when it is None.
+
+    Raises:
+        UsageError: the address is not this computer's, or the port is taken or forbidden.
+    """
+    _check_address(host, 0 if port is None else port)
+    server = GatedServer(host, DEFAULT_PORT if port is None else port, gate, label)
+    if port and server.get_port() != port:  # taken between the check and now
+        server.stop()
+        raise UsageError(_taken(port))
+    return server
+
+
+def page_address(host: str, port: int, gate: Gate) -> str:
+    """The URL to open."""
+    if host in ("0.0.0.0", "::"):
+        host = _own_address()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{gate.path}"
+
+
+@contextmanager
+def _gated_sockets(gate: Gate) -> Iterator[list[bool]]:
+    """Put the gate in front of what websockets serves while this block runs; the list says whether anything was.
+
+    Viser has no hook for it: it names its own `process_request` when its thread starts to serve, which is before its constructor
+    returns. That request is wrapped here.
+    """
+    serve = websockets.asyncio.server.serve
+    used: list[bool] = []
+
+    def serve_gated(*arguments: Any, process_request: Any, **options: Any) -> Any:
+        def process(connection: ServerConnection, request: Request) -> Response | None:
+            headers = request.headers
+            path = gate.admit(request.path, headers.get("Host", ""), headers.get("Origin"))
+            if path is None:
+                return connection.respond(
+                    http.HTTPStatus.FORBIDDEN, "403 Forbidden: use the whole address as printed\n"
+                )
+            answer: Response | None = process_request(connection, replace(request, path=path))
+            if answer is not None:
+                answer.headers["Referrer-Policy"] = "no-referrer"  # the address holds the token
+                answer.headers["X-Frame-Options"] = "DENY"
+            return answer
+
+        used.append(True)
+        return serve(*arguments, process_request=process, **options)
+
+    websockets.asyncio.server.serve = serve_gated  # type: ignore[assignment, misc]
+    try:
+        yield used
+    finally:
+        websockets.asyncio.server.serve = serve  # type: ignore[misc]
+
+
+def _check_address(host: str, port: int) -> None:
+    """Viser would wait for ever on an address that it cannot have, and take another port in silence."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            if os.name == "posix":  # as asyncio does: a port that was closed a moment ago is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror:
+        raise UsageError(f"--host {host}: no such address; use 0.0.0.0 for all of this computer's") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(_taken(port)) from None
+        if error.errno == errno.EACCES:
+            raise UsageError(f"--port {port}: this system keeps it for administrators; use one above 1023") from None
+        raise UsageError(f"--host {host}: not an address of this computer ({error.strerror})") from None
+
+
+def _taken(port: int) -> str:
+    return f"--port {port} is in use: name another, or leave it out to take the next free one"
+
+
+def _own_address() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ELSEWHERE)
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])
