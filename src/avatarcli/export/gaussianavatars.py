@@ -65,7 +65,7 @@ def write_bound(folder: Path, avatar: Avatar, parameters: HeadParameters, fps: f
 def _doubled(head: PersonalHead, frame: HeadParameters) -> Tensor:
     """Vertices [2N, 3] of one frame: the moving copy of the mesh, then the one that follows the neck alone."""
     moving = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
-    still = head.carry(head.neutral, head.model.skinning, frame.neck)[0]
+    still = head.carry(head.neutral, head.model.cover_skinning, frame.neck)[0]
     pose = frame.head_pose[0]
     return torch.cat([moving, still]) @ pose[:3, :3].T + pose[:3, 3]
 

@@ -96,6 +96,7 @@ def _pack_mesh(packer: _Packer, avatar: Avatar) -> None:
     packer.add("corners", rows + still * len(used), "u2")
     packer.add("neutral", head.neutral[used], "f4")
     packer.quantise("skinning", model.skinning[used], "u2")
+    packer.quantise("coverSkinning", model.cover_skinning[used], "u2")
     eyes = torch.zeros(model.vertex_count)
     for index, name in enumerate(("eye_l", "eye_r"), start=1):
         eyes[model.part(name)] = index

@@ -83,7 +83,7 @@ class Rig:
     def _triangles(self, parameters: HeadParameters) -> tuple[Tensor, Tensor, Tensor]:
         """Centroids [T, M, 3], affine maps [T, M, 3, 3] and turns [T, M, 4] of the carrying triangles."""
         moving = self.head.vertices(parameters.expression, parameters.gaze, parameters.neck)
-        still = self.head.carry(self.head.neutral, self.head.model.skinning, parameters.neck)
+        still = self.head.carry(self.head.neutral, self.head.model.cover_skinning, parameters.neck)
         vertices = torch.cat([moving, still], dim=1)
         pose = parameters.head_pose
         corners = vertices[:, self.corners] @ pose[:, None, :3, :3].transpose(-1, -2) + pose[:, None, None, :3, 3]

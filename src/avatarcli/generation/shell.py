@@ -72,7 +72,7 @@ def fit_shell(head: PersonalHead, posed: Tensor, camera: Camera, matte: Tensor, 
     vertices = origins + radius[:, None] * directions
     faces, uv = _grid_topology()
     # The shell moves with what it lies on.
-    skinning = head.model.skinning[nearest_skin(head.model, posed, vertices)]
+    skinning = head.model.cover_skinning[nearest_skin(head.model, posed, vertices)]
     return Shell(vertices, faces, uv, thickness.view(-1, COLUMNS), directions, skinning)
 
 

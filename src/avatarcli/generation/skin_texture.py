@@ -90,8 +90,8 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     raster = rasterize_mesh(posed, model.faces, photo.camera)
     normals = vertex_normals(posed, model.faces)
     normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
-    color, trust = _project(atlas, posed, normals, model, photo, raster)
-    mirrored, mirror_trust = _project(atlas, posed[model.mirror], normals[model.mirror], model, photo, raster)
+    color, trust = project(atlas, posed, normals, model, photo, raster)
+    mirrored, mirror_trust = project(atlas, posed[model.mirror], normals[model.mirror], model, photo, raster)
     part = model.face_part[atlas.face]
     skin = part == PARTS.index("skin")
     region = model.region[model.faces[atlas.face, 0]]
@@ -137,7 +137,7 @@ def _smooth_region(model: HeadModel, *names: str) -> Tensor:
     return value
 
 
-def _project(
+def project(
     atlas: Atlas, posed: Tensor, normals: Tensor, model: HeadModel, photo: PhotoView, raster: MeshRaster
 ) -> tuple[Tensor, Tensor]:
     """The photo's colours [T, 3] at the texels of a posed mesh, and how far they can be trusted [T]."""

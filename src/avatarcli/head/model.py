@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +30,9 @@ REGIONS = (
 )  # fmt: skip
 PARTS = ("skin", "eye_l", "eye_r", "tongue", "teeth_upper", "teeth_lower")
 # A head turn is shared by the joints of the neck; the torso stays. The lower two are stiff, the skull carries half.
+# Metres; hair over the ears and hair beside the neck must turn nearly alike, or a gap opens between them when the head nods.
+_COVER_REACH = 0.025
+_EVERY, _NEIGHBOURS = 4, 128  # every fourth vertex is enough for it
 NECK_SHARE = {"neck01": 0.25, "neck02": 0.25, "head": 0.5}
 
 
@@ -38,7 +43,8 @@ class HeadModel:
     mean [N, 3] metres; identity_basis [K, N, 3] metres per standard deviation; expression_basis [52, N, 3] metres;
     faces [F, 3]; face_part [F] index into PARTS; uv [U, 2] (u right, v down, in [0, 1]); face_uv [F, 3];
     region [N] index into REGIONS; joints "neck01" … "eye_r", "jaw": joint_mean [J, 3], joint_basis [K, J, 3];
-    skinning [N, 5] weights of the chain torso > neck01 > neck02 > neck03 > head;
+    skinning [N, 5] weights of the chain torso > neck01 > neck02 > neck03 > head; cover_skinning [N, 5]: the same, smooth in space,
+    for hair and clothes, which bridge what lies apart on the skin;
     landmark_triangles [478, 3] vertices and landmark_weights [478, 3]: MediaPipe's points on the surface;
     landmark_spread [478] metres: how far the detector scatters about them; mirror [N]: partner under x → −x.
     """
@@ -56,6 +62,7 @@ class HeadModel:
     joint_mean: Tensor
     joint_basis: Tensor
     skinning: Tensor
+    cover_skinning: Tensor
     landmark_triangles: Tensor
     landmark_weights: Tensor
     landmark_spread: Tensor
@@ -197,12 +204,23 @@ def load_head_model(path: Path | None = None) -> HeadModel:
     return _decode(data, json.loads(metadata["joints"]))
 
 
+def _smooth_in_space(points: Tensor, weights: Tensor) -> Tensor:
+    """Weights [N, 5] averaged over the points [N, 3] around each, by a Gaussian of _COVER_REACH."""
+    tree = cKDTree(points[::_EVERY].numpy())
+    distance, index = tree.query(points.numpy(), k=_NEIGHBOURS)
+    share = torch.from_numpy(np.exp(-0.5 * np.square(distance / _COVER_REACH))).float()
+    smooth = (weights[::_EVERY][torch.from_numpy(index)] * share[..., None]).sum(1)
+    return functional.normalize(smooth, p=1, dim=-1)
+
+
 def _decode(data: dict[str, Tensor], joint_names: list[str]) -> HeadModel:
     part_range = tuple((int(a), int(b)) for a, b in data["part_range"].tolist())
     count = data["v_mean"].shape[0]
     scale = torch.empty(data["id_scale"].shape[0], count)
     for part, (start, end) in enumerate(part_range):
         scale[:, start:end] = data["id_scale"][:, part : part + 1]
+    # Half precision rounds their sum away from one, which would let a resting neck move the head by hundredths of a millimetre.
+    skinning = functional.normalize(data["lbs_weights"].float(), p=1, dim=-1)
     return HeadModel(
         mean=data["v_mean"],
         identity_basis=data["id_basis"].float() * scale[..., None],
@@ -216,8 +234,8 @@ def _decode(data: dict[str, Tensor], joint_names: list[str]) -> HeadModel:
         joint_names=tuple(joint_names),
         joint_mean=data["joint_mean"],
         joint_basis=data["joint_basis"].float(),
-        # Half precision rounds their sum away from one, which would let a resting neck move the head by hundredths of a millimetre.
-        skinning=functional.normalize(data["lbs_weights"].float(), p=1, dim=-1),
+        skinning=skinning,
+        cover_skinning=_smooth_in_space(data["v_mean"], skinning),
         landmark_triangles=data["landmark_tri"].long(),
         landmark_weights=data["landmark_bary"],
         landmark_spread=data["landmark_spread"],

@@ -67,7 +67,7 @@ class Rig {
     this.turnEyes(moving, gaze);
     const chain = this.neckChain(neck, translation);
     carry(moving, this.skinning, chain);
-    carry(still, this.skinning, chain);
+    carry(still, this.coverSkinning, chain);
   }
 
   turnEyes(vertices, gaze) {
