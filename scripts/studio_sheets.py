@@ -6,7 +6,8 @@
 
 `check` renders faces within 40° of the front with random light, expression and lens, and tells how often a face is
 found and how far, in the median, its landmarks lie from the studio's own (in per cent of the distance between the
-eyes); `report.json` has the numbers.
+eyes); `report.json` has the
+numbers, `landmarks.npz` all points.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _VIEWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees of the second sheet's c
 _FACES = ("neutral", "smile", "open mouth")
 _LIMIT = 40.0  # degrees of yaw within which a face must be found
 _ANGLES = 4  # pictures of each subject in the check
+_BUST, _CROP = Framing((0.0, -0.045, 0.0), 0.42), 1.5
 _IRISES = (468, 473)
 
 
@@ -91,20 +93,21 @@ def _row(assets: StudioAssets, subject: Subject, options: argparse.Namespace) ->
 def _check(assets: StudioAssets, subjects: list[Subject], options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     library = MotionLibrary.load()
-    found, errors, missed, pictures = 0, [], [], []
+    errors, missed, pictures = [], [], []
+    seen: dict[str, list[object]] = {"found": [], "true": [], "yaw": [], "subject": []}
     for subject in subjects:
         mesh, poser = assemble(assets, subject, device)
         rng = np.random.default_rng([subject.seed, 98])
         light = draw_light(rng, float(np.mean(subject.skin.tone))).to(device)
         motion = draw_motion(rng, 1, library).to(device)
-        framing = Framing.of(poser(HeadParameters.at_rest().to(device)).vertices[0].cpu())
-        tight = Framing((0.0, framing.target[1] + 0.1 * framing.span, 0.0), 0.8 * framing.span)
         turned = float(motion.neck[0, 1]) * 180 / np.pi
         yaw = turned + rng.uniform(-_LIMIT, _LIMIT, _ANGLES)
         pitch = rng.normal(2, 6, _ANGLES)
-        single = [reference_camera_at(rng, *map(float, at), options.size, tight) for at in zip(yaw, pitch, strict=True)]
+        # Taken as portraits are, and cropped to the head, as the tracker does.
+        full = round(_CROP * options.size)
+        single = [reference_camera_at(rng, float(y), float(p), full, _BUST) for y, p in zip(yaw, pitch, strict=True)]
         poses, lenses = torch.stack([c.world_to_camera for c in single]), torch.stack([c.K for c in single])
-        cameras = Camera(poses, lenses, options.size, options.size)
+        cameras = Camera(poses, lenses, full, full).cropped((full - options.size) / 2, 0, options.size, options.size)
         frames = render(mesh, poser(motion), cameras.to(device), light)
         truths = cameras.project(poser.landmarks(motion).cpu().expand(_ANGLES, -1, -1))[0].numpy()
         for angle, rgba, truth in zip(yaw, frames.rgba[:, 0], truths, strict=True):
@@ -119,18 +122,22 @@ def _check(assets: StudioAssets, subjects: list[Subject], options: argparse.Name
             apart = np.linalg.norm(truth[_IRISES[0]] - truth[_IRISES[1]])
             apart /= max(float(np.cos(np.deg2rad(angle - turned))), 0.5)
             errors.append(float(np.median(np.linalg.norm(face.points - truth, axis=1)) / apart * 100))
-            found += 1
+            for key, value in zip(seen, (face.points, truth, angle - turned, subject.seed), strict=True):
+                seen[key].append(value)
         pictures.append(picture)
         _save(pictures, 10, options.out / "check.jpg")
         report = {
-            "renders": found + len(missed),
-            "found_share": found / (found + len(missed)),
+            "renders": len(errors) + len(missed),
+            "found_share": len(errors) / (len(errors) + len(missed)),
             "landmark_error_percent": {
                 "median": float(np.median(errors)) if errors else None,
                 "90th": float(np.quantile(errors, 0.9)) if errors else None,
             },
             "missed": missed,
         }
+        np.savez_compressed(
+            options.out / "landmarks.npz", allow_pickle=False, **{k: np.array(v) for k, v in seen.items()}
+        )
         (options.out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(json.dumps(report, indent=1))
 
