@@ -89,8 +89,8 @@ def _colors(
     nape [H, W, 3]: colours of the back of the neck; hair [H, W, 3]: typical of unseen hair; hanging [H, W, 1]: 1 where it hangs.
     """
     color, trust = view.color, view.trust
-    # At the rim light shines through hair, or what stands behind it does.
-    rim = torch.exp(-((color - photo.hair_color).norm(dim=-1) / 0.18).square())
+    # At the rim light shines through hair, or what stands behind it does; shade is hair's own.
+    rim = torch.exp(-(tint_distance(color, photo.hair_color) / 0.12).square())
     scalp, neck, torso = view.within(Zone.SCALP, Zone.FACE, Zone.EAR), view.within(Zone.NECK), view.within(Zone.TORSO)
     known = trust * scalp * torch.maximum(rim, ramp(view.facing, 0.5, 0.75))
     filled = torch.zeros_like(color)
