@@ -96,9 +96,8 @@ def _colors(
     filled = torch.zeros_like(color)
     for here, weight in ((scalp, known), (neck, trust * neck)):
         filled = filled + here[..., None] * borrow(color, weight, color.flip(1), weight.flip(1), wrap=True)
-    filled = filled + torso[..., None] * _clothes(
-        color, trust * torso * (1 - 0.95 * skin_likeness(color, photo.skin_color))
-    )
+    cloth = trust * torso * (1 - 0.95 * skin_likeness(color, photo.skin_color))
+    filled = filled + torso[..., None] * _clothes(color, cloth, view.pictured)
     unseen = 1 - ramp(torch.maximum(trust, trust.flip(1)), 0.3, 0.8)
     filled = torch.lerp(filled, nape, (neck * unseen)[..., None])
     # Long hair hides the back as far down as it hangs beside the neck.
@@ -118,12 +117,12 @@ def _colors(
     return torch.lerp(filled, textured.clamp(0, 1), invented)
 
 
-def _clothes(color: Tensor, weight: Tensor) -> Tensor:
-    """Colours [H, W, 3] of clothes, known with `weight` [H, W], continued by the nearest ones."""
-    sure = weight > _SURE
+def _clothes(color: Tensor, cloth: Tensor, pictured: Tensor) -> Tensor:
+    """Colours [H, W, 3] of the torso: the photo's where it is `pictured` [H, W], else the nearest that are surely `cloth` [H, W]."""
+    sure = cloth > _SURE
     if not sure.any():
-        return borrow(color, weight, color.flip(1), weight.flip(1), wrap=True)
-    return torch.lerp(spread_nearest(color, sure, 0.3), color, weight[..., None])
+        return borrow(color, cloth, color.flip(1), cloth.flip(1), wrap=True)
+    return torch.lerp(spread_nearest(color, sure, 0.3), color, pictured[..., None])
 
 
 def _strands(rest: Tensor, generator: torch.Generator) -> Tensor:

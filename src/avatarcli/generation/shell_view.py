@@ -64,9 +64,14 @@ class ShellView:
         return ramp(self.facing, 0.12, 0.4) * self.shown * ramp(self.matte, 0.4, 0.8)
 
     @property
+    def pictured(self) -> Tensor:
+        """How well the photo shows a texel, whether covered or bare."""
+        return ramp(self.facing, 0.2, 0.5) * self.shown * ramp(self.matte, 0.9, 1.0)
+
+    @property
     def trust(self) -> Tensor:
         """How far a texel's colour is that of what covers it."""
-        return ramp(self.facing, 0.2, 0.5) * self.shown * ramp(self.matte, 0.9, 1.0) * ramp(self.covered, 0.75, 0.98)
+        return self.pictured * ramp(self.covered, 0.75, 0.98)
 
     @property
     def aside(self) -> Tensor:
