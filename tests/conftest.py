@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -23,12 +24,25 @@ from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 
+# Where tests are imported one by one, modules that several of them need are found by their folder.
+sys.path.insert(0, str(Path(__file__).parent))
+
 AvatarMaker = Callable[..., Avatar]
 
 
 @pytest.fixture(scope="session")
 def model() -> HeadModel:
     return load_head_model()
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory, model: HeadModel) -> Path:
+    """A miniature of the assets folder that the studio draws people from."""
+    from toy_pack import write_pack
+
+    folder = tmp_path_factory.mktemp("assets")
+    write_pack(folder, model)
+    return folder
 
 
 @pytest.fixture(scope="session")

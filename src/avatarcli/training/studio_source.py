@@ -48,7 +48,10 @@ class StudioBatches:
         self._process = process
         library = MotionLibrary.load(None if table.clips is None else Path(table.clips))
         settings = StudioSettings(1, 1, table.size, table.seed, face_views=table.face_views, photos=table.photos)
-        self._studio = Studio(StudioAssets.load(table.assets), settings, process.device, library=library)
+        skins = None if table.skins is None else Path(table.skins)
+        self._studio = Studio(
+            StudioAssets.load(table.assets, extra_skins=skins), settings, process.device, library=library
+        )
 
     def scenes(self, count: int, wanted: SourceSettings) -> Source[MultiViewBatch]:
         """Encoded scenes, for the diffusion model."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from avatarcli.errors import AssetsError
 from avatarcli.head.model import HeadModel
@@ -89,3 +90,16 @@ def test_a_damaged_file_of_the_right_size_is_named(copied: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(AssetsError, match="head_model"):
         StudioAssets.load(copied)
+
+
+def test_further_skins_join_the_packs(pack: Path, assets: StudioAssets, tmp_path: Path) -> None:
+    picture = np.zeros((32, 32, 4), np.uint8)
+    picture[8:20, 8:24] = (210, 160, 140, 255)
+    Image.fromarray(picture, "RGBA").save(tmp_path / "young_light_any-007.png")
+    richer = StudioAssets.load(pack, extra_skins=tmp_path)
+    assert set(richer.skins) == {*assets.skins, "young_light_any-007"}
+    assert richer.skins["young_light_any-007"].albedo.shape == assets.skins["young_light_male"].albedo.shape
+    for name, sheet in assets.skins.items():
+        assert torch.equal(sheet.albedo, richer.skins[name].albedo)
+    with pytest.raises(AssetsError, match="avatar data skins"):
+        StudioAssets.load(pack, extra_skins=tmp_path / "gone")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from avatarcli.errors import AssetsError
 from avatarcli.training.studio.binding import Wearable, read_wearable
+from avatarcli.training.studio.extra_skins import read_skins
 from avatarcli.training.studio.pack_head import PackHead, read_head
 from avatarcli.training.studio.scene import BoundMesh, Material
 from avatarcli.training.studio.skin_sheets import SkinAtlas, SkinSheet, make_atlas, make_sheet
@@ -52,19 +53,23 @@ class StudioAssets:
     _elsewhere: dict[str, StudioAssets] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, folder: Path | str, *, skin_height: int | None = None) -> StudioAssets:
+    def load(
+        cls, folder: Path | str, *, skin_height: int | None = None, extra_skins: Path | None = None
+    ) -> StudioAssets:
         """Read the pack. `skin_height`: rows of the skins' textures, default as stored (1280); 640 is enough for
-        pictures of 256².
+        pictures of 256². `extra_skins`: a folder of further skins, see `extra_skins.read_skins`.
 
         Raises:
             AssetsError: a file is missing or damaged.
         """
         folder = Path(folder)
-        _check_complete(folder)
+        check_complete(folder)
         head = _read(folder / "head_model.npz", read_head)
         pictures = {path.stem: _picture(path, "RGB", skin_height) for path in _files(folder / "skins", "jpg")}
         if not pictures:
             raise AssetsError(f"{folder / 'skins'}: no skins; {_WHERE}")
+        if extra_skins is not None:
+            pictures |= read_skins(extra_skins, pictures)
         height, width = next(iter(pictures.values())).shape[:2]
         masks = {
             name: _picture(folder / "skins" / f"mask_{name}.png", "L", height, width) for name in ("scalp", "beard")
@@ -107,8 +112,8 @@ class StudioAssets:
         return replace(self, wearables=worn, _elsewhere={}, **moved)
 
 
-def _check_complete(folder: Path) -> None:
-    """Compare the folder with its own list of files."""
+def check_complete(folder: Path) -> None:
+    """Compare the folder with its own list of files. Raises AssetsError."""
     if not folder.is_dir():
         raise AssetsError(f"no folder {folder}: {_WHERE}")
     manifest = folder / "manifest.json"

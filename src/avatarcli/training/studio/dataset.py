@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ from avatarcli.training.studio.subject import Split, Subject, draw_subject
 from avatarcli.training.studio.tracker_error import ErrorStatistics, load_statistics
 from avatarcli.training.studio.viewpoints import draw_cameras, draw_reference_camera
 
-_CELL = 16  # pixels: pictures are whole patches of 2 × 2 latent cells, as the model takes them
+CELL = 16  # pixels: pictures are whole patches of 2 × 2 latent cells, as the model takes them
 # The photo has this many times the views' pixels on a side: in use it is the finer of the two, and the warp shows it.
 _PHOTO_SCALE = 2
 # Of the photos: those that show a face at rest, and those that show one in the middle of a word or a laugh.
@@ -50,6 +51,8 @@ _PHOTO_NECK = 0.4  # share of a lively neck's turn in a photo, beyond which face
 _PHOTO_BLINK = 0.3  # how far lids may be shut: photos of shut eyes are thrown away
 _BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 _SUBJECT_BITS = 32
+# Metres: pictures end above the bust's lower edge. People with wide hair would be framed down to it; they lose the hair's ends.
+_LOWEST = -0.275
 # Pixels of all views and frames that are rendered, and given maps, at a time: about 100 and 400 bytes each.
 _RENDERED_AT_ONCE, _MAPPED_AT_ONCE = {"cpu": 1 << 23}, {"cpu": 1 << 20}
 _AT_ONCE_ELSEWHERE = 1 << 24
@@ -93,8 +96,8 @@ class StudioSettings:
     def __post_init__(self) -> None:
         if self.views < 1 or self.face_views < 0 or self.photos < 1:
             raise UsageError(f"a subject needs a view and a photo, not {self.views} and {self.photos}")
-        if self.size < _CELL or self.size % _CELL:
-            raise UsageError(f"--size {self.size}: pictures are a multiple of {_CELL} pixels wide")
+        if self.size < CELL or self.size % CELL:
+            raise UsageError(f"--size {self.size}: pictures are a multiple of {CELL} pixels wide")
         if not 0 <= self.seed < 1 << (63 - _SUBJECT_BITS):
             raise UsageError(f"--seed {self.seed}: seeds are between 0 and {(1 << (63 - _SUBJECT_BITS)) - 1}")
         try:
@@ -168,7 +171,8 @@ class Studio:
     def _framing(self, poser: Poser) -> Framing:
         """As `avatar generate` frames the reconstructed person, hair included."""
         rest = poser(HeadParameters.at_rest().to(self.device))
-        return Framing.of(rest.vertices[0])
+        framing = Framing.of(rest.vertices[0])
+        return replace(framing, span=min(framing.span, 2 * (framing.target[1] - _LOWEST)))
 
     def _cameras(self, number: int, framing: Framing, heads: Tensor) -> Camera:
         """The cameras of all views, on the CPU. heads [F, N, 3]: the misfit head, for those that see the face only."""
@@ -274,6 +278,12 @@ def crop_camera(camera: Camera, landmarks: Tensor) -> Camera:
     return camera.cropped(crop.left, crop.top, side, side).resized(camera.width, camera.height)
 
 
+class Samples(Protocol):
+    """Where samples come from: the studio, or pictures of real people."""
+
+    def sample(self, index: int) -> StudioSample: ...
+
+
 class StudioDataset(IterableDataset[StudioSample]):
     """Samples without end for one of `world` processes; the same class feeds a GPU from the CPU's workers or from the GPU itself.
 
@@ -282,7 +292,7 @@ class StudioDataset(IterableDataset[StudioSample]):
     count, as torchdata's StatefulDataLoader keeps it.
     """
 
-    def __init__(self, studio: Studio, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, studio: Samples, *, rank: int = 0, world: int = 1) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}")
         self.studio = studio

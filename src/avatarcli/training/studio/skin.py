@@ -133,7 +133,7 @@ def _pick(names: list[str], rng: np.random.Generator, years: float, female: bool
 
     def cost(name: str) -> float:
         stage, shade, sex = name.split("_")
-        wrong_sex = sex.startswith("female") != female
+        wrong_sex = sex.startswith("female") != female and not sex.startswith("any")
         return 1000.0 * (shade != tone) + abs(age[stage] - years) + 18.0 * wrong_sex + float(rng.exponential(9.0))
 
     return min(names, key=cost)

@@ -43,48 +43,56 @@ def write_samples(
     *,
     autoencoder: VideoAutoencoder | None = None,
     autoencoder_name: str | None = None,
+    skins_name: str | None = None,
 ) -> Written:
     """Write the first `subjects` subjects into the folder `out`; files that are there are kept, so a run that was stopped goes on.
 
     Without an autoencoder: videos for `avatar train autoencoder`, a file a view. With one, which must be on the studio's
-    device: scenes for `avatar train mmvdm`, a file a subject; autoencoder_name: says later which one it was.
+    device: scenes for `avatar train mmvdm`, a file a subject; autoencoder_name, skins_name: say later which they were.
 
     Raises:
         UsageError: the folder holds samples of other settings.
         WorkspaceError: the folder cannot be written.
     """
     kind: Kind = "videos" if autoencoder is None else "scenes"
-    _claim(out, {"kind": kind, "autoencoder": autoencoder_name, **asdict(studio.settings)})
+    claim_folder(out, {"kind": kind, "autoencoder": autoencoder_name, "skins": skins_name, **asdict(studio.settings)})
     made = kept = 0
     with progress.task("studio", subjects) as advance:
         for index in range(subjects):
-            paths = [out / name for name in _names(kind, index, studio.settings.all_views)]
+            paths = [out / name for name in sample_names(kind, f"{index:07d}", studio.settings.all_views)]
             if all(path.exists() for path in paths):
                 kept += len(paths)
             else:
                 sample = studio.sample(index)
                 contents = sample.videos() if autoencoder is None else [sample.scene(autoencoder)]
                 for path, content in zip(paths, contents, strict=True):
-                    write_atomically(path, _bytes(content, sample.number))
+                    write_atomically(path, sample_bytes(content, sample.number))
                 made += len(paths)
             advance(1)
     return Written(kind, made, kept)
 
 
-def _names(kind: Kind, index: int, views: int) -> list[str]:
+def sample_names(kind: Kind, name: str, views: int) -> list[str]:
+    """The files of one sample."""
     if kind == "scenes":
-        return [f"{index:07d}.safetensors"]
-    return [f"{index:07d}_v{view:02d}.safetensors" for view in range(views)]
+        return [f"{name}.safetensors"]
+    return [f"{name}_v{view:02d}.safetensors" for view in range(views)]
 
 
-def _bytes(tensors: Mapping[str, Tensor], number: int) -> bytes:
+def sample_bytes(tensors: Mapping[str, Tensor], number: int) -> bytes:
+    """A file's content. number: the subject, for its metadata."""
     content = {name: value.detach().to("cpu", copy=False).contiguous() for name, value in tensors.items()}
     return save(content, metadata={"subject": str(number)})
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Note in the folder what its samples are, or see that they are what is asked for."""
-    path = out / SETTINGS_FILE
+def claim_folder(out: Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:
+    """Note in the folder what its samples are, or see that they are what is asked for.
+
+    Raises:
+        UsageError: the folder holds samples of other settings.
+        WorkspaceError: the folder cannot be used.
+    """
+    path = out / file
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -114,6 +122,7 @@ def make_samples(
     settings: StudioSettings,
     autoencoder: Path | None = None,
     clips: Path | None = None,
+    skins: Path | None = None,
     device: DeviceName = "auto",
 ) -> Written:
     """What `avatar data studio` does.
@@ -127,10 +136,10 @@ def make_samples(
     place = studio_device(device)
     model = None if autoencoder is None else load_model(SmallVideoAutoencoder, autoencoder).to(place)
     library = MotionLibrary.load(clips)
-    pack = StudioAssets.load(assets)
+    pack = StudioAssets.load(assets, extra_skins=skins)
     studio = Studio(pack, settings, place, library=library)
-    name = None if autoencoder is None else autoencoder.resolve().name
-    return write_samples(studio, out, subjects, progress, autoencoder=model, autoencoder_name=name)
+    encoder, looks = (None if folder is None else folder.resolve().name for folder in (autoencoder, skins))
+    return write_samples(studio, out, subjects, progress, autoencoder=model, autoencoder_name=encoder, skins_name=looks)
 
 
 def studio_device(requested: DeviceName) -> str:

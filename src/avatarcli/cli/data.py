@@ -1,0 +1,76 @@
+"""`avatar data studio`, and the other commands that make training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from avatarcli.cli import data_people, options
+from avatarcli.cli.console import Console, print_json
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="Make data to train the models on.",
+        epilog="Example: avatar data studio --assets makehuman --out videos --subjects 100",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(epilog="Example: avatar data studio --assets makehuman --out videos --subjects 100")(studio)
+    data_people.register(group)
+    app.add_typer(group, name="data")
+
+
+def studio(
+    assets: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The pack of MakeHuman's CC0 assets (docs/studio.md).")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Samples; those already there are kept.")],
+    subjects: Annotated[int, typer.Option(metavar="N", min=1, help="How many people.")] = 100,
+    views: Annotated[int, typer.Option(metavar="N", min=1, help="Cameras a person.")] = 8,
+    face_views: Annotated[int, typer.Option(metavar="N", min=0, help="Further cameras that see the face only.")] = 0,
+    photos: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Reference photos a person, each with its own fit.")
+    ] = 1,
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Frames a camera: 1, 5, 9, 13 …")] = 9,
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="Side of the pictures, a multiple of 16.")] = 256,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, other people.")] = 0,
+    split: Annotated[
+        Literal["train", "held_out"], typer.Option(help="held_out: people, skins and hair never trained on.")
+    ] = "train",
+    autoencoder: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Encode with this model: scenes for `avatar train mmvdm`."),
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="More motion: clips (.npz) and Live Link recordings (.csv).")
+    ] = None,
+    skins: Annotated[Path | None, typer.Option(metavar="FOLDER", help="More skins, from `avatar data skins`.")] = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Render synthetic people: videos for `avatar train autoencoder`, or with --autoencoder scenes for `avatar train mmvdm`.
+
+    A run that was stopped goes on where it was. The same options give the same people everywhere.
+    """
+    from avatarcli.training.studio.dataset import StudioSettings
+    from avatarcli.training.studio.writer import make_samples
+
+    written = make_samples(
+        assets,
+        out,
+        subjects,
+        Console(quiet=quiet),
+        settings=StudioSettings(views, frames, size, seed, split, face_views, photos),
+        autoencoder=autoencoder,
+        clips=clips,
+        skins=skins,
+        device=device,
+    )
+    if json:
+        print_json({"folder": str(out), "kind": written.kind, "made": written.made, "kept": written.kept})
+    elif not quiet:
+        print(f"{out}: {written.made} {written.kind} made, {written.kept} kept")
