@@ -70,11 +70,12 @@ def load_pipeline(request: GenerateRequest, device: str, processes: SequenceGrou
     if request.compiled:
         for block in transformer.transformer_blocks:
             block.compile()
-    autoencoder = _load_autoencoder(autoencoder_folder(request.weights))
+    autoencoder = load_autoencoder(autoencoder_folder(request.weights))
     return MultiViewPipeline(transformer, autoencoder, request.settings, device, processes, request.offload)
 
 
-def _load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAutoencoder:
+def load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAutoencoder:
+    """An autoencoder of either kind. Raises WeightsError."""
     config = folder / "config.json"
     if not config.is_file():
         raise WeightsError(f"{folder} is not a model folder: it has no config.json")

@@ -44,6 +44,7 @@ class StudioTable:
     assets: str  # folder of the asset pack
     autoencoder: str | None = None  # folder of the model that encodes scenes for mmvdm
     clips: str | None = None  # folder of further motion
+    skins: str | None = None  # folder of further skins, from `avatar data skins`
     size: int = 256  # pixels
     face_views: int = 0  # further cameras, which see the face only
     photos: int = 1  # references a person

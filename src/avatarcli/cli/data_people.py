@@ -1,0 +1,134 @@
+"""`avatar data photos` and `avatar data multiview`: samples of real people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import Console, print_json
+
+if TYPE_CHECKING:
+    from avatarcli.training.captured import CapturedSamples
+
+_PHOTOS_EXAMPLE = (
+    "Example: avatar data photos --folder london --layout london --out scenes --autoencoder runs/autoencoder/model"
+)
+_MULTIVIEW_EXAMPLE = (
+    "Example: avatar data multiview --folder nersemble --layout nersemble --out scenes --autoencoder runs/ae/model"
+)
+_SKINS_EXAMPLE = "Example: avatar data skins --folder london --out skins"
+
+_Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Samples; those already there are kept.")]
+_Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the pictures, a multiple of 16.")]
+_Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N.")]
+_Autoencoder = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Encode with this model: scenes for `avatar train mmvdm`.")
+]
+_Evaluated = Annotated[
+    str | None,
+    typer.Option(
+        "--include-evaluated",
+        metavar="REASON",
+        help="Also take the people of the benchmark `london`, and note why: it cannot judge what was trained on them.",
+    ),
+]
+
+
+def register(group: typer.Typer) -> None:
+    group.command(epilog=_PHOTOS_EXAMPLE)(photos)
+    group.command(epilog=_MULTIVIEW_EXAMPLE)(multiview)
+    group.command(epilog=_SKINS_EXAMPLE)(skins)
+
+
+def photos(
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The photos.")],
+    out: _Out,
+    layout: Annotated[
+        Literal["london", "portraits"],
+        typer.Option(help="london: <id>_<neutral|smiling>_<view>.jpg, five views; portraits: single photos."),
+    ] = "portraits",
+    views: Annotated[int, typer.Option(metavar="N", min=1, help="Photos a person as views, for london.")] = 8,
+    photos: Annotated[int, typer.Option(metavar="N", min=1, help="Reference photos a person, for london.")] = 1,
+    size: _Size = 256,
+    include_evaluated: _Evaluated = None,
+    limit: _Limit = None,
+    autoencoder: _Autoencoder = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit the head to real photos: videos for `avatar train autoencoder`, or with --autoencoder scenes for `avatar train mmvdm`.
+
+    A run that was stopped goes on where it was. Photos that show no usable face are said and left out.
+    """
+    from avatarcli.training.photos import LondonPhotos, Portraits
+
+    samples: CapturedSamples
+    if layout == "london":
+        samples = LondonPhotos(folder, size, views=views, photos=photos, evaluated=include_evaluated)
+    else:
+        samples = Portraits(folder, size, evaluated=include_evaluated)
+    _collect(samples, out, autoencoder, device, limit, json, quiet)
+
+
+def multiview(
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The recordings.")],
+    out: _Out,
+    layout: Annotated[
+        Literal["nersemble", "renderme360", "ava256", "transforms"],
+        typer.Option(help="How the recordings' files are laid out (docs/training_data.md)."),
+    ] = "transforms",
+    views: Annotated[int, typer.Option(metavar="N", min=1, help="Cameras a recording, spread around the person.")] = 8,
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Consecutive frames a camera: 1, 5, 9, 13 …")] = 9,
+    size: _Size = 256,
+    limit: _Limit = None,
+    autoencoder: _Autoencoder = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit the head to recordings by calibrated cameras, and write samples as `avatar data photos` does."""
+    from avatarcli.training.multiview.reader import MultiViewPeople
+
+    samples = MultiViewPeople(folder, layout, views=views, frames=frames, size=size)
+    _collect(samples, out, autoencoder, device, limit, json, quiet)
+
+
+def skins(
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Photos named <id>_<neutral|smiling>_<view>.jpg.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Skins; those already there are kept.")],
+    include_evaluated: _Evaluated = None,
+    limit: _Limit = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Bake people's photos onto the skins of the studio's pack, for training only: `avatar data studio --skins FOLDER`."""
+    from avatarcli.training.studio.photo_skins import bake_skins
+
+    baked = bake_skins(folder, out, Console(quiet=quiet), evaluated=include_evaluated, limit=limit)
+    if json:
+        print_json({"folder": str(out), "made": baked.made, "kept": baked.kept, "unusable": list(baked.unusable)})
+    elif not quiet:
+        print(f"{out}: {baked.made} skins made, {baked.kept} kept, {len(baked.unusable)} people unusable")
+
+
+def _collect(
+    samples: CapturedSamples,
+    out: Path,
+    autoencoder: Path | None,
+    device: options.Device,
+    limit: int | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    from avatarcli.training.collect import write_captured
+
+    done = write_captured(samples, out, Console(quiet=quiet), autoencoder=autoencoder, device=device, limit=limit)
+    if json:
+        unusable = list(done.unusable)
+        print_json({"folder": str(out), "kind": done.kind, "made": done.made, "kept": done.kept, "unusable": unusable})
+    elif not quiet:
+        print(f"{out}: {done.made} {done.kind} made, {done.kept} kept, {len(done.unusable)} unusable")

@@ -1,0 +1,85 @@
+"""Samples of real people as files, for `avatar train`: what `avatar data photos` and `avatar data multiview` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from avatarcli.config import DeviceName
+from avatarcli.diffusion.generate import load_autoencoder
+from avatarcli.errors import PhotoError, UsageError, VideoError
+from avatarcli.files import write_atomically
+from avatarcli.progress import Progress
+from avatarcli.training.captured import CapturedSamples
+from avatarcli.training.studio.sample import StudioSample
+from avatarcli.training.studio.writer import Kind, claim_folder, sample_bytes, sample_names, studio_device
+
+SETTINGS_FILE = "captured.json"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a run did: files made, files that were there already, and whose pictures could not be used."""
+
+    kind: Kind
+    made: int
+    kept: int
+    unusable: tuple[str, ...]
+
+
+def write_captured(
+    samples: CapturedSamples,
+    out: Path,
+    progress: Progress,
+    *,
+    autoencoder: Path | None = None,
+    device: DeviceName = "auto",
+    limit: int | None = None,
+) -> Collected:
+    """Write everybody's samples (at most `limit` people's) into the folder `out`; files that are there are kept.
+
+    Without an autoencoder: videos for `avatar train autoencoder`, a file a view. With one: scenes for
+    `avatar train mmvdm`, a file a person. Whose pictures cannot be used is said and left out.
+
+    Raises:
+        UsageError: the folder holds samples of other settings, or nobody's pictures can be used.
+        WorkspaceError: the folder cannot be written.
+        WeightsError: the autoencoder cannot be loaded. DeviceError: the GPU cannot be used.
+    """
+    place = studio_device(device)
+    model = None if autoencoder is None else load_autoencoder(autoencoder).to(place)
+    kind: Kind = "videos" if model is None else "scenes"
+    encoder = None if autoencoder is None else autoencoder.resolve().name
+    claim_folder(out, {"kind": kind, "autoencoder": encoder, **samples.settings}, SETTINGS_FILE)
+    made = kept = 0
+    unusable: list[str] = []
+    names = samples.names[:limit]
+    with progress.task("samples", len(names)) as advance:
+        for index, name in enumerate(names):
+            paths = [out / file for file in sample_names(kind, name, samples.views)]
+            if all(path.exists() for path in paths):
+                kept += len(paths)
+            else:
+                try:
+                    sample = samples.read(index)
+                except (PhotoError, VideoError) as error:
+                    progress.warn(f"{name} is left out: {error}")
+                    unusable.append(name)
+                else:
+                    contents = sample.videos() if model is None else [_moved(sample, place).scene(model)]
+                    for path, content in zip(paths, contents, strict=True):
+                        write_atomically(path, sample_bytes(content, sample.number))
+                    made += len(paths)
+            advance(1)
+    if not made + kept:
+        raise UsageError(f"no sample can be made of {len(names)} people; the first: {unusable[0]}")
+    return Collected(kind, made, kept, tuple(unusable))
+
+
+def _moved(sample: StudioSample, device: str) -> StudioSample:
+    """The sample on the autoencoder's device."""
+    moved: dict[str, Any] = {k: v.to(device) for k, v in vars(sample).items() if isinstance(v, Tensor)}
+    return replace(sample, **moved)

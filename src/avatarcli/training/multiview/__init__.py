@@ -1,0 +1,1 @@
+"""Users' own multi-view recordings with calibrated cameras as training samples."""

@@ -1,0 +1,152 @@
+"""The camera of a profile photo, where no detector finds a face: the fitted head's outline is laid along the matte's.
+
+From the brows down to the chin the front of a profile is bare skin, so there the matte's edge is the head's. The
+photo's distance and focal length are those of the person's frontal photo, as when somebody turns on a chair.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
+from avatarcli.head.model import PersonalHead
+from avatarcli.head.track import HeadParameters
+
+Float = NDArray[np.float64]
+
+_ROW = 2.0e-3  # metres: height of the rows in which outlines are compared
+# Standard deviations: turn off the full profile, nod and tilt of the head (radians), log size beside the frontal photo's.
+_YAW, _PITCH, _ROLL, _LOG_SCALE = 0.12, 0.15, 0.08, 0.05
+_NOISE = 1.5e-3  # metres: what the head's shape and the matte leave between two right outlines; farther off is hair
+_TRUSTED, _FEWEST = 3.0e-3, 30  # metres of median distance, and rows, that make a usable fit
+_BROWS, _CHIN = 9, 152  # MediaPipe's points where the bare outline begins and ends
+_STEPS = np.array([0.1, 0.1, 0.06, 0.03, 8e-3, 8e-3])  # first steps of yaw, pitch, roll, log scale and shift
+
+
+@dataclass(frozen=True)
+class ProfileFit:
+    """camera: of the whole picture; error: median distance of the outlines, metres."""
+
+    camera: Camera
+    error: float
+
+    @property
+    def trusted(self) -> bool:
+        return self.error < _TRUSTED
+
+
+def fit_profile(
+    head: PersonalHead, parameters: HeadParameters, frontal: Camera, matte: NDArray[np.float32], side: int
+) -> ProfileFit:
+    """side: +1 for a photo of the person's left side, −1 for the right one. matte [H, W] of the whole picture.
+
+    parameters: a single frame, of the frontal photo; frontal: its camera, for a picture of the same scale.
+    """
+    outline = _Outline(head, parameters, frontal, matte, side)
+    start = outline.start()
+    if start is None:
+        return ProfileFit(outline.camera(np.zeros(6)), math.inf)
+    simplex = start + np.concatenate([np.zeros((1, 6)), np.diag(_STEPS)])
+    found = minimize(
+        outline.cost, start, method="Nelder-Mead", options={"initial_simplex": simplex, "maxiter": 1200, "maxfev": 1200}
+    ).x
+    distances = outline.distances(found)
+    seen = distances[np.isfinite(distances)]
+    return ProfileFit(outline.camera(found), float(np.median(np.abs(seen))) if len(seen) >= _FEWEST else math.inf)
+
+
+class _Outline:
+    """Outlines of head and matte in rows, in metres at the head's distance. Values: yaw off the profile, pitch, roll, log
+    scale, shift right and down."""
+
+    def __init__(
+        self,
+        head: PersonalHead,
+        parameters: HeadParameters,
+        frontal: Camera,
+        matte: NDArray[np.float32],
+        side: int,
+    ) -> None:
+        model = head.model
+        vertices = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+        landmarks = model.landmarks(vertices)
+        self._rows = (
+            torch.cat([vertices[model.in_regions("face", "nose", "lip")], landmarks[[_BROWS, _CHIN]]]).double().numpy()
+        )
+        self._side = side
+        self._depth = float(frontal.to_camera(torch.zeros(1, 3))[0, 2])
+        self._focal = float(frontal.K[0, 0])
+        self._size = (matte.shape[1], matte.shape[0])
+        # Metres of a pixel at the head.
+        self._pixel = self._depth / self._focal
+        forward = matte if side < 0 else matte[:, ::-1]  # the nose points to the right
+        inside = forward > 0.5
+        edge = inside.shape[1] - np.argmax(inside[:, ::-1], axis=1) - 0.5
+        height = (np.arange(len(inside)) + 0.5 - matte.shape[0] / 2) * self._pixel
+        self._height = height
+        self._edge = np.where(inside.any(1), (edge - matte.shape[1] / 2) * self._pixel, np.nan)
+
+    def camera(self, values: Float) -> Camera:
+        yaw, pitch, roll, log_scale, right, down = (float(v) for v in values)
+        turn = axis_angle_to_matrix(torch.tensor([0.0, -self._side * (math.pi / 2 + yaw), 0.0]))
+        upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+        tilt = axis_angle_to_matrix(torch.tensor([pitch, 0.0, 0.0]))
+        lean = axis_angle_to_matrix(torch.tensor([0.0, 0.0, roll]))
+        shift = torch.tensor([-self._side * right, down, self._depth * math.exp(-log_scale)])
+        width, height = self._size
+        K = torch.tensor([[self._focal, 0.0, width / 2], [0.0, self._focal, height / 2], [0.0, 0.0, 1.0]])
+        return Camera(rigid(lean @ tilt @ upright @ turn, shift), K, width, height)
+
+    def start(self) -> Float | None:
+        """Shift the head's outline along the matte's until they look alike."""
+        rows, edge = self._head(np.zeros(6))
+        best: tuple[float, float, float] | None = None
+        for down in np.arange(self._height[0] - rows[0], self._height[-1] - rows[-1], 2 * _ROW):
+            gap = self._matte(rows + down) - edge
+            gap = gap[np.isfinite(gap)]
+            if len(gap) < _FEWEST:
+                continue
+            right = float(np.median(gap))
+            cost = float(np.minimum(np.abs(gap - right), 5 * _NOISE).mean())
+            if best is None or cost < best[0]:
+                best = cost, right, float(down)
+        return None if best is None else np.array([0.0, 0.0, 0.0, 0.0, best[1], best[2]])
+
+    def cost(self, values: Float) -> float:
+        gap = self.distances(values)
+        gap = np.where(np.isfinite(gap), gap, 5 * _NOISE)
+        believed = (values[:4] / (_YAW, _PITCH, _ROLL, _LOG_SCALE)) ** 2
+        # All rows together weigh as much as twenty: neighbours say the same thing.
+        return float(20 * np.log1p((gap / _NOISE) ** 2).mean() + believed.sum())
+
+    def distances(self, values: Float) -> Float:
+        """How far the matte's edge lies before the head's, by rows; NaN where there is no matte."""
+        rows, edge = self._head(values)
+        return self._matte(rows) - edge
+
+    def _matte(self, rows: Float) -> Float:
+        return np.asarray(np.interp(rows, self._height, self._edge, left=np.nan, right=np.nan))
+
+    def _head(self, values: Float) -> tuple[Float, Float]:
+        """Heights [R] from the brows to the chin, and how far forward the head reaches there [R]."""
+        camera = self.camera(values)
+        w2c = camera.world_to_camera.double().numpy()
+        local = self._rows @ w2c[:3, :3].T + w2c[:3, 3]
+        local = local[:, :2] / local[:, 2:] * self._depth
+        forward = -self._side * local[:, 0]
+        top, bottom = local[-2:, 1]
+        count = max(1, round((bottom - top) / _ROW))
+        row = np.floor((local[:, 1] - top) / max(bottom - top, 1e-6) * count).astype(np.int64)
+        reach = np.full(count, -np.inf)
+        inside = (row >= 0) & (row < count)
+        np.maximum.at(reach, row[inside], forward[inside])
+        known = np.isfinite(reach)
+        heights = top + (np.arange(count) + 0.5) / count * (bottom - top)
+        return heights[known], reach[known]
