@@ -150,7 +150,9 @@ sources = [{ folder = "pictures", weight = 0.1 }, { folder = "videos", views = [
     loaded = load_settings("mmvdm", str(settings), model=MultiViewVideoTransformer, loss=diffusion_loss)
     assert loaded.curriculum == (
         PhaseSettings(0.5, (SourceSettings("pictures", batch_size=3),)),
-        PhaseSettings(1.0, (SourceSettings("pictures", weight=0.1), SourceSettings("videos", views=(1, 2), latents=(2, 2)))),
+        PhaseSettings(
+            1.0, (SourceSettings("pictures", weight=0.1), SourceSettings("videos", views=(1, 2), latents=(2, 2)))
+        ),
     )
     train_mmvdm(data, tmp_path / "out", str(settings), None, SilentProgress())
     load_model(MultiViewVideoTransformer, tmp_path / "out" / "model")

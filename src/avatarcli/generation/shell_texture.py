@@ -118,7 +118,7 @@ def _colors(
 
 
 def _clothes(color: Tensor, cloth: Tensor, pictured: Tensor) -> Tensor:
-    """Colours [H, W, 3] of the torso: the photo's where it is `pictured` [H, W], else the nearest that are surely `cloth` [H, W]."""
+    """Colours [H, W, 3] of the torso: the photo's where it is `pictured` [H, W], else the nearest that is surely `cloth`."""
     sure = cloth > _SURE
     if not sure.any():
         return borrow(color, cloth, color.flip(1), cloth.flip(1), wrap=True)
