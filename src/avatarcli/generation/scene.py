@@ -17,6 +17,7 @@ from avatarcli.generation.shading import fit_light
 from avatarcli.generation.shell import Shell, fit_shell
 from avatarcli.generation.shell_texture import paint_shell
 from avatarcli.generation.skin_texture import Atlas, PhotoView, bake_skin
+from avatarcli.generation.teeth import fit_upper_teeth
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
 from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
@@ -90,6 +91,8 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
     skin = _bare_skin(matte, cover, raster, model)
     skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
     normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
+    head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
+    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
     light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
     hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
     bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)

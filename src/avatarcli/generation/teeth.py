@@ -1,0 +1,55 @@
+"""How far down the upper teeth reach: a smile in the photo shows it, the head model knows only the average."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.mesh import sample_image
+from avatarcli.head.model import PersonalHead
+
+# MediaPipe's inner lips, upper and lower, pair by pair across the middle third of the mouth.
+_UPPER_LIP, _LOWER_LIP = (81, 82, 13, 312, 311), (178, 87, 14, 317, 402)
+_LEAST_OPENING = 0.003  # metres between the lips: a narrower slit shows no edge of teeth
+_FARTHEST = 0.008  # metres that the teeth are moved at most
+_SAMPLES = 48  # along each line from lip to lip
+_INCISORS = 0.008  # metres to either side of the middle
+_BRIGHT, _PALE = 0.7, 0.75  # of the skin's luminance at least, of its redness at most
+
+
+def fit_upper_teeth(
+    head: PersonalHead, posed: Tensor, image: Tensor, camera: Camera, landmarks: Tensor, skin: Tensor
+) -> PersonalHead:
+    """The head with its upper teeth moved down to where the photo shows their edge; the same head when it does not show it.
+
+    posed [N, 3]: the head in the photo; image [H, W, 3]; landmarks [478, 2] pixels; skin [3]: its typical colour.
+    """
+    teeth = head.model.part("teeth_upper")
+    rows = posed[teeth]
+    incisors = rows[head.neutral[teeth, 0].abs() < _INCISORS]
+    edge, depth = camera.project(incisors[incisors[:, 1].argmin()][None])
+    metre = camera.K[1, 1] / depth[0]  # pixels
+    upper, lower = landmarks[list(_UPPER_LIP)], landmarks[list(_LOWER_LIP)]
+    if (lower - upper).norm(dim=-1).median() < _LEAST_OPENING * metre:
+        return head
+    reach = _tooth_share(image, upper, lower, skin)
+    shown = torch.lerp(upper[:, 1], lower[:, 1], reach).median()
+    down = ((shown - edge[0, 1]) / metre).clamp(0, _FARTHEST)
+    neutral = head.neutral.clone()
+    neutral[teeth, 1] -= down
+    return replace(head, neutral=neutral)
+
+
+def _tooth_share(image: Tensor, upper: Tensor, lower: Tensor, skin: Tensor) -> Tensor:
+    """Share [L] of each line from an upper to a lower lip's point [L, 2] that shows teeth, from its first tooth down."""
+    along = (torch.arange(_SAMPLES) + 0.5) / _SAMPLES
+    pixels = upper[:, None] + along[:, None] * (lower - upper)[:, None]
+    colors = sample_image(image, pixels.reshape(-1, 2)).view(len(upper), _SAMPLES, 3)
+    bright = colors.mean(-1) > _BRIGHT * skin.mean()
+    redness = (colors[..., 0] - colors[..., 2]) / colors.mean(-1).clamp(min=0.05)
+    tooth = bright & (redness < _PALE * (skin[0] - skin[2]) / skin.mean())
+    last = (tooth * along).amax(-1)
+    return torch.where(tooth.float().mean(-1) > 0.2, last, torch.zeros_like(last))
