@@ -9,8 +9,9 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_json, print_table
-from avatarcli.config import PresetName, resolve
+from avatarcli.config import GeneratorName, PresetName, resolve
 from avatarcli.errors import ExportError, UsageError
+from avatarcli.evaluation.benchmarks import STUDIO
 from avatarcli.files import write_atomically
 from avatarcli.workspace import Workspace
 
@@ -25,11 +26,26 @@ def evaluate(
     ] = None,
     benchmark: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Make and judge the avatars of a benchmark: self or london. Needs --data."),
+        typer.Option(
+            metavar="NAME",
+            help="Make and judge the avatars of a benchmark: self or london (--data), studio (--assets).",
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The benchmark's photos.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the benchmark's first N people.")] = None,
+    assets: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The pack that studio's people are made of (docs/studio.md).")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "--subjects", metavar="N", min=1, help="Only the benchmark's first N people."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="studio: a quarter of the pictures.")] = False,
+    generated: Annotated[
+        bool, typer.Option("--generated", help="studio: judge also the frames that avatars are distilled from.")
+    ] = False,
     preset: Annotated[PresetName, typer.Option(help="How a benchmark's avatars are made.")] = "standard",
+    generator: Annotated[GeneratorName, typer.Option(help="What imagines their unseen views.")] = "auto",
+    weights: options.Weights = None,
     workspace: options.Workspace = None,
     device: options.Device = "auto",
     html: Annotated[
@@ -38,29 +54,45 @@ def evaluate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say how good avatars are: views, likeness, expression, 3D consistency, flicker, cost."""
+    """Say how good avatars are: views, likeness, expression, 3D consistency, flicker, cost.
+
+    The benchmark studio renders its people once and keeps them in the user's cache.
+    """
+    of_studio, of_photos = benchmark == STUDIO, benchmark not in (None, STUDIO)
     if benchmark is None and (data is not None or limit is not None):
         raise UsageError("--data and --limit belong to a benchmark: add --benchmark self or --benchmark london")
-    if benchmark is not None and (data is None or subjects):
+    if not of_studio and (assets is not None or quick or generated):
+        raise UsageError("--assets, --quick and --generated belong to a benchmark: add --benchmark studio")
+    if of_photos and (data is None or subjects):
         raise UsageError("--benchmark wants --data FOLDER, and no subjects: it makes its own")
+    if of_studio and (assets is None or data is not None or subjects):
+        raise UsageError("--benchmark studio wants --assets FOLDER, and neither --data nor subjects: it makes its own")
     place = Workspace(workspace)
-    from avatarcli.evaluation.benchmarks import load_benchmark
-    from avatarcli.evaluation.results import report_table
-    from avatarcli.evaluation.run import evaluate_cases, evaluate_subjects
-
     progress = Console(quiet=quiet)
-    if benchmark is None or data is None:
+    config = resolve(preset, generator=generator, seed=0, weights=options.model_name(weights, generator))
+    # A benchmark's avatars stay apart from the user's own.
+    if benchmark is not None and workspace is None:
+        place = Workspace(place.root.with_name(f"{place.root.name}-{benchmark}"))
+    from avatarcli.evaluation.results import report_table
+
+    if assets is not None:
+        from avatarcli.evaluation.studio import StudioRun, evaluate_studio
+
+        run = StudioRun(limit, quick, generated)
+        report = evaluate_studio(run, assets, place, config, device, progress)
+    elif benchmark is not None and data is not None:
+        from avatarcli.evaluation.benchmarks import load_benchmark
+        from avatarcli.evaluation.run import evaluate_cases
+
+        cases = load_benchmark(benchmark, data, limit)
+        report = evaluate_cases(benchmark, cases, place, config, device, progress)
+    else:
+        from avatarcli.evaluation.run import evaluate_subjects
+
         people = [place.subject(name) for name in subjects] if subjects else place.subjects()
         if not people:
             raise UsageError(f"there are no avatars in {place.root}: make one with `avatar create photo.jpg`")
         report = evaluate_subjects(people, device, progress)
-    else:
-        cases = load_benchmark(benchmark, data, limit)
-        # A benchmark's avatars stay apart from the user's own.
-        if workspace is None:
-            place = Workspace(place.root.with_name(f"{place.root.name}-{benchmark}"))
-        config = resolve(preset, generator="auto", seed=0)
-        report = evaluate_cases(benchmark, cases, place, config, device, progress)
     if html is not None:
         from avatarcli.evaluation.html import report_page
 

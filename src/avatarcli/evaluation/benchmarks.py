@@ -1,7 +1,7 @@
 """Benchmarks as data: which photo each avatar is made of, and which other photos of the person judge it.
 
 `cases/<name>.json` lists the people of a photo set that the user has. The benchmark `self` needs no file: it
-takes any folder of portraits and judges every avatar by its own photo.
+takes any folder of portraits and judges every avatar by its own photo. `studio` has no photos: see `studio.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from avatarcli.errors import UsageError
 from avatarcli.workspace import slug
 
-SELF = "self"
+SELF, STUDIO = "self", "studio"
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp"}
 _FOLDER = Path(__file__).with_name("cases")
 
@@ -38,7 +38,7 @@ class Case:
 
 
 def benchmark_names() -> list[str]:
-    """`self` and those that come as files."""
+    """`self` and those that come as files: all that judge by photos."""
     return [SELF, *sorted(path.stem for path in _FOLDER.glob("*.json"))]
 
 
@@ -50,7 +50,7 @@ def load_benchmark(name: str, data: Path, limit: int | None = None) -> list[Case
         UsageError: there is no such benchmark or folder, or it has no cases.
     """
     if name not in benchmark_names():
-        raise UsageError(f"no benchmark is called '{name}'; there are {', '.join(benchmark_names())}")
+        raise UsageError(f"no benchmark is called '{name}'; there are {', '.join([*benchmark_names(), STUDIO])}")
     if not data.is_dir():
         raise UsageError(f"{data} is not a folder of photos: name the one that benchmark {name} needs with --data")
     cases = _folder_cases(data) if name == SELF else _file_cases(_FOLDER / f"{name}.json", data)

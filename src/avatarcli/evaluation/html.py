@@ -71,7 +71,8 @@ def _subject(result: Result) -> str:
 
 def _comparison(result: Result, comparison: Comparison) -> str:
     values = {key: value for key, value in result.values.items() if key.startswith(f"{comparison.name}.")}
-    numbers = ", ".join(f"{key.split('.')[-1]} {value:.{quantity(key).digits}f}" for key, value in values.items())
+    of_subject = ", ".join(f"{key.split('.')[-1]} {value:.{quantity(key).digits}f}" for key, value in values.items())
+    numbers = comparison.numbers or of_subject
     error = ((comparison.render - comparison.truth).abs().mean(-1, keepdim=True) * _GAIN).clamp(0, 1).expand(-1, -1, 3)
     photo = [("photo", result.photo)] if result.photo is not None else []
     pictures = [*photo, ("truth", comparison.truth), ("render", comparison.render), (f"error × {_GAIN:g}", error)]

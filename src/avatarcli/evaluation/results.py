@@ -52,13 +52,15 @@ def quantity(key: str) -> Quantity:
 class Comparison:
     """A picture of the avatar beside the truth.
 
-    truth, render [H, W, 3] in [0, 1] on white; mask [H, W]: where they are compared.
+    truth, render [H, W, 3] in [0, 1] on white; mask [H, W]: where they are compared. numbers: what to say of the picture;
+    empty: the subject's values by the comparison's name.
     """
 
     name: str
     truth: Tensor
     render: Tensor
     mask: Tensor
+    numbers: str = ""
 
 
 @dataclass

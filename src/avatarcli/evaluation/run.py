@@ -38,19 +38,19 @@ from avatarcli.stages.pipeline import AVATAR_FILE, PIPELINE, RunOptions, run_pip
 from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.workspace import Subject, Workspace
 
-_PIXELS, _PERCEPTUAL, _FACE = ("psnr", "ssim", "iou"), ("lpips_alex", "lpips_vgg"), ("akd", "l2", "csim")
+PIXELS, PERCEPTUAL, _FACE = ("psnr", "ssim", "iou"), ("lpips_alex", "lpips_vgg"), ("akd", "l2", "csim")
 _LIKENESS = ("identity-front.l2", "identity-35.l2", "identity-front.csim", "identity-35.csim")
 _EXPRESSION = ("expression.akd", "expression.response", "expression.scores")
 _CONSISTENCY, _LANDMARKS = ("3d.reprojection", "3d.matches"), ("3d.triangulation",)
 _FLICKER = ("temporal.flicker",)
-_COST = ("cost.seconds", "cost.fps", "cost.gaussians", "cost.megabytes")
+COST = ("cost.seconds", "cost.fps", "cost.gaussians", "cost.megabytes")
 _TIMED_FRAMES = 12  # of a turn around the head
 
 
 def evaluate_subjects(subjects: Sequence[Subject], device: DeviceName, progress: Progress) -> Report:
     """Judge avatars that exist by their own photos."""
     computes_on = resolve_device(device, progress)
-    report = Report("self", _settings(computes_on))
+    report = Report("self", machine(computes_on))
     instruments = Instruments(computes_on)
     with progress.task("eval", len(subjects)) as advance:
         for subject in subjects:
@@ -64,13 +64,13 @@ def evaluate_cases(
 ) -> Report:
     """Make the avatar of every case in `workspace`, or take the one there if it is up to date, and judge it."""
     computes_on = resolve_device(device, progress)
-    report = Report(name, {**_settings(computes_on), "preset": config.preset, "generator": config.generate.generator})
+    report = Report(name, {**machine(computes_on), "preset": config.preset, "generator": config.generate.generator})
     instruments = Instruments(computes_on)
     options = RunOptions(device, progress)
     with progress.task(f"eval {name}", len(cases)) as advance:
         for case in cases:
             result = Result(case.name)
-            with _written_down(result, metric_keys(case.targets)):
+            with written_down(result, metric_keys(case.targets)):
                 subject = run_pipeline(workspace.new_subject(case.name), case.photo, config, options).subject
                 result = _judged(subject, case.targets, instruments, computes_on)
             report.results.append(result)
@@ -81,22 +81,23 @@ def evaluate_cases(
 def metric_keys(targets: Iterable[Target]) -> tuple[str, ...]:
     """Every number that is wanted of a subject with these targets."""
     own = (
-        *_named("photo", _PIXELS + _PERCEPTUAL),
-        *(_LIKENESS + _EXPRESSION + _CONSISTENCY + _LANDMARKS + _FLICKER + _COST),
+        *named("photo", PIXELS + PERCEPTUAL),
+        *(_LIKENESS + _EXPRESSION + _CONSISTENCY + _LANDMARKS + _FLICKER + COST),
     )
     return own + tuple(key for target in targets for key in _target_keys(target))
 
 
 def _target_keys(target: Target) -> tuple[str, ...]:
-    return _named(target.name, _PIXELS + _PERCEPTUAL + (_FACE if target.yaw is None else ()))
+    return named(target.name, PIXELS + PERCEPTUAL + (_FACE if target.yaw is None else ()))
 
 
-def _named(prefix: str, keys: Iterable[str]) -> tuple[str, ...]:
+def named(prefix: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Metric keys of one view."""
     return tuple(f"{prefix}.{key}" for key in keys)
 
 
 @contextmanager
-def _written_down(result: Result, keys: tuple[str, ...]) -> Iterator[None]:
+def written_down(result: Result, keys: tuple[str, ...]) -> Iterator[None]:
     """What fails in the block costs these numbers, with the reason; the other numbers get their turn."""
     try:
         yield
@@ -110,12 +111,8 @@ def _written_down(result: Result, keys: tuple[str, ...]) -> Iterator[None]:
 def _judged(subject: Subject, targets: Sequence[Target], instruments: Instruments, device: str) -> Result:
     """Everything that is wanted of one subject."""
     result = Result(subject.name)
-    with _written_down(result, metric_keys(targets)):
-        file = subject.artefact("distill", AVATAR_FILE)
-        preprocess = subject.artefact("preprocess", TRACK_FILE).parent
-        records = (subject.record(stage.name) for stage in PIPELINE)
-        seconds = sum(record.seconds for record in records if record is not None)
-        sitter = Sitter.load(subject.name, preprocess, file, seconds=seconds, device=device)
+    with written_down(result, metric_keys(targets)):
+        sitter = load_sitter(subject, device)
         result.photo = sitter.portrait.photo
         _own_photo(result, sitter, instruments)
         for target in targets:
@@ -123,26 +120,35 @@ def _judged(subject: Subject, targets: Sequence[Target], instruments: Instrument
     return result
 
 
+def load_sitter(subject: Subject, device: str) -> Sitter:
+    """The avatar of a subject whose stages are done. Raises WorkspaceError or OSError."""
+    file = subject.artefact("distill", AVATAR_FILE)
+    preprocess = subject.artefact("preprocess", TRACK_FILE).parent
+    records = (subject.record(stage.name) for stage in PIPELINE)
+    seconds = sum(record.seconds for record in records if record is not None)
+    return Sitter.load(subject.name, preprocess, file, seconds=seconds, device=device)
+
+
 def _own_photo(result: Result, sitter: Sitter, instruments: Instruments) -> None:
-    with _written_down(result, _named("photo", _PIXELS + _PERCEPTUAL)):
+    with written_down(result, named("photo", PIXELS + PERCEPTUAL)):
         comparison, iou = photo_view(sitter)
         _pictures(result, comparison, iou, instruments)
-    with _written_down(result, _LIKENESS):
+    with written_down(result, _LIKENESS):
         result.record(_LIKENESS, likeness(sitter, instruments))
-    with _written_down(result, _EXPRESSION):
+    with written_down(result, _EXPRESSION):
         result.record(_EXPRESSION, expression_scores(sitter))
-    with _written_down(result, _CONSISTENCY):
+    with written_down(result, _CONSISTENCY):
         result.record(_CONSISTENCY, reprojection_error(sitter))
-    with _written_down(result, _LANDMARKS):
+    with written_down(result, _LANDMARKS):
         result.record(_LANDMARKS, (triangulation_error(sitter),))
-    with _written_down(result, _FLICKER):
+    with written_down(result, _FLICKER):
         result.record(_FLICKER, (flicker(sitter),))
-    with _written_down(result, _COST):
-        result.record(_COST, _cost(sitter))
+    with written_down(result, COST):
+        result.record(COST, cost(sitter))
 
 
 def _target(result: Result, sitter: Sitter, target: Target, instruments: Instruments) -> None:
-    with _written_down(result, _target_keys(target)):
+    with written_down(result, _target_keys(target)):
         aligned = align(sitter, target)
         drawn = sitter.draw(aligned.parameters, aligned.camera)
         comparison = compare(target.name, aligned.portrait, drawn, aligned.region)
@@ -154,9 +160,9 @@ def _target(result: Result, sitter: Sitter, target: Target, instruments: Instrum
 
 def _pictures(result: Result, comparison: Comparison, iou: float, instruments: Instruments) -> None:
     result.comparisons.append(comparison)
-    result.record(_named(comparison.name, _PIXELS), (*pixel_scores(comparison), iou))
-    perceptual = _named(comparison.name, _PERCEPTUAL)
-    with _written_down(result, perceptual):
+    result.record(named(comparison.name, PIXELS), (*pixel_scores(comparison), iou))
+    perceptual = named(comparison.name, PERCEPTUAL)
+    with written_down(result, perceptual):
         result.record(perceptual, perceptual_scores(comparison, instruments))
 
 
@@ -169,16 +175,16 @@ def _face(
     instruments: Instruments,
 ) -> None:
     """The face in a render against the face in the photo of that view."""
-    with _written_down(result, _named(name, _FACE)):
+    with written_down(result, named(name, _FACE)):
         seen = detect_face(render).points
         distance = keypoint_distance(seen[:SURFACE], points[:SURFACE], interocular(points))
-        result.record(_named(name, _FACE[:1]), (distance,))
-        with _written_down(result, _named(name, _FACE[1:])):
+        result.record(named(name, _FACE[:1]), (distance,))
+        with written_down(result, named(name, _FACE[1:])):
             real, own = instruments.embed(photo, points), instruments.embed(render, seen)
-            result.record(_named(name, _FACE[1:]), (l2_distance(real, own), cosine_similarity(real, own)))
+            result.record(named(name, _FACE[1:]), (l2_distance(real, own), cosine_similarity(real, own)))
 
 
-def _cost(sitter: Sitter) -> tuple[float, float, float, float]:
+def cost(sitter: Sitter) -> tuple[float, float, float, float]:
     """Seconds to make, frames/s at 512², Gaussians, megabytes."""
     cameras = sitter.orbit([360.0 * index / _TIMED_FRAMES for index in range(_TIMED_FRAMES)])
     rest = HeadParameters.at_rest()
@@ -190,6 +196,7 @@ def _cost(sitter: Sitter) -> tuple[float, float, float, float]:
     return sitter.seconds, _TIMED_FRAMES / seconds, float(sitter.avatar.count), sitter.file.stat().st_size / 1e6
 
 
-def _settings(device: str) -> dict[str, str | int]:
+def machine(device: str) -> dict[str, str | int]:
+    """What a report says of where it was made."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return {"device": device, "device_name": name, "cpu_cores": os.cpu_count() or 1, "torch": torch.__version__}
