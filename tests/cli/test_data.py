@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from avatarcli.cli.main import main
+DataCommand = Callable[..., tuple[int, str, list[str]]]
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, list[str]]:
-    """Exit code, stdout and stderr's lines of `avatar data …`."""
-    monkeypatch.setattr(sys, "argv", ["avatar", "data", *map(str, arguments)])
-    capfd.readouterr()
-    try:
-        main()
-        code = 0
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    said = capfd.readouterr()
-    return code, said.out, said.err.splitlines()
-
-
-def test_help_has_an_example_of_the_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_help_has_an_example_of_the_command(avatar_data: DataCommand) -> None:
     for command in (("--help",), ("studio", "--help")):
-        code, out, _ = run(monkeypatch, capfd, *command)
+        code, out, _ = avatar_data(*command)
         assert code == 0
         assert "Example: avatar data studio --assets" in out
 
@@ -47,11 +32,11 @@ def test_help_has_an_example_of_the_command(monkeypatch: pytest.MonkeyPatch, cap
     ],
 )
 def test_wrong_usage_leaves_with_2_and_no_files(
-    options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    options: tuple[object, ...], tmp_path: Path, avatar_data: DataCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = ("--assets", "pack", "--out", "samples") if options else ()
-    code, out, lines = run(monkeypatch, capfd, "studio", *places, *options)
+    code, out, lines = avatar_data("studio", *places, *options)
     assert code == 2
     assert out == ""
     assert not any("Traceback" in line for line in lines)
@@ -59,10 +44,10 @@ def test_wrong_usage_leaves_with_2_and_no_files(
 
 
 def test_a_missing_pack_says_where_it_comes_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, avatar_data: DataCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _, lines = run(monkeypatch, capfd, "studio", "--assets", "pack", "--out", "samples", "--device", "cpu")
+    code, _, lines = avatar_data("studio", "--assets", "pack", "--out", "samples", "--device", "cpu")
     assert code == 1
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
@@ -72,12 +57,12 @@ def test_a_missing_pack_says_where_it_comes_from(
 
 
 def test_missing_clips_and_autoencoders_are_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, avatar_data: DataCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = ("studio", "--assets", "pack", "--out", "samples", "--device", "cpu")
     for option in ("--clips", "--autoencoder"):
-        code, _, lines = run(monkeypatch, capfd, *places, option, "gone")
+        code, _, lines = avatar_data(*places, option, "gone")
         assert (code, len(lines)) == (1, 1)
         assert lines[0].startswith("error: ")
         assert "gone" in lines[0]
@@ -85,10 +70,8 @@ def test_missing_clips_and_autoencoders_are_one_line(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_without_cuda_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_cuda_without_cuda_is_one_line(tmp_path: Path, avatar_data: DataCommand) -> None:
     places = ("--assets", tmp_path / "pack", "--out", tmp_path / "samples")
-    code, _, lines = run(monkeypatch, capfd, "studio", *places, "--device", "cuda")
+    code, _, lines = avatar_data("studio", *places, "--device", "cuda")
     assert (code, len(lines)) == (1, 1)
     assert "--device cpu" in lines[0]

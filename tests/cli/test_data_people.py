@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from avatarcli.cli.main import main
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, list[str]]:
-    """Exit code, stdout and stderr's lines of `avatar data …`."""
-    monkeypatch.setattr(sys, "argv", ["avatar", "data", *map(str, arguments)])
-    capfd.readouterr()
-    try:
-        main()
-        code = 0
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    said = capfd.readouterr()
-    return code, said.out, said.err.splitlines()
+DataCommand = Callable[..., tuple[int, str, list[str]]]
 
 
 @pytest.mark.parametrize("command", ["photos", "multiview", "skins"])
-def test_help_has_an_example(command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(monkeypatch, capfd, command, "--help")
+def test_help_has_an_example(command: str, avatar_data: DataCommand) -> None:
+    code, out, _ = avatar_data(command, "--help")
     assert code == 0
     assert f"Example: avatar data {command} --folder" in out
 
@@ -50,11 +35,11 @@ def test_what_cannot_work_leaves_no_files(
     code: int,
     word: str,
     tmp_path: Path,
+    avatar_data: DataCommand,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    left, out, lines = run(monkeypatch, capfd, *arguments, "--out", "made")
+    left, out, lines = avatar_data(*arguments, "--out", "made")
     assert left == code
     assert out == ""
     assert word in "\n".join(lines)
