@@ -100,12 +100,22 @@ def test_processes_do_each_job_once_and_survive_what_happens_to_some(make: Make,
     assert "Odd: 1 and 2" in str(ended["odd"].error)
     assert isinstance(ended["dead"].error, DeviceError)
     assert "SIGKILL" in str(ended["dead"].error)
-    assert len({line[2] for line in diary(tmp_path)}) == 3  # two processes, and one for the one that died
-    # The killed one goes on where it was.
-    (tmp_path / "dead.txt").write_text("kill")
+    # What is done stays done.
     (again,) = run_in_processes(jobs[:1], work, progress, processes=4, device="cpu")
     assert again.result is not None
     assert all(stage.cached for stage in again.result.stages)
+
+
+def test_a_process_that_died_is_replaced_for_the_jobs_that_wait(make: Make, tmp_path: Path) -> None:
+    from toy_work import ToyWork
+
+    jobs = make({"dead": "kill", "eve": "xyz"})
+    # One process, so that nobody else can take the second job before the first has died.
+    work = ToyWork(tmp_path / "diary.txt")
+    ended = by_name(list(run_in_processes(jobs, work, Recorder(), processes=1, device="cpu")))
+    assert isinstance(ended["dead"].error, DeviceError)
+    assert ended["eve"].result is not None
+    assert len({line[2] for line in diary(tmp_path)}) == 2
 
 
 def test_cores_and_gpus_are_shared_out(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
