@@ -33,7 +33,7 @@ from avatarcli.workspace import Subject, Workspace
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "astronaut.png"
 TINY = CreateConfig(
     preprocess=PreprocessConfig(crop_size=256),
-    generate=GenerateConfig(views=4, frames=2, size=64),
+    generate=GenerateConfig("reproject", views=4, face_views=1, frames=2, reproject_size=64),
     distill=DistillConfig(gaussians=1500, iterations=30, photo_size=64, correctives=2),
 )
 LONGER = replace(TINY, distill=replace(TINY.distill, iterations=150))  # long enough to leave a checkpoint, at step 50
@@ -73,8 +73,11 @@ def test_every_stage_leaves_what_the_next_one_reads(subject: Subject) -> None:
     assert portrait.size == track.camera.width == 256
     assert 0.2 < portrait.matte.mean() < 0.95
     video = MultiViewVideo.load(subject.stage_path("generate"))
-    assert (video.plan.views, video.plan.frames, video.plan.cameras.width) == (4, 2, 64)
-    assert video.read_frame(3, 1).shape == (64, 64, 4)
+    assert (video.plan.views, video.plan.crops, video.plan.frames, video.plan.cameras.width) == (5, 1, 2, 64)
+    assert video.plan.pictures == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1)]
+    for place in video.plan.pictures:
+        assert video.read_frame(*place).shape == (64, 64, 4)
+    assert (video.read_frame(4, 0) - video.read_frame(4, 1)).abs().max() > 0.05  # the mouth opens
     for stage in ("preprocess", "generate", "distill"):
         assert subject.damaged_file(stage) is None
         assert not [

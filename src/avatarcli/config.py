@@ -30,13 +30,16 @@ class GenerateConfig:
     """The multi-view video that the avatar is distilled from."""
 
     generator: GeneratorName = "auto"  # auto: mmvdm when its trained weights ship, else reproject
-    views: int = 16  # cameras of the plan, over the full circle
-    frames: int = 9  # frames of the scheduled expression clip
-    size: int = 384  # pixels: side of a generated frame
+    views: int = 20  # cameras all around the head at rest
+    face_views: int = 3  # further cameras, which see the face only, in every expression
+    frames: int = 9  # expressions, the first of which is the face at rest
+    # Of reproject only:
+    reproject_size: int = 384  # pixels: side of a picture
     # Of mmvdm only:
+    size: int = 256  # pixels: side of a picture; the model that ships was trained at this size
     weights: str | None = None  # the model: a folder, or a name that was pulled; None: the one that ships
-    steps: int = 10  # denoising steps a group; a divisor of 1000
-    face_views: int = 3  # further cameras, which see the face only
+    steps: int = 5  # denoising steps a group; a divisor of 1000
+    guidance: float = 1.0  # how much the photo counts beyond what was trained; 1 is half the cost
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,14 @@ class CreateConfig:
 PRESETS: dict[PresetName, CreateConfig] = {
     "draft": CreateConfig(
         preset="draft",
-        generate=GenerateConfig(views=12, frames=5, size=256),
-        distill=DistillConfig(gaussians=20_000, iterations=250, photo_size=384),
+        generate=GenerateConfig(views=16, frames=6, reproject_size=256, steps=4),
+        distill=DistillConfig(gaussians=24_000, iterations=500, photo_size=384),
     ),
     "standard": CreateConfig(),
     "high": CreateConfig(
         preset="high",
-        generate=GenerateConfig(views=24, frames=17, size=512),
-        distill=DistillConfig(gaussians=80_000, iterations=5_000, photo_size=1024),
+        generate=GenerateConfig(views=28, face_views=5, frames=13, reproject_size=512, steps=10, guidance=1.5),
+        distill=DistillConfig(gaussians=100_000, iterations=5_000, photo_size=1024),
     ),
 }
 

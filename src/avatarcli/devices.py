@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 
 from avatarcli.config import DeviceName
 from avatarcli.errors import DeviceError
@@ -62,3 +63,13 @@ def gsplat_problem() -> str | None:
     if _C is None:
         return "gsplat found no CUDA toolkit to build its kernels with, install one (nvcc) or a prebuilt gsplat wheel"
     return None
+
+
+def computes_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 by instructions of its own: else it is slower there than in float32."""
+    import torch
+
+    # Of torch 2.12 and later; with an older one float32 it is.
+    capabilities: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
+    found = capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -13,6 +13,7 @@ from avatarcli.diffusion.autoencoder import (
     from_green,
     over_green,
 )
+from avatarcli.diffusion.packing import pack_frames
 
 SIZE = 32
 
@@ -67,6 +68,23 @@ def test_time_runs_one_way_and_videos_do_not_mix() -> None:
         changed = latents.clone()
         changed[:, 0] += 1
         assert (model.decode(changed) - decoded)[:, -1 - 4 :].abs().amax() > 1e-3
+
+
+@pytest.mark.parametrize("frames", [1, 5, 13])
+def test_the_first_frame_is_encoded_as_four_that_are_alike(frames: int) -> None:
+    """The encoder looks at each frame once. Slowly: at every frame of every latent, four times at the first."""
+    model = toy()
+    encoder, shown = model.encoder, video(frames)
+    with torch.inference_mode():
+        places = pack_frames(shown * 2 - 1).unflatten(2, (4, 4))  # [B, T, 4 frames, 4 channels, H, W]
+        cells = encoder.frames(places.flatten(0, 2)).unflatten(0, places.shape[:3])
+        joined = encoder.join(cells.flatten(0, 1).flatten(1, 2)).unflatten(0, places.shape[:2])
+        trunk = encoder.trunk(joined.transpose(1, 2), {}).transpose(1, 2)
+        latents = encoder.head(trunk.flatten(0, 1)).unflatten(0, places.shape[:2])
+        slowly = model.norm(latents.transpose(1, 2)).transpose(1, 2)
+        found = model.encode(shown)
+    assert torch.allclose(found, slowly, atol=1e-5)
+    assert found.std() > 0.01
 
 
 def test_hint_that_shows_nothing_is_no_hint_and_others_count() -> None:

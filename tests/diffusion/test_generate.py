@@ -10,21 +10,25 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+from torch import Tensor
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_cogvideox_transformer, save_int8
-from avatarcli.diffusion.conditioning import Reference
-from avatarcli.diffusion.generate import GenerateRequest, generate_on_gpus
+from avatarcli.diffusion.conditioning import Conditioner, Reference
+from avatarcli.diffusion.generate import GenerateRequest, _finish, generate_on_gpus
 from avatarcli.diffusion.groups import plan_groups, plan_rounds
 from avatarcli.diffusion.pipeline import SamplingSettings
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan, with_face_views
+from avatarcli.generation.plan import Clip, Plan, make_plan
+from avatarcli.generation.tones import Tones
 from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import SilentProgress
+from toy_plan import full_plan
 
 SIZE = 32
 
@@ -45,9 +49,10 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
     camera = framing.cameras(torch.zeros(1), torch.zeros(1), SIZE)[0]
     picture = torch.rand(SIZE, SIZE, 4, generator=torch.Generator().manual_seed(4))
     reference = Reference(picture, torch.ones(SIZE, SIZE), camera, HeadParameters.at_rest())
-    video = MultiViewVideo(folder / "video", make_plan(framing, 3, 2, SIZE), framing, generator="mmvdm")
-    settings = SamplingSettings(steps=1, group_views=3, group_latents=6)
-    return GenerateRequest(folder, head, reference, video, settings, seed=1, signature="")
+    video = MultiViewVideo(folder / "video", full_plan(framing, 3, 2, SIZE), framing, generator="mmvdm")
+    settings = SamplingSettings(steps=1, group_clips=3, group_latents=6)
+    tones = Tones(torch.tensor([0.8, 0.6, 0.5]), bald=False)
+    return GenerateRequest(folder, head, reference, video, settings, tones, seed=1, signature="")
 
 
 class Recorder(SilentProgress):
@@ -62,22 +67,32 @@ class Recorder(SilentProgress):
         yield steps.append
 
 
+def uneven_plan(framing: Framing) -> Plan:
+    """Two heads at rest and a face that moves: the clip has one latent more than the stills."""
+    grid = full_plan(framing, 3, 2, SIZE)
+    return replace(grid, clips=(Clip(0, (0,)), Clip(1, (0,)), Clip(2, (0, 1))), crops=1)
+
+
+def stills_plan(framing: Framing, face: Tensor) -> Plan:
+    return make_plan(framing, face, views=4, face_views=1, frames=2, size=SIZE)
+
+
 @pytest.mark.parametrize(
-    ("views", "group_views"),
+    ("kind", "group_clips"),
     [
-        pytest.param(3, 3, id="shared groups"),  # two, the second after the first
-        pytest.param(5, 2, id="dealt groups"),  # anchors, then three beside them, and their later latents
+        pytest.param("uneven", 3, id="shared groups"),  # two, the second after the first
+        pytest.param("stills", 2, id="dealt groups"),  # anchors, then four beside them
     ],
 )
 def test_two_processes_make_what_one_makes(
-    request_of: GenerateRequest, tmp_path: Path, views: int, group_views: int
+    request_of: GenerateRequest, tmp_path: Path, kind: str, group_clips: int
 ) -> None:
     framing = request_of.video.framing
-    plan = with_face_views(make_plan(framing, views - 1, 2, SIZE), framing, request_of.head.neutral[:100], 1)
-    settings = SamplingSettings(steps=1, group_views=group_views, group_latents=2 * group_views)
-    groups = plan_groups(views, 2, group_views=group_views, group_latents=2 * group_views, crops=1)
+    plan = uneven_plan(framing) if kind == "uneven" else stills_plan(framing, request_of.head.neutral[:100])
+    settings = SamplingSettings(steps=1, group_clips=group_clips, group_latents=2 * group_clips)
+    groups = plan_groups(plan, group_clips=group_clips, group_latents=2 * group_clips)
     dealt = any(not part.shared for part in plan_rounds(groups, (), processes=2))
-    assert dealt == (views == 5)
+    assert dealt == (kind == "stills")
 
     requests = [
         replace(request_of, settings=settings, video=MultiViewVideo(tmp_path / name, plan, framing, "mmvdm"))
@@ -87,15 +102,43 @@ def test_two_processes_make_what_one_makes(
     for request, processes, progress in zip(requests, (0, 2), recorders, strict=True):
         generate_on_gpus(request, processes, progress)
     alone, together = (request.video for request in requests)
-    assert MultiViewVideo.load(together.folder).plan.crops == 1
-    for view in range(views):
-        for frame in range(2):
-            assert (alone.read_frame(view, frame) - together.read_frame(view, frame)).abs().amax() <= 0.02
+    assert MultiViewVideo.load(together.folder).plan.clips == plan.clips
+    for place in plan.pictures:
+        assert (alone.read_frame(*place) - together.read_frame(*place)).abs().amax() <= 0.02
     assert alone.read_frame(0, 0)[..., :3].std() > 0.01
     for recorder in recorders:
-        for task, total in {"condition": views, "denoise": len(groups)}.items():
+        for task, total in {"condition": len(plan.clips), "denoise": len(groups)}.items():
             assert recorder.tasks[task][0] == sum(recorder.tasks[task][1:]) == total
     assert (together.folder / ".latents").is_dir()
+
+
+def test_pictures_are_finished_in_the_photos_tones(request_of: GenerateRequest) -> None:
+    """A head in a single colour with a fine pattern, imagined too red and without it, and with something floating beside."""
+    head, framing, size = request_of.head, request_of.video.framing, 64
+    plan = full_plan(framing, 2, 1, size)
+    raster = rasterize_mesh(head.neutral, head.model.faces, plan.cameras[0])
+    alpha = raster.covered.float()[..., None]
+    pattern = 0.05 * torch.cos(torch.arange(size) * torch.pi)[:, None]
+    skin = request_of.tones.skin
+    photo = torch.cat([(skin + pattern) * alpha, alpha], dim=-1)
+    reference = Reference(photo, torch.ones(size, size), plan.cameras[0], HeadParameters.at_rest())
+    request = replace(request_of, reference=reference, video=replace(request_of.video, plan=plan))
+    conditioner = Conditioner(head, reference)
+    for view, finer in ((0, True), (1, False)):
+        hint = conditioner.of_view(plan.parameters, plan.cameras[view]).hint[0].movedim(0, -1)
+        covered = rasterize_mesh(head.neutral, head.model.faces, plan.cameras[view]).covered.float()[..., None]
+        imagined = torch.cat([skin * torch.tensor([1.05, 0.97, 0.97]) * covered, covered], dim=-1)
+        imagined[:3, :3] = 0.5
+        made = _finish(request, head.neutral, (view, 0), imagined, hint)
+        assert made[:3, :3].max() == 0
+        assert torch.equal(made[4:, :, 3], imagined[4:, :, 3])
+        face = (hint[..., 4] > 0.7) if finer else covered[..., 0] > 0
+        face[:20] = face[44:] = False  # beside hair and clothes, which are not skin
+        assert face.sum() > 100
+        before, after = ((picture[face][:, :3].mean(0) - skin).abs().mean() for picture in (imagined, made))
+        assert after < (0.2 if finer else 0.75) * before
+        texture = made[face][:, :3].mean(-1).std()
+        assert (texture > 0.02) == finer
 
 
 def test_cogvideox_models_generate_too(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, Reference
@@ -18,14 +19,15 @@ from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan
+from avatarcli.generation.plan import Clip
 from avatarcli.geometry.framing import Framing
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import SilentProgress
+from toy_plan import full_plan
 
 SIZE = 32
-SETTINGS = SamplingSettings(steps=2, group_views=2, group_latents=4)
+SETTINGS = SamplingSettings(steps=2, group_clips=2, group_latents=4)
 
 
 def toy_transformer() -> MultiViewVideoTransformer:
@@ -92,7 +94,7 @@ def conditioner() -> Conditioner:
 
 def video(folder: Path, conditioner: Conditioner, *, frames: int = 6, size: int = SIZE) -> MultiViewVideo:
     framing = Framing.of(conditioner.head.neutral)
-    return MultiViewVideo(folder, make_plan(framing, 3, frames, size), framing, generator="mmvdm")
+    return MultiViewVideo(folder, full_plan(framing, 3, frames, size), framing, generator="mmvdm")
 
 
 class Killed(Exception):
@@ -151,6 +153,64 @@ def test_plan_is_written_reproducibly_and_resumes(
     assert pictures(whole.folder) != before
     pipeline.generate(conditioner, other, seed=4, progress=SilentProgress())
     assert pictures(other.folder) == pictures(whole.folder)
+
+
+def test_a_plan_may_mix_stills_and_clips_and_every_picture_is_finished(
+    pipeline: MultiViewPipeline, conditioner: Conditioner, tmp_path: Path
+) -> None:
+    """Two heads at rest, a face in a clip of two latents, and one of its expressions from elsewhere."""
+    whole = video(tmp_path, conditioner)
+    clips = (Clip(0, (0,)), Clip(1, (0,)), Clip(2, (0, 2, 4)), Clip(0, (5,)))
+    mixed = replace(whole, plan=replace(whole.plan, clips=clips, crops=1))
+    seen: list[tuple[int, int]] = []
+
+    def finish(place: tuple[int, int], picture: Tensor, hint: Tensor) -> Tensor:
+        """Half as opaque, and where the photo is seen there is nothing."""
+        assert picture.shape == (SIZE, SIZE, 4)
+        assert (picture[..., :3] <= picture[..., 3:]).all()
+        maps = conditioner.of_view(mixed.plan.parameters[place[1] : place[1] + 1], mixed.plan.cameras[place[0]])
+        torch.testing.assert_close(hint, maps.hint[0].movedim(0, -1))
+        seen.append(place)
+        return 0.5 * picture * (hint[..., 3:4] == 0)
+
+    pipeline.generate(conditioner, mixed, seed=3, progress=SilentProgress(), finish=finish)
+    assert mixed.plan.pictures == [(0, 0), (1, 0), (2, 0), (2, 2), (2, 4), (0, 5)]
+    assert sorted(seen) == sorted(mixed.plan.pictures)
+    assert sorted(pictures(tmp_path)) == [f"v{view:03d}_t{frame:03d}.png" for view, frame in sorted(seen)]
+    front = mixed.read_frame(0, 0)
+    assert 0 < float(front[..., 3].amax()) <= 0.502
+    assert (front[..., 3] == 0).float().mean() > 0.1
+    loaded = MultiViewVideo.load(tmp_path)
+    assert (loaded.plan.clips, loaded.plan.crops) == (clips, 1)
+
+
+def test_what_goes_wrong_with_a_finished_picture_is_not_swallowed(
+    pipeline: MultiViewPipeline, conditioner: Conditioner, tmp_path: Path
+) -> None:
+    def finish(place: tuple[int, int], picture: Tensor, hint: Tensor) -> Tensor:
+        if place == (2, 0):
+            raise Killed
+        return picture
+
+    whole = video(tmp_path, conditioner, frames=1)
+    with pytest.raises(Killed):
+        pipeline.generate(conditioner, whole, seed=3, progress=SilentProgress(), finish=finish)
+    assert not (tmp_path / "transforms.json").exists()
+    pipeline.generate(conditioner, whole, seed=3, progress=SilentProgress())
+    assert len(pictures(tmp_path)) == 3
+    assert MultiViewVideo.load(tmp_path).plan.views == 3
+
+
+def test_pictures_do_not_depend_on_what_the_memory_holds(
+    pipeline: MultiViewPipeline, conditioner: Conditioner, tmp_path: Path
+) -> None:
+    """Hints that were not kept from the conditioning are made again, alike."""
+    kept, again = (video(tmp_path / name, conditioner, frames=1) for name in ("kept", "again"))
+    pipeline.generate(conditioner, kept, seed=3, progress=SilentProgress())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avatarcli.diffusion.pipeline._HINTS_KEPT", 0)
+        pipeline.generate(conditioner, again, seed=3, progress=SilentProgress())
+    assert pictures(kept.folder) == pictures(again.folder)
 
 
 def test_sizes_that_the_model_cannot_make_are_refused(

@@ -9,9 +9,10 @@ import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.diffusion.checkpoints import load_cogvideox_transformer
-from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer, _rotary_places
+from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer, _rotary_places, attention
 
 SIDE = 8
 
@@ -140,3 +141,30 @@ def test_mini_has_the_size_of_the_design() -> None:
     with torch.device("meta"):
         model = MultiViewVideoTransformer()
     assert 20e6 < sum(p.numel() for p in model.parameters()) < 30e6
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (7, 13), (255, 257), (256, 512), (700, 333)])
+def test_attention_in_blocks_is_attention(queries: int, keys: int) -> None:
+    """In bfloat16, on processors, against float32 of the same numbers; longer sequences do not divide into blocks."""
+    generator = torch.Generator().manual_seed(queries)
+    query, key, value = (
+        torch.randn(2, 3, length, 48, generator=generator).bfloat16() for length in (queries, keys, keys)
+    )
+    query = 3 * query  # so that weights differ
+    expected = functional.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    found = attention(query, key, value)
+    assert found.dtype == torch.bfloat16
+    # Of numbers of 8 bits: those of a result are as many as the weights'.
+    assert (found.float() - expected).abs().max() < 0.05
+    assert (found.float() - expected).abs().mean() < 0.005
+    assert torch.allclose(attention(query.float(), key.float(), value.float()), expected, atol=1e-5)
+
+
+def test_in_bfloat16_it_is_the_same_model() -> None:
+    batch = inputs(1, 5, side=12)
+    with torch.inference_mode():
+        expected = toy()(**batch)
+        model = toy().bfloat16()
+        half = {name: value.bfloat16() if value.is_floating_point() else value for name, value in batch.items()}
+        error = (model(**half).float() - expected).abs()
+    assert error.mean() < 0.05 * expected.std()

@@ -24,6 +24,7 @@ from avatarcli.evaluation.sitter import Instruments
 from avatarcli.evaluation.studio import BUCKETS, StudioRun, evaluate_studio, yaws
 from avatarcli.evaluation.truth import EXPRESSIONS, Place, Truth, TruthSet, truth_plan
 from avatarcli.gaussians.rasterize import Rasterized
+from avatarcli.generation.plan import make_plan
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
@@ -110,6 +111,15 @@ def test_the_plan_goes_all_around_and_begins_with_the_photo() -> None:
     assert set(quick) < set(every)
     assert {studio._bucket(yaw[place.view]) for place in quick} == set(BUCKETS)
     assert {place.frame for place in quick} == set(range(5))
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_of_generated_frames_heads_at_rest_are_judged(quick: bool) -> None:
+    """Pictures of the face alone show too little of what the truth shows."""
+    face = torch.tensor([[-0.07, -0.12, 0.05], [0.07, 0.06, 0.05], [0.0, -0.02, 0.12]])
+    plan = make_plan(FRAMING, face, views=6, face_views=2, frames=3, size=32)
+    places = StudioRun(quick=quick, generated=True).places(plan)
+    assert places == [Place(view, 0) for view in range(6)]
 
 
 @pytest.mark.parametrize(("yaw", "name"), [(0, "0-30°"), (-29.9, "0-30°"), (30, "30-60°"), (-120, "120-180°")])

@@ -14,8 +14,8 @@ from avatarcli.errors import WorkspaceError
 from avatarcli.export.origin import Origin
 from avatarcli.export.transforms import write_dataset
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan
 from avatarcli.geometry.framing import Framing
+from toy_plan import full_plan
 
 VIEWS, FRAMES, SIZE = 3, 2, 24
 
@@ -24,7 +24,7 @@ VIEWS, FRAMES, SIZE = 3, 2, 24
 def video(tmp_path: Path) -> MultiViewVideo:
     folder = tmp_path / "generated"
     framing = Framing((0.0, 0.0, 0.0), 0.5)
-    made = MultiViewVideo(folder, make_plan(framing, VIEWS, FRAMES, SIZE), framing, "reproject")
+    made = MultiViewVideo(folder, full_plan(framing, VIEWS, FRAMES, SIZE), framing, "reproject")
     for view in range(VIEWS):
         for frame in range(FRAMES):
             made.write_frame(view, frame, torch.full((SIZE, SIZE, 4), 0.5))

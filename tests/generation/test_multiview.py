@@ -14,8 +14,9 @@ from PIL import Image
 
 from avatarcli.errors import WorkspaceError
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan
+from avatarcli.generation.plan import Clip, Plan
 from avatarcli.geometry.framing import Framing
+from toy_plan import full_plan
 
 VIEWS, FRAMES, SIZE = 3, 2, 12
 
@@ -23,7 +24,7 @@ VIEWS, FRAMES, SIZE = 3, 2, 12
 @pytest.fixture
 def video(tmp_path: Path) -> MultiViewVideo:
     framing = Framing((0.0, -0.07, 0.01), 0.43)
-    made = MultiViewVideo(tmp_path, make_plan(framing, VIEWS, FRAMES, SIZE), framing, "reproject")
+    made = MultiViewVideo(tmp_path, full_plan(framing, VIEWS, FRAMES, SIZE), framing, "reproject")
     generator = torch.Generator().manual_seed(0)
     for view in range(VIEWS):
         for frame in range(FRAMES):
@@ -48,8 +49,27 @@ def test_what_was_written_is_read(video: MultiViewVideo) -> None:
     assert len(again.plan.parameters.neck) == FRAMES
     torch.testing.assert_close(again.read_frame(2, 1), video.read_frame(2, 1))
     assert again.plan.crops == 0
-    replace(video, plan=replace(video.plan, crops=1)).write_transforms()
-    assert MultiViewVideo.load(video.folder).plan.crops == 1
+    assert again.plan.clips == video.plan.clips
+
+
+def test_clips_come_back_in_their_order(video: MultiViewVideo) -> None:
+    """A view of many stills, one of a clip, and one whose clip lies between them."""
+    clips = (Clip(1, (0,)), Clip(2, (1, 0)), Clip(0, (0, 1)), Clip(1, (1,)))
+    plan = Plan(video.plan.cameras, video.plan.parameters, clips, crops=1)
+    replace(video, plan=plan).write_transforms()
+    again = MultiViewVideo.load(video.folder).plan
+    assert (again.clips, again.crops) == (clips, 1)
+    assert again.pictures == [(1, 0), (2, 1), (2, 0), (0, 0), (0, 1), (1, 1)]
+    torch.testing.assert_close(again.cameras.world_to_camera, plan.cameras.world_to_camera, atol=1e-6, rtol=0)
+
+
+def test_in_an_older_file_every_view_is_a_clip(video: MultiViewVideo) -> None:
+    path = video.folder / "transforms.json"
+    document = json.loads(path.read_text())
+    for frame in document["frames"]:
+        del frame["clip_index"]
+    path.write_text(json.dumps(document))
+    assert MultiViewVideo.load(video.folder).plan.clips == video.plan.clips
 
 
 def test_pictures_are_premultiplied_in_memory_and_straight_on_disk(video: MultiViewVideo) -> None:
@@ -69,6 +89,7 @@ def test_the_file_is_what_nerfstudio_reads(video: MultiViewVideo) -> None:
     document = json.loads((video.folder / "transforms.json").read_text())
     assert document["camera_model"] == "OPENCV"
     assert len(document["frames"]) == VIEWS * FRAMES
+    assert [frame["clip_index"] for frame in document["frames"]] == [0, 0, 1, 1, 2, 2]
     for frame in document["frames"]:
         assert {"file_path", "transform_matrix", "fl_x", "fl_y", "cx", "cy", "w", "h"} <= frame.keys()
         assert (video.folder / frame["file_path"]).is_file()

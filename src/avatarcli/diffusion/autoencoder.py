@@ -54,7 +54,7 @@ class SmallVideoAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def encode(self, video: Tensor) -> Tensor:
         """See VideoAutoencoder. In training mode, latents are normalised by the batch's own statistics."""
-        latents = self.encoder(pack_frames(video * 2 - 1), {})
+        latents = self.encoder(video * 2 - 1, {})
         return cast(Tensor, self.norm(latents.transpose(1, 2).float())).transpose(1, 2).to(video.dtype)
 
     def decode(self, latents: Tensor, hint: Tensor | None = None) -> Tensor:
@@ -177,7 +177,7 @@ class _LatentBlock(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Packed frames [B, T, 16, H, W] → latents [B, T, 16, H/8, W/8]."""
+    """Frames [B, F, 4, H, W] → latents [B, T, 16, H/8, W/8]."""
 
     def __init__(self, widths: tuple[int, int, int], trunk_width: int) -> None:
         super().__init__()
@@ -197,11 +197,11 @@ class _Encoder(nn.Module):
             _FrameBlock(trunk_width), _PixelNorm(trunk_width), nn.SiLU(), nn.Conv2d(trunk_width, LATENT_CHANNELS, 1)
         )
 
-    def forward(self, packed: Tensor, past: Past) -> Tensor:
+    def forward(self, video: Tensor, past: Past) -> Tensor:
+        cells = self.frames(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+        packed = pack_frames(cells)
         batch, latents = packed.shape[:2]
-        pictures = packed.unflatten(2, (FRAMES_PER_LATENT, 4)).flatten(0, 2)
-        cells = self.frames(pictures).unflatten(0, (batch * latents, FRAMES_PER_LATENT)).flatten(1, 2)
-        trunk = self.trunk(self.join(cells).unflatten(0, (batch, latents)).transpose(1, 2), past)
+        trunk = self.trunk(self.join(packed.flatten(0, 1)).unflatten(0, (batch, latents)).transpose(1, 2), past)
         return cast(Tensor, self.head(trunk.transpose(1, 2).flatten(0, 1))).unflatten(0, (batch, latents))
 
 

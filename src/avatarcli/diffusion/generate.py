@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLCogVideoX
+from torch import Tensor
+from torch.nn import functional
 
+from avatarcli.devices import computes_bfloat16
 from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import COGVIDEOX, check_model, load_model, load_transformer
-from avatarcli.diffusion.conditioning import Conditioner, Reference
+from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertices
 from avatarcli.diffusion.parallel import SequenceGroup, launch
 from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.relay import relay
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.generation.tones import Tones, with_detail, without_islands
+from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
 from avatarcli.models import TRANSFORMER_FOLDER, autoencoder_folder
 from avatarcli.progress import Progress, SilentProgress
@@ -36,6 +42,7 @@ class GenerateRequest:
     reference: Reference
     video: MultiViewVideo
     settings: SamplingSettings
+    tones: Tones
     seed: int
     signature: str
     offload: bool = False
@@ -64,8 +71,9 @@ def check_weights(weights: Path) -> None:
 
 
 def load_pipeline(request: GenerateRequest, device: str, processes: SequenceGroup | None = None) -> MultiViewPipeline:
-    """The models of a request, the transformer in bfloat16 on a GPU. Autoencoders stay in float32: they show every rounding."""
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    """The models of a request, the transformer in bfloat16 where that is fast. Autoencoders stay in float32: they show every
+    rounding."""
+    dtype = torch.float32 if device == "cpu" and not computes_bfloat16() else torch.bfloat16
     transformer = load_transformer(request.weights / TRANSFORMER_FOLDER, dtype=dtype)
     if request.compiled:
         for block in transformer.transformer_blocks:
@@ -99,4 +107,28 @@ def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest
     photo = request.reference.resized(min(2 * request.video.plan.cameras.width, request.reference.camera.width))
     conditioner = Conditioner(request.head, photo)
     told = progress if group is None or group.rank == 0 else SilentProgress()
-    pipeline.generate(conditioner, request.video, seed=request.seed, progress=told, signature=request.signature)
+    finish = partial(_finish, request, pose_vertices(request.head, request.reference.parameters)[0])
+    pipeline.generate(
+        conditioner, request.video, seed=request.seed, progress=told, signature=request.signature, finish=finish
+    )
+
+
+def _finish(
+    request: GenerateRequest, in_photo: Tensor, place: tuple[int, int], picture: Tensor, hint: Tensor
+) -> Tensor:
+    """A decoded picture [H, W, 4] made to fit the photo.
+
+    in_photo [N, 3]: the head as it is there; hint [H, W, 5]: the photo carried here.
+    """
+    view, frame = place
+    plan, model = request.video.plan, request.head.model
+    camera = plan.cameras[view]
+    vertices = pose_vertices(request.head, plan.parameters[frame : frame + 1])[0]
+    raster = rasterize_mesh(vertices, model.faces, camera)
+    bare = model.in_regions(*request.tones.bare_regions)[model.faces].all(-1)
+    skin = (raster.covered & bare[raster.face.clamp(min=0)]).float()
+    moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
+    ways = [functional.normalize(c.centre, dim=-1) for c in (camera, request.reference.camera)]
+    angle = float(torch.dot(*ways).clamp(-1, 1).acos())
+    toned = request.tones.matched(without_islands(picture), hint, skin)
+    return with_detail(toned, hint, moved, angle)

@@ -1,7 +1,7 @@
 """Anchor and extend: in which order, and in which company, the latents of a plan are made.
 
-A pass of the model holds only so many latents. The first one makes anchor views of the first frame (the face at rest), spread
-around the head. Every later one makes new latents beside some that are done, which it keeps fixed, so that any plan is reached.
+A pass of the model holds only so many latents. The first one makes anchor views of the face at rest, spread around the head.
+Every later one makes new latents beside some that are done, which it keeps fixed, so that any plan is reached.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-Place = tuple[int, int]  # view, latent
+from avatarcli.diffusion.packing import latent_count, padded_frame_count
+from avatarcli.generation.plan import Plan
+
+Place = tuple[int, int]  # clip, latent
 
 # What a process is worth when all share a group, beside one that has a group to itself: the target for four GPUs, not measured.
 # It decides only when nearly as many groups are ready as there are processes.
@@ -36,33 +39,75 @@ class Round:
     shared: bool
 
 
-def plan_groups(views: int, latents: int, *, group_views: int, group_latents: int, crops: int = 0) -> list[Group]:
-    """Passes that make `views` × `latents` places once each, none of more than `group_views` views or `group_latents` latents.
+def plan_groups(plan: Plan, *, group_clips: int, group_latents: int) -> list[Group]:
+    """Passes that make each of a plan's latents once, none of more than `group_clips` clips or `group_latents` latents.
 
-    The last `crops` views show the face only: they are among the anchors, beside the views that stand all around.
+    First the face at rest: the views of the face are among the anchors, beside heads that stand all around. Then the other
+    expressions, those of one moment together, each beside one view of the face at rest. Then the later latents of long clips.
 
     Raises ValueError when a pass could not hold a new latent beside a given one.
     """
-    if group_latents < 2 or group_views < 2:
-        raise ValueError(f"a group needs two views and two latents, got {group_views} and {group_latents}")
-    order = spread_order(views - crops)
-    at_rest = min(group_views, group_latents)
-    # The first half of the anchors is what later groups look at: heads, not crops.
-    whole = max(at_rest - crops, -(-at_rest // 2))
-    order[whole:whole] = range(views - crops, views)
+    if group_latents < 2 or group_clips < 2:
+        raise ValueError(f"a group needs two clips and two latents, got {group_clips} and {group_latents}")
+    size = min(group_clips, group_latents)
+    order = _rest_order(plan, size)
     groups = [
-        Group(tuple((v, 0) for v in block), tuple((v, 0) for v in context))
-        for context, block in _view_blocks(order, at_rest, at_rest // 2)
+        Group(tuple((c, 0) for c in block), tuple((c, 0) for c in context))
+        for context, block in _blocks(order, size, size // 3)
     ]
-    # Later latents: each view brings its last one, and a window of new ones.
-    wide = min(group_views, group_latents // 2)
+    groups += _expressions(plan, order, size)
+    return groups + _later(plan, order, group_clips, group_latents)
+
+
+def clip_latents(plan: Plan) -> list[int]:
+    """How many latents each clip of a plan has."""
+    return [latent_count(padded_frame_count(len(clip.frames))) for clip in plan.clips]
+
+
+def _rest_order(plan: Plan, anchors: int) -> list[int]:
+    """The clips that begin at rest, those first that are to be among the first `anchors`."""
+    heads = plan.views - plan.crops
+    at_rest = [number for number, clip in enumerate(plan.clips) if clip.frames[0] == 0]
+    whole = [number for number in at_rest if plan.clips[number].view < heads]
+    faces = [number for number in at_rest if plan.clips[number].view >= heads]
+    order = [whole[i] for i in spread_order(len(whole))]
+    # The first third of the anchors is what later groups look at: heads, not faces.
+    first = max(anchors - len(faces), -(-anchors // 3))
+    order[first:first] = faces
+    return order
+
+
+def _expressions(plan: Plan, order: list[int], size: int) -> list[Group]:
+    """Passes of up to `size` clips that begin with the same expression, with the middle one of the face views at rest."""
+    moments: dict[int, list[int]] = {}
+    for number, clip in enumerate(plan.clips):
+        if clip.frames[0] != 0:
+            moments.setdefault(clip.frames[0], []).append(number)
+    faces = [number for number in order if plan.clips[number].view >= plan.views - plan.crops]
+    companion = faces[len(faces) // 2 : len(faces) // 2 + 1] or order[:1]
+    given = tuple((number, 0) for number in companion)
+    step = size - len(given)
+    return [
+        Group(tuple((number, 0) for number in clips[i : i + step]), given)
+        for _, clips in sorted(moments.items())
+        for i in range(0, len(clips), step)
+    ]
+
+
+def _later(plan: Plan, order: list[int], group_clips: int, group_latents: int) -> list[Group]:
+    """Passes for what follows the clips' first latents: each clip brings its last one, and a window of new ones."""
+    counts = clip_latents(plan)
+    order = order + [number for number in range(len(counts)) if number not in set(order)]
+    wide = min(group_clips, group_latents // 2)
     window = group_latents // wide - 1
-    for start in range(1, latents, window):
-        span = range(start, min(start + window, latents))
-        for context, block in _view_blocks(order, wide, wide // 4):
-            before = tuple((v, start - 1) for v in block)
-            beside = tuple((v, t) for v in context for t in span)
-            groups.append(Group(tuple((v, t) for v in block for t in span), before + beside))
+    groups = []
+    for start in range(1, max(counts), window):
+        going_on = [number for number in order if counts[number] > start]
+        for context, block in _blocks(going_on, wide, wide // 4):
+            new = [(c, t) for c in block for t in range(start, min(start + window, counts[c]))]
+            before = [(c, start - 1) for c in block]
+            beside = [(c, t) for c in context for t in range(start, min(start + window, counts[c]))]
+            groups.append(Group(tuple(new), tuple(before + beside)))
     return groups
 
 
@@ -96,8 +141,8 @@ def spread_order(count: int) -> list[int]:
     return list(dict.fromkeys(order))
 
 
-def _view_blocks(order: list[int], size: int, context: int) -> list[tuple[list[int], list[int]]]:
-    """The first `size` views alone, then the others in blocks beside the first `context` ones: (context, block) each."""
+def _blocks(order: list[int], size: int, context: int) -> list[tuple[list[int], list[int]]]:
+    """The first `size` clips alone, then the others in blocks beside the first `context` ones: (context, block) each."""
     blocks: list[tuple[list[int], list[int]]] = [([], order[:size])]
     known = order[: max(context, 1)] if size > 1 else []
     step = size - len(known)

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from avatarcli.config import check_steps
 from avatarcli.diffusion.autoencoder import LATENT_CHANNELS, CogVideoXVideoAutoencoder, SmallVideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, FrameMaps
-from avatarcli.diffusion.groups import Group, Place, plan_groups, plan_rounds
-from avatarcli.diffusion.packing import PIXELS_PER_LATENT, latent_count, padded_frame_count
+from avatarcli.diffusion.group_store import read_group, read_round, write_group
+from avatarcli.diffusion.groups import Group, Place, clip_latents, plan_groups, plan_rounds
+from avatarcli.diffusion.packing import PIXELS_PER_LATENT, padded_frame_count
 from avatarcli.diffusion.parallel import SequenceGroup
 from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
-from avatarcli.errors import DeviceError, UsageError, WorkspaceError
-from avatarcli.files import write_atomically
+from avatarcli.errors import DeviceError, UsageError
 from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.head.track import HeadParameters
+from avatarcli.generation.plan import Clip
 from avatarcli.progress import Progress
 
+# Of a place (view, frame), its picture [H, W, 4] and the photo carried there [H, W, 5]: the picture as it is kept.
+Finish = Callable[[tuple[int, int], Tensor, Tensor], Tensor]
+
+_FINISHERS = 4  # threads
 _GROUP_FOLDER = ".latents"  # hidden: a working folder, not part of the result
+_HINTS_KEPT = 1 << 26  # numbers, 256 MB: all hints of a plan for the mini model. Others are made again for decoding
 _CELL = 16  # pixels: a patch of 2 latent cells of 8 pixels; pictures are whole patches
 
 
@@ -38,8 +42,8 @@ class SamplingSettings:
 
     steps: int = 10  # denoising steps a group; a divisor of 1000
     guidance: float = 1.0  # 1 is none and half the cost
-    group_views: int = 8  # views in a group
-    group_latents: int = 24  # latents in a group, beside the photo's; a latent is 4 frames
+    group_clips: int = 10  # clips in a group
+    group_latents: int = 24  # latents in a group, beside the photo's; a still is one, in longer clips one is 4 frames
 
 
 @dataclass
@@ -57,9 +61,18 @@ class MultiViewPipeline:
     offload: bool = False
 
     def generate(
-        self, conditioner: Conditioner, video: MultiViewVideo, *, seed: int, progress: Progress, signature: str = ""
+        self,
+        conditioner: Conditioner,
+        video: MultiViewVideo,
+        *,
+        seed: int,
+        progress: Progress,
+        signature: str = "",
+        finish: Finish | None = None,
     ) -> None:
         """Write all frames of `video`'s plan into its folder.
+
+        finish: what is done to every picture before it is written.
 
         Finished groups are kept beside the frames, and a run that was killed goes on with those that are missing; groups of
         another seed, setting, plan, photo or `signature` (what the weights are) are made anew. With several processes, every one
@@ -76,15 +89,9 @@ class MultiViewPipeline:
                 f"pictures of {size}×{plan.cameras.height}: the model makes squares of a multiple of {_CELL}"
             )
         check_steps(self.settings.steps)
-        groups = plan_groups(
-            plan.views,
-            latent_count(padded_frame_count(plan.frames)),
-            group_views=self.settings.group_views,
-            group_latents=self.settings.group_latents,
-            crops=plan.crops,
-        )
+        groups = plan_groups(plan, group_clips=self.settings.group_clips, group_latents=self.settings.group_latents)
         key = _digest(
-            [signature, seed, size, asdict(self.settings), groups],
+            [signature, seed, size, asdict(self.settings), groups, plan.clips],
             plan.cameras.world_to_camera,
             plan.cameras.K,
             plan.parameters.expression,
@@ -92,8 +99,9 @@ class MultiViewPipeline:
             conditioner.head.neutral,
         )
         with self._memory_errors(), torch.inference_mode():
-            latents = self._sample(conditioner, video, groups, seed, key, progress)
-            self._decode(conditioner, video, latents, progress)
+            hints: dict[int, Tensor] = {}
+            latents = self._sample(conditioner, video, groups, seed, key, hints, progress)
+            self._decode(conditioner, video, latents, hints, finish or (lambda place, picture, hint: picture), progress)
         if self._first:
             video.write_transforms()
 
@@ -120,12 +128,13 @@ class MultiViewPipeline:
         groups: list[Group],
         seed: int,
         key: str,
+        hints: dict[int, Tensor],
         progress: Progress,
     ) -> dict[Place, Tensor]:
-        """All latents [16, h, w] of the plan."""
+        """All latents [16, h, w] of the plan. Hints that were made on the way are left in `hints`, by clip."""
         folder = video.folder / _GROUP_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        found = {number: _read_group(folder, number, group, key) for number, group in enumerate(groups)}
+        found = {number: read_group(folder, number, group, key) for number, group in enumerate(groups)}
         done = {number: group for number, group in found.items() if group is not None}
         latents = {place: value for group in done.values() for place, value in group.items()}
         # Nobody may write a group before all have seen which ones there are.
@@ -139,7 +148,7 @@ class MultiViewPipeline:
             self._try_memory(groups, size)
         with self._resident(self.autoencoder):
             photo, of_photo = self._encode_photo(conditioner, size)
-            of_view = self._condition_views(conditioner, video, progress)
+            of_clip = self._condition_clips(conditioner, video, hints, progress)
         steps = self.settings.steps
         with (
             self._resident(self.transformer),
@@ -152,7 +161,7 @@ class MultiViewPipeline:
                 if mine < len(part.groups):
                     number = part.groups[mine]
                     group = groups[number]
-                    scene, noise = self._scene(group, latents, photo, of_photo, of_view, seed)
+                    scene, noise = self._scene(group, latents, photo, of_photo, of_clip, seed)
                     together = partial(_advance_together, advance, len(part.groups))
                     sampled = denoise(
                         self.transformer,
@@ -166,10 +175,10 @@ class MultiViewPipeline:
                     made = {place: sampled[0, start + i].cpu() for i, place in enumerate(group.new)}
                     latents.update(made)
                     if self._first or not part.shared:
-                        write_atomically(_group_path(folder, number), _group_bytes(made, key))
+                        write_group(folder, number, made, key)
                 if not part.shared:
                     self._wait()
-                    latents.update(_read_round(folder, part.groups, groups, key, skip=mine))
+                    latents.update(read_round(folder, part.groups, groups, key, skip=mine))
         return latents
 
     def _can_share(self, size: int) -> bool:
@@ -198,22 +207,30 @@ class MultiViewPipeline:
         return latent, self._condition(conditioner.of_reference(size))[0]
 
     def _condition(self, maps: FrameMaps) -> Tensor:
-        """Conditioning [T, 220, h, w] of one view."""
+        """Conditioning [T, 220, h, w] of one clip."""
         warp = self.autoencoder.encode(maps.warp[None].to(self.device))[0]
         return torch.cat([maps.packed().to(self.device), warp], dim=1)
 
-    def _condition_views(self, conditioner: Conditioner, video: MultiViewVideo, progress: Progress) -> list[Tensor]:
-        """Conditioning [T, 220, h, w] of each view of the plan, on the CPU; the work is dealt out among the processes."""
-        plan = video.plan
-        parameters = _padded(plan.parameters)
+    def _condition_clips(
+        self, conditioner: Conditioner, video: MultiViewVideo, hints: dict[int, Tensor], progress: Progress
+    ) -> list[Tensor]:
+        """Conditioning [T, 220, h, w] of each clip of the plan, on the CPU; the work is dealt out among the processes."""
+        clips, latents = video.plan.clips, clip_latents(video.plan)
         conditions: list[Tensor] = []
-        with progress.task("condition", plan.views) as advance:
-            for first in range(0, plan.views, self._size):
-                mine = min(first + self._rank, plan.views - 1)
-                made = self._condition(conditioner.of_view(parameters, plan.cameras[mine]))[None]
-                everyones = made if self.processes is None else self.processes.gather(made, dim=0)
-                count = min(self._size, plan.views - first)
-                conditions.extend(everyones[:count].cpu())
+        with progress.task("condition", len(clips)) as advance:
+            for first in range(0, len(clips), self._size):
+                mine = min(first + self._rank, len(clips) - 1)
+                maps = _maps(conditioner, video, clips[mine])
+                if sum(hint.numel() for hint in hints.values()) < _HINTS_KEPT:
+                    hints[mine] = maps.hint
+                made = self._condition(maps)[None]
+                count = min(self._size, len(clips) - first)
+                if self.processes is not None:
+                    # What is gathered has one shape: shorter clips are padded.
+                    longest = max(latents[first : first + count])
+                    padding = made.new_zeros(1, longest - made.shape[1], *made.shape[2:])
+                    made = self.processes.gather(torch.cat([made, padding], dim=1), dim=0)
+                conditions.extend(part[: latents[first + i]] for i, part in enumerate(made[:count].cpu()))
                 advance(count)
         return conditions
 
@@ -223,7 +240,7 @@ class MultiViewPipeline:
         latents: dict[Place, Tensor],
         photo: Tensor,
         of_photo: Tensor,
-        of_view: list[Tensor],
+        of_clip: list[Tensor],
         seed: int,
     ) -> tuple[LatentScene, Tensor]:
         noise = [place_noise(seed, place, photo.shape).to(photo) for place in group.places]
@@ -232,28 +249,50 @@ class MultiViewPipeline:
             latents=torch.stack([photo, *known, *noise[len(known) :]])[None],
             given=(torch.arange(1 + len(noise), device=photo.device) <= len(known))[None],
             time_index=torch.tensor([0, *(t for _, t in group.places)], device=photo.device),
-            conditioning=torch.stack([of_photo, *(of_view[v][t].to(of_photo) for v, t in group.places)])[None],
+            conditioning=torch.stack([of_photo, *(of_clip[c][t].to(of_photo) for c, t in group.places)])[None],
         )
         return scene, torch.stack([torch.zeros_like(photo), *noise])[None]
 
     def _decode(
-        self, conditioner: Conditioner, video: MultiViewVideo, latents: dict[Place, Tensor], progress: Progress
+        self,
+        conditioner: Conditioner,
+        video: MultiViewVideo,
+        latents: dict[Place, Tensor],
+        hints: dict[int, Tensor],
+        finish: Finish,
+        progress: Progress,
     ) -> None:
-        """Write the frames, the views dealt out among the processes."""
-        plan = video.plan
-        parameters = _padded(plan.parameters)
-        count = latent_count(len(parameters))
-        mine = range(self._rank, plan.views, self._size)
-        with self._resident(self.autoencoder), progress.task("decode", len(mine)) as advance:
-            for view in mine:
-                stack = torch.stack([latents[view, t] for t in range(count)])[None].to(self.device)
-                hint = conditioner.of_view(parameters, plan.cameras[view]).hint[None].to(self.device)
-                frames = self.autoencoder.decode(stack, hint)[0, : plan.frames].float().clamp(0, 1).cpu()
+        """Write the frames, the clips dealt out among the processes."""
+        clips, counts = video.plan.clips, clip_latents(video.plan)
+        mine = range(self._rank, len(clips), self._size)
+        with (
+            self._resident(self.autoencoder),
+            progress.task("decode", len(mine)) as advance,
+            ThreadPoolExecutor(_FINISHERS) as pool,
+        ):
+            # Pictures are finished and compressed beside the decoding of the next ones.
+            kept: deque[list[Future[None]]] = deque()
+            for number in mine:
+                clip = clips[number]
+                stack = torch.stack([latents[number, t] for t in range(counts[number])])[None].to(self.device)
+                hint = hints[number] if number in hints else _maps(conditioner, video, clip).hint
+                pictures = self.autoencoder.decode(stack, hint[None].to(self.device))[0].float().clamp(0, 1).cpu()
                 # Premultiplied colour cannot exceed its alpha.
-                frames[:, :3] = torch.minimum(frames[:, :3], frames[:, 3:])
-                for frame, picture in enumerate(frames):
-                    video.write_frame(view, frame, picture.permute(1, 2, 0))
+                pictures[:, :3] = torch.minimum(pictures[:, :3], pictures[:, 3:])
+                shown = zip(
+                    clip.frames, pictures.movedim(1, -1), hint.movedim(1, -1), strict=False
+                )  # the rest is padding
+                kept.append(
+                    [
+                        pool.submit(_keep, video, (clip.view, frame), picture, warp, finish)
+                        for frame, picture, warp in shown
+                    ]
+                )
+                if len(kept) > _FINISHERS:
+                    _results(kept.popleft())
                 advance(1)
+            for waiting in kept:
+                _results(waiting)
         self._wait()
 
     @contextmanager
@@ -285,17 +324,29 @@ def _advance_together(advance: Callable[[int], None], groups: int, steps: int) -
     advance(steps * groups)
 
 
+@torch.inference_mode()
+def _keep(video: MultiViewVideo, place: tuple[int, int], picture: Tensor, hint: Tensor, finish: Finish) -> None:
+    """Finish a picture and write it. Inference mode is a thread's own."""
+    video.write_frame(*place, finish(place, picture, hint))
+
+
+def _results(futures: list[Future[None]]) -> None:
+    """Wait, and raise what was raised."""
+    for future in futures:
+        future.result()
+
+
 def place_noise(seed: int, place: Place, shape: torch.Size) -> Tensor:
     """The noise that a place starts from, the same in whatever group and on whatever device it is made."""
-    view, latent = place
-    generator = torch.Generator().manual_seed(int(_digest([seed, view, latent])[:15], 16))
+    generator = torch.Generator().manual_seed(int(_digest([seed, *place])[:15], 16))
     return torch.randn(shape, generator=generator)
 
 
-def _padded(parameters: HeadParameters) -> HeadParameters:
-    """Whole latents' worth of frames, the last one repeated."""
-    frames = len(parameters)
-    return parameters[torch.arange(padded_frame_count(frames)).clamp(max=frames - 1)]
+def _maps(conditioner: Conditioner, video: MultiViewVideo, clip: Clip) -> FrameMaps:
+    """The maps of a clip's frames, filled up to whole latents by repeating the last one."""
+    count = len(clip.frames)
+    frames = torch.tensor(clip.frames)[torch.arange(padded_frame_count(count)).clamp(max=count - 1)]
+    return conditioner.of_view(video.plan.parameters[frames], video.plan.cameras[clip.view])
 
 
 def _digest(values: list[object], *tensors: Tensor) -> str:
@@ -303,37 +354,3 @@ def _digest(values: list[object], *tensors: Tensor) -> str:
     for tensor in tensors:
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _group_path(folder: Path, number: int) -> Path:
-    return folder / f"group_{number:04d}.safetensors"
-
-
-def _group_bytes(latents: dict[Place, Tensor], key: str) -> bytes:
-    tensors = {f"v{view:03d}_t{latent:03d}": value.contiguous() for (view, latent), value in latents.items()}
-    return save(tensors, metadata={"key": key})
-
-
-def _read_group(folder: Path, number: int, group: Group, key: str) -> dict[Place, Tensor] | None:
-    """The latents of a group, where there is a whole file of the same key."""
-    try:
-        with safe_open(str(_group_path(folder, number)), framework="pt") as file:
-            if (file.metadata() or {}).get("key") == key:
-                return {(v, t): file.get_tensor(f"v{v:03d}_t{t:03d}") for v, t in group.new}
-    except (OSError, SafetensorError):
-        pass
-    return None
-
-
-def _read_round(
-    folder: Path, numbers: tuple[int, ...], groups: list[Group], key: str, *, skip: int
-) -> dict[Place, Tensor]:
-    """The latents that the other processes have just written."""
-    latents: dict[Place, Tensor] = {}
-    for place, number in enumerate(numbers):
-        if place != skip:
-            made = _read_group(folder, number, groups[number], key)
-            if made is None:
-                raise WorkspaceError(f"{_group_path(folder, number)} cannot be read: another process has changed it")
-            latents.update(made)
-    return latents

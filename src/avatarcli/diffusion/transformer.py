@@ -28,6 +28,7 @@ CONDITIONING_CHANNELS = FRAMES_PER_LATENT * MAP_CHANNELS + LATENT_CHANNELS
 # latents in time are one unit apart. The slowest of the frequencies, 1/100, turns once in 600 units.
 _PICTURE_UNITS = 16.0
 _ROTARY_BASE = 100.0
+_QUERIES = 256  # in a block on a processor: with 3,000 keys and 7 heads, 10 MB of weights
 
 
 class MultiViewVideoTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -257,7 +258,7 @@ class _Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         count, patches = x.shape[1:3]
         words = text.shape[1]
-        tokens = torch.cat([text, x.flatten(1, 2)], dim=1)
+        tokens = torch.cat([text, x.flatten(1, 2)], dim=1) if words else x.flatten(1, 2)
         query, key, value = (
             layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.to_q, self.to_k, self.to_v)
         )
@@ -268,9 +269,23 @@ class _Attention(nn.Module):
             # Every process has the text; of the pictures' tokens each has its share.
             gathered = group.gather(torch.stack([key, value])[..., words:, :].contiguous(), dim=-2)
             key, value = torch.cat([torch.stack([key, value])[..., :words, :], gathered], dim=-2)
-        attended = functional.scaled_dot_product_attention(query, key, value)
+        attended = attention(query, key, value)
         attended = self.to_out[0](attended.transpose(1, 2).flatten(2))
         return attended[:, words:].unflatten(1, (count, patches)), attended[:, :words]
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention [B, heads, L, d] of queries [B, heads, L, d] to keys and values [B, heads, M, d].
+
+    On processors torch's own converts bfloat16 to float32; products by oneDNN, a block of queries at a time so that the
+    weights stay in the cache, take two thirds of its time there.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return functional.scaled_dot_product_attention(query, key, value)
+    flat = query.flatten(0, 1) * query.shape[-1] ** -0.5
+    keys, values = key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
+    blocks = [torch.bmm(torch.bmm(part, keys).softmax(-1), values) for part in flat.split(_QUERIES, dim=1)]
+    return torch.cat(blocks, dim=1).unflatten(0, query.shape[:2])
 
 
 def _rotary_places(time_index: Tensor, rows: int, columns: int, head_dim: int) -> Tensor:

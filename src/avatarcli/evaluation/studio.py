@@ -95,12 +95,12 @@ class StudioRun:
         """
         yaw = yaws(plan.cameras)
         views = range(0, plan.views - plan.crops, step)
-        return [
+        seen = [
             Place(view, frame)
-            for frame in range(plan.frames)
-            for view in views
-            if frame == 0 or not self.quick or abs(yaw[view]) < _QUICK_FACE
+            for view, frame in plan.pictures
+            if view in views and (frame == 0 or not self.quick or abs(yaw[view]) < _QUICK_FACE)
         ]
+        return sorted(seen, key=lambda place: (place.frame, place.view))
 
 
 def evaluate_studio(

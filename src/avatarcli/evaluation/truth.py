@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -175,7 +175,7 @@ class _Scene:
     def photo(self) -> bytes:
         """A PNG file."""
         plan = truth_plan(self.framing())
-        near = Plan(plan.cameras.resized(_PHOTO_SIZE, _PHOTO_SIZE), plan.parameters)
+        near = replace(plan, cameras=plan.cameras.resized(_PHOTO_SIZE, _PHOTO_SIZE))
         picture = composite(self.draw(near, Place(0, 0)), torch.tensor(_WALL))
         stream = io.BytesIO()
         Image.fromarray((picture.clamp(0, 1) * 255).round().byte().numpy()).save(stream, "PNG")
@@ -197,4 +197,4 @@ def truth_plan(framing: Framing) -> Plan:
     cameras = framing.cameras(index / VIEWS * 2 * torch.pi, pitch, SIZE)
     rest = HeadParameters.at_rest(len(EXPRESSIONS))
     expression = torch.tensor([expression_vector(weights) for weights in EXPRESSIONS.values()])
-    return Plan(cameras, HeadParameters(expression, rest.gaze, rest.neck, rest.head_pose))
+    return Plan.full(cameras, HeadParameters(expression, rest.gaze, rest.neck, rest.head_pose))

@@ -13,13 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
-from avatarcli.generation.plan import Plan
+from avatarcli.generation.plan import Clip, Plan
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.rotations import invert_rigid
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.track import HeadParameters
 
+REPROJECT = "reproject"  # the generator that uses no network
 _TRANSFORMS = "transforms.json"
 # nerfstudio's cameras look along −z with y up (OpenGL); ours look along +z with y down (OpenCV).
 _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
@@ -27,7 +28,7 @@ _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
 
 @dataclass(frozen=True)
 class MultiViewVideo:
-    """V views × F frames of one person in a folder."""
+    """The pictures of a plan of one person, in a folder."""
 
     folder: Path
     plan: Plan
@@ -63,14 +64,15 @@ class MultiViewVideo:
         camera_to_world = invert_rigid(plan.cameras.world_to_camera) @ _OPENGL_FROM_OPENCV
         frames = [
             {
-                "file_path": self.frame_name(view, frame),
-                "transform_matrix": camera_to_world[view].tolist(),
-                **_intrinsics(plan.cameras[view]),
-                "camera_index": view,
+                "file_path": self.frame_name(clip.view, frame),
+                "transform_matrix": camera_to_world[clip.view].tolist(),
+                **_intrinsics(plan.cameras[clip.view]),
+                "camera_index": clip.view,
                 "timestep_index": frame,
+                "clip_index": number,
             }
-            for view in range(plan.views)
-            for frame in range(plan.frames)
+            for number, clip in enumerate(plan.clips)
+            for frame in clip.frames
         ]
         document = {
             "camera_model": "OPENCV",
@@ -92,13 +94,12 @@ class MultiViewVideo:
         path = folder / _TRANSFORMS
         try:
             document = json.loads(path.read_text())
-            frames = [frame for frame in document["frames"] if frame["timestep_index"] == 0]
-            frames.sort(key=lambda frame: int(frame["camera_index"]))
-            transforms = torch.tensor([frame["transform_matrix"] for frame in frames])
-            K = torch.tensor([_matrix(frame) for frame in frames])
-            cameras = Camera(
-                invert_rigid(transforms @ _OPENGL_FROM_OPENCV), K, int(frames[0]["w"]), int(frames[0]["h"])
-            )
+            frames = document["frames"]
+            of_view = {int(frame["camera_index"]): frame for frame in frames}
+            views = [of_view[view] for view in range(len(of_view))]
+            transforms = torch.tensor([frame["transform_matrix"] for frame in views])
+            K = torch.tensor([_matrix(frame) for frame in views])
+            cameras = Camera(invert_rigid(transforms @ _OPENGL_FROM_OPENCV), K, int(views[0]["w"]), int(views[0]["h"]))
             steps = document["timesteps"]
             rest = HeadParameters.at_rest(len(steps))
             parameters = HeadParameters(
@@ -109,10 +110,21 @@ class MultiViewVideo:
             )
             x, y, z = document["framing"]["target"]
             framing = Framing((x, y, z), float(document["framing"]["span"]))
-            plan = Plan(cameras, parameters, int(document.get("face_views", 0)))
+            plan = Plan(cameras, parameters, _clips(frames), int(document.get("face_views", 0)))
             return cls(folder, plan, framing, str(document["generator"]))
         except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
             raise WorkspaceError(f"{path}: not a multi-view video ({error}); run `avatar generate --force`") from error
+
+
+def _clips(frames: list[dict[str, Any]]) -> tuple[Clip, ...]:
+    """The clips that a file's frames belong to. Before version 3 of the generate stage every view was one clip."""
+    clips: dict[int, list[dict[str, Any]]] = {}
+    for frame in frames:
+        clips.setdefault(int(frame.get("clip_index", frame["camera_index"])), []).append(frame)
+    return tuple(
+        Clip(int(clip[0]["camera_index"]), tuple(int(frame["timestep_index"]) for frame in clip))
+        for clip in (clips[number] for number in sorted(clips))
+    )
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Which pictures a generator makes: cameras all around the head, and a short clip that shows what the face can do."""
+"""Which pictures a generator makes: the head from all around, and the face in the poses that show what it can do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from avatarcli.head.track import HeadParameters
 # spots: under the chin and on top of the head.
 _ELEVATIONS = (0.0, 18.0, -12.0, 8.0, 32.0, -4.0, 14.0, -18.0, 5.0, 24.0, -8.0, 40.0)
 
-# The clip: a face at rest, then poses that between them move every part that ARKit names. Combined as faces combine them.
+# A face at rest, then poses that between them move every part that ARKit names, combined as faces combine them. What is seen most
+# comes first: a plan may take only some of them.
 _POSES: tuple[dict[str, float], ...] = (
     {},
     {"jawOpen": 0.75, "mouthLowerDownLeft": 0.2, "mouthLowerDownRight": 0.2},
@@ -45,12 +46,30 @@ _FACE_MARGIN = 0.15
 
 
 @dataclass(frozen=True)
+class Clip:
+    """What one camera sees: the numbers of successive frames, the first of which stands alone. A single frame is a still."""
+
+    view: int
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """V cameras and F frames of head parameters: every camera sees every frame. The last `crops` cameras see the face only."""
+    """Which pictures there are: V cameras, F frames of head parameters, and the clips that the cameras take of them.
+
+    No camera takes the same frame twice. The last `crops` cameras see the face only.
+    """
 
     cameras: Camera
     parameters: HeadParameters
+    clips: tuple[Clip, ...]
     crops: int = 0
+
+    @classmethod
+    def full(cls, cameras: Camera, parameters: HeadParameters) -> Plan:
+        """Every camera films every frame."""
+        frames = tuple(range(len(parameters)))
+        return cls(cameras, parameters, tuple(Clip(view, frames) for view in range(len(cameras))))
 
     @property
     def views(self) -> int:
@@ -60,21 +79,36 @@ class Plan:
     def frames(self) -> int:
         return len(self.parameters)
 
+    @property
+    def pictures(self) -> list[tuple[int, int]]:
+        """View and frame of every picture, clip by clip."""
+        return [(clip.view, frame) for clip in self.clips for frame in clip.frames]
 
-def make_plan(framing: Framing, views: int, frames: int, size: int) -> Plan:
-    """Spread `views` cameras over the full circle and −18° … +40° of elevation, and `frames` poses over the clip."""
+
+def make_plan(framing: Framing, face: Tensor, *, views: int, face_views: int, frames: int, size: int) -> Plan:
+    """The head at rest from all around, and the face in all its expressions from the front.
+
+    `views` cameras stand on the full circle, at −18° … +40° of elevation. `face_views` more stand in front of the face and up to
+    45° beside it; it fills their pictures, and they see all `frames` poses of the clip. What a face does is not seen from
+    behind, and a mouth in the picture of a whole head is a few pixels wide.
+
+    face [N, 3]: its surface at rest, metres. size: pixels along each side.
+    """
     index = torch.arange(views)
     yaw = index / views * 2 * math.pi
     pitch = torch.deg2rad(torch.tensor([_ELEVATIONS[i % len(_ELEVATIONS)] for i in range(views)]))
-    return Plan(framing.cameras(yaw, pitch, size), scheduled_clip(frames))
+    heads, faces = framing.cameras(yaw, pitch, size), _face_cameras(framing, face, face_views, size)
+    cameras = Camera(
+        torch.cat([heads.world_to_camera, faces.world_to_camera]), torch.cat([heads.K, faces.K]), size, size
+    )
+    # Stills: in a clip, four frames share a latent, which holds a motion but not four faces that have nothing in common.
+    rest = [Clip(view, (0,)) for view in range(views + face_views)]
+    expressions = [Clip(views + view, (frame,)) for frame in range(1, frames) for view in range(face_views)]
+    return Plan(cameras, scheduled_clip(frames), (*rest, *expressions), face_views)
 
 
-def with_face_views(plan: Plan, framing: Framing, face: Tensor, count: int) -> Plan:
-    """The plan with `count` more cameras in front of the face and up to 45° beside it, whose pictures it fills.
-
-    face [N, 3]: its surface at rest, metres.
-    """
-    size = plan.cameras.width
+def _face_cameras(framing: Framing, face: Tensor, count: int, size: int) -> Camera:
+    """`count` cameras whose pictures a face [N, 3] fills, evenly spread from its right to its left."""
     yaw = torch.linspace(-_FACE_YAW, _FACE_YAW, count) if count > 1 else torch.zeros(count)
     heads = framing.cameras(yaw, torch.zeros(count), size)
     pixels, _ = heads.project(face)
@@ -83,17 +117,17 @@ def with_face_views(plan: Plan, framing: Framing, face: Tensor, count: int) -> P
     K = heads.K.clone()
     K[:, :2, 2] -= (low + high - side) / 2
     K[:, :2] *= (size / side)[..., None]
-    whole = plan.cameras
-    cameras = Camera(torch.cat([whole.world_to_camera, heads.world_to_camera]), torch.cat([whole.K, K]), size, size)
-    return Plan(cameras, plan.parameters, plan.crops + count)
+    return Camera(heads.world_to_camera, K, size, size)
 
 
 def scheduled_clip(frames: int) -> HeadParameters:
-    """The scheduled expressions as `frames` evenly spaced moments, the first at rest; between poses the face moves linearly."""
+    """The face at rest and up to 16 poses after it, those that matter most first. After the eighth they come again, halved.
+
+    Raises ValueError when there are not as many.
+    """
     poses = torch.tensor([expression_vector(pose) for pose in _POSES])
-    position = torch.linspace(0, len(poses) - 1, frames) if frames > 1 else torch.zeros(1)
-    low = position.floor().long().clamp(max=len(poses) - 2)
-    blend = (position - low)[:, None]
-    expression = poses[low] * (1 - blend) + poses[low + 1] * blend
-    rest = HeadParameters.at_rest(frames)
+    expression = torch.cat([poses, poses[1:] / 2])[:frames]
+    if not 1 <= frames <= len(expression):
+        raise ValueError(f"there are 1 to {2 * len(poses) - 1} expressions, {frames} are wanted")
+    rest = HeadParameters.at_rest(len(expression))
     return HeadParameters(expression, gaze_from_expression(expression), rest.neck, rest.head_pose)

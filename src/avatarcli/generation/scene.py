@@ -82,6 +82,20 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
 
     image [S, S, 3]: foreground colours; matte [S, S]; inside [S, S]: 1 where the crop shows the photo.
     """
+    head, posed, photo = look_at_photo(model, track, image, matte, inside)
+    shell = fit_shell(head, posed, track.camera, matte, inside)
+    generator = torch.Generator().manual_seed(seed)
+    skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
+    return Scene(head, shell, skin, trust, paint_shell(head, shell, posed, photo, generator))
+
+
+def look_at_photo(
+    model: HeadModel, track: Track, image: Tensor, matte: Tensor, inside: Tensor
+) -> tuple[PersonalHead, Tensor, PhotoView]:
+    """The person's head, its vertices [N, 3] as they are in the photo, and what is known of the photo's pixels.
+
+    Arguments as for `build_scene`.
+    """
     head = PersonalHead.create(model, track.identity, track.residual)
     parameters = track.parameters()
     posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
@@ -98,10 +112,7 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
     bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)
     cover = cover * (1 - _ear_pixels(raster, model, bare))
     photo = PhotoView(image, matte, cover, mouth, inside, skin_color, hair_color, bare, light, track.camera)
-    shell = fit_shell(head, posed, track.camera, matte, inside)
-    generator = torch.Generator().manual_seed(seed)
-    skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
-    return Scene(head, shell, skin, trust, paint_shell(head, shell, posed, photo, generator))
+    return head, posed, photo
 
 
 def _bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:

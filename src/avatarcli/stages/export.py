@@ -121,7 +121,7 @@ class _Export:
 
     def _dataset(self, folder: Path) -> None:
         video = MultiViewVideo.load(_whole(self.subject, "generate", transforms.TRANSFORMS).parent)
-        with self.progress.task("export", video.plan.views * video.plan.frames) as advance:
+        with self.progress.task("export", len(video.plan.pictures)) as advance:
             transforms.write_dataset(folder, video, self.origin, advance)
 
     def _page(self, place: Path) -> None:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from avatarcli.capture.portrait import Portrait
 from avatarcli.config import GenerateConfig, Hardware
 from avatarcli.errors import DeviceError
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import Plan, make_plan, with_face_views
-from avatarcli.generation.scene import Scene, build_scene
+from avatarcli.generation.multiview import REPROJECT, MultiViewVideo
+from avatarcli.generation.plan import Plan, make_plan
+from avatarcli.generation.scene import Scene, build_scene, look_at_photo
+from avatarcli.generation.shell import Shell, fit_shell
+from avatarcli.generation.tones import Tones
 from avatarcli.geometry.framing import Framing
-from avatarcli.head.model import load_head_model
+from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.models import find_model, generator_of, model_digest
 from avatarcli.progress import Progress
 from avatarcli.stages.preprocess import TRACK_FILE
-
-if TYPE_CHECKING:
-    # diffusers takes seconds to import, which only one of the generators needs.
-    from avatarcli.diffusion.conditioning import Reference
 
 _FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 
@@ -53,12 +49,14 @@ def generate_views(
         WeightsError: the weights of mmvdm are missing or damaged.
         DeviceError: it has too little memory, or there are not as many GPUs.
     """
-    if generator_of(config) == "reproject":
+    if generator_of(config) == REPROJECT:
         scene = load_scene(preprocess, seed=seed)
-        framing, plan = _plan(scene, config)
-        _reproject(scene, MultiViewVideo(out, plan, framing, generator="reproject"), progress)
+        framing, plan = _plan(scene.head, scene.shell, config, config.reproject_size)
+        _reproject(scene, MultiViewVideo(out, plan, framing, generator=REPROJECT), progress)
         return
 
+    # diffusers takes seconds to import, which only one of the generators needs.
+    from avatarcli.diffusion.conditioning import Reference
     from avatarcli.diffusion.generate import GenerateRequest, check_weights, generate_on_gpus
     from avatarcli.diffusion.pipeline import SamplingSettings
 
@@ -67,15 +65,17 @@ def generate_views(
     weights = find_model(config.weights)
     check_weights(weights)
     digest = model_digest(weights)
-    scene = load_scene(preprocess, seed=seed)
-    framing, plan = _plan(scene, config)
-    plan = with_face_views(plan, framing, _face(scene), config.face_views)
+    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
+    image, matte, inside = portrait.foreground, portrait.matte, portrait.inside
+    head, posed, photo = look_at_photo(load_head_model(), track, image, matte, inside)
+    framing, plan = _plan(head, fit_shell(head, posed, track.camera, matte, inside), config, config.size)
     request = GenerateRequest(
         weights=weights,
-        head=scene.head,
-        reference=_reference(preprocess),
+        head=head,
+        reference=Reference.of(image, matte, inside, track),
         video=MultiViewVideo(out, plan, framing, generator=f"mmvdm:{digest[:16]}"),
-        settings=SamplingSettings(steps=config.steps),
+        settings=SamplingSettings(steps=config.steps, guidance=config.guidance),
+        tones=Tones.of(photo),
         seed=seed,
         signature=digest,
         offload=hardware.offload,
@@ -84,28 +84,17 @@ def generate_views(
     generate_on_gpus(request, gpus, progress)
 
 
-def _plan(scene: Scene, config: GenerateConfig) -> tuple[Framing, Plan]:
-    """The full views of a person, hair and clothes included."""
-    framing = Framing.of(torch.cat([scene.head.neutral, scene.shell.vertices]))
-    return framing, make_plan(framing, config.views, config.frames, config.size)
-
-
-def _face(scene: Scene) -> Tensor:
-    """Vertices [N, 3] of the face at rest."""
-    return scene.head.neutral[scene.head.model.in_regions(*_FACE_REGIONS)]
-
-
-def _reference(preprocess: Path) -> Reference:
-    """The photo, for the diffusion model."""
-    from avatarcli.diffusion.conditioning import Reference
-
-    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
-    return Reference.of(portrait.foreground, portrait.matte, portrait.inside, track)
+def _plan(head: PersonalHead, shell: Shell, config: GenerateConfig, size: int) -> tuple[Framing, Plan]:
+    """The pictures to make of a person, hair and clothes included."""
+    framing = Framing.of(torch.cat([head.neutral, shell.vertices]))
+    face = head.neutral[head.model.in_regions(*_FACE_REGIONS)]
+    plan = make_plan(framing, face, views=config.views, face_views=config.face_views, frames=config.frames, size=size)
+    return framing, plan
 
 
 def _reproject(scene: Scene, video: MultiViewVideo, progress: Progress) -> None:
     plan = video.plan
-    with progress.task("generate", plan.views * plan.frames) as advance:
+    with progress.task("generate", len(plan.pictures)) as advance:
 
         def make(place: tuple[int, int]) -> None:
             view, frame = place
@@ -113,12 +102,11 @@ def _reproject(scene: Scene, video: MultiViewVideo, progress: Progress) -> None:
                 picture = scene.render(plan.parameters[frame : frame + 1], plan.cameras[view])
                 video.write_frame(view, frame, picture)
 
-        places = [(view, frame) for view in range(plan.views) for frame in range(plan.frames)]
         # Drawing and PNG compression release Python's lock, so frames are made side by side, each by a single thread.
         threads = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                for _ in pool.map(make, places):
+                for _ in pool.map(make, plan.pictures):
                     advance(1)
         finally:
             torch.set_num_threads(threads)

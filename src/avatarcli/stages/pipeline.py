@@ -21,6 +21,9 @@ from avatarcli.workspace import Manifest, Subject, Workspace, slug
 
 HEAD_MODEL = "head/head.safetensors"
 AVATAR_FILE = "avatar.safetensors"
+# Settings that concern only one of the generators.
+_OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
+_OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
 _SOURCE = "source"  # the user's photo, copied beside what was made of it
 
 
@@ -53,11 +56,11 @@ def _generate_settings(config: CreateConfig) -> dict[str, Any]:
     from avatarcli.models import find_model, generator_of, model_digest
 
     generate = asdict(config.generate)
-    of_mmvdm = {name: generate.pop(name) for name in ("weights", "steps", "face_views")}
     generate |= {"generator": generator_of(config.generate), "seed": config.seed}
     if generate["generator"] == "mmvdm":
-        generate |= {**of_mmvdm, "weights": model_digest(find_model(config.generate.weights))}
-    return generate
+        generate["weights"] = model_digest(find_model(config.generate.weights))
+    others = _OF_REPROJECT if generate["generator"] == "mmvdm" else _OF_MMVDM
+    return {name: value for name, value in generate.items() if name not in others}
 
 
 def _distill(context: StageContext) -> None:
@@ -102,7 +105,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=2,
+        version=3,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,
@@ -110,7 +113,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="distill",
-        version=2,
+        version=3,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},

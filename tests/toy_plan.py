@@ -1,0 +1,16 @@
+"""A plan that several tests share: a full grid, which is what the generators' own plans are not."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from avatarcli.generation.plan import Plan, scheduled_clip
+from avatarcli.geometry.framing import Framing
+
+
+def full_plan(framing: Framing, views: int, frames: int, size: int) -> Plan:
+    """`views` cameras all around at eye level, each of which films the whole clip of `frames` frames."""
+    yaw = torch.arange(views) / views * 2 * math.pi
+    return Plan.full(framing.cameras(yaw, torch.zeros(views), size), scheduled_clip(frames))
