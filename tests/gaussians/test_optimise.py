@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
+from avatarcli.gaussians.optimise import REACH_OF_SKIN, Schedule, TrainingPicture, optimise
 from avatarcli.head.track import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]
 SIZE = 48
+COUNT = 2000  # so many that they need not be larger than the optimiser lets them
 
 
 def faces() -> HeadParameters:
@@ -47,7 +49,7 @@ def likeness(avatar: Avatar, pictures: list[TrainingPicture]) -> float:
 
 @pytest.fixture(scope="module")
 def pictures(make_avatar: AvatarMaker) -> list[TrainingPicture]:
-    avatar = make_avatar(300, seed=1)
+    avatar = make_avatar(COUNT, seed=1)
     with torch.no_grad():
         return pictures_of(replace(avatar, sh=0.5 * torch.sin(25 * avatar.means)[:, None]))
 
@@ -55,7 +57,7 @@ def pictures(make_avatar: AvatarMaker) -> list[TrainingPicture]:
 @pytest.fixture(scope="module")
 def blank(make_avatar: AvatarMaker) -> Avatar:
     """The same head in plain grey, its Gaussians elsewhere."""
-    avatar = make_avatar(300, seed=2)
+    avatar = make_avatar(COUNT, seed=2)
     return replace(avatar, sh=torch.zeros_like(avatar.sh))
 
 
@@ -69,9 +71,9 @@ def same(first: Avatar, second: Avatar, tolerance: float = 0.0) -> None:
 
 def test_it_learns(blank: Avatar, pictures: list[TrainingPicture]) -> None:
     steps: list[int] = []
-    fitted = optimise(blank, pictures, Schedule(40, 3, 300, seed=0), device="cpu", advance=steps.append)
+    fitted = optimise(blank, pictures, Schedule(40, 3, COUNT, seed=0), device="cpu", advance=steps.append)
     assert sum(steps) == 40
-    assert likeness(fitted, pictures) > likeness(blank, pictures) + 2
+    assert likeness(fitted, pictures) > likeness(blank, pictures) + 8
     assert not fitted.means.requires_grad
     for value in fitted._tensors().values():
         assert value.isfinite().all()
@@ -82,26 +84,31 @@ def test_it_learns(blank: Avatar, pictures: list[TrainingPicture]) -> None:
 
 
 def test_expressions_are_learnt_by_the_correctives(blank: Avatar, pictures: list[TrainingPicture]) -> None:
-    fitted = optimise(blank, pictures, Schedule(20, 3, 300, seed=0), device="cpu")
+    fitted = optimise(blank, pictures, Schedule(20, 3, COUNT, seed=0), device="cpu")
     assert fitted.correctives.basis.abs().max() > 0
     assert fitted.correctives.offsets(torch.zeros(52)).abs().max() == 0
 
 
 def test_gaussians_are_added_up_to_the_limit(blank: Avatar, pictures: list[TrainingPicture]) -> None:
-    fitted = optimise(blank, pictures, Schedule(60, 3, 330, seed=0), device="cpu")
-    assert 300 < fitted.count <= 330
+    fitted = optimise(blank, pictures, Schedule(60, 3, COUNT + 200, seed=0), device="cpu")
+    assert COUNT < fitted.count <= COUNT + 200
     assert len(fitted.binding) == len(fitted.correctives.basis) == fitted.count
-    assert likeness(fitted, pictures) > likeness(blank, pictures) + 2
+    assert likeness(fitted, pictures) > likeness(blank, pictures) + 8
 
 
 def test_the_same_seed_makes_the_same_avatar(blank: Avatar, pictures: list[TrainingPicture]) -> None:
-    runs = [optimise(blank, pictures, Schedule(15, 3, 330, seed), device="cpu") for seed in (0, 0, 1)]
+    runs = [optimise(blank, pictures, Schedule(15, 3, COUNT + 200, seed), device="cpu") for seed in (0, 0, 1)]
     same(runs[0], runs[1])
     assert (runs[0].sh != runs[2].sh).any()
 
 
 class Stopped(Exception):
     """What stands for a kill."""
+
+
+def uneven_reach() -> Tensor:
+    """Every other Gaussian may move far, the others hardly."""
+    return torch.where(torch.arange(COUNT) % 2 == 0, 0.02, 0.001)
 
 
 def stopped_and_resumed(
@@ -116,10 +123,12 @@ def stopped_and_resumed(
             raise Stopped
 
     with pytest.raises(Stopped):
-        optimise(blank, pictures, schedule, device="cpu", folder=folder, advance=advance)
+        optimise(blank, pictures, schedule, reach=uneven_reach(), device="cpu", folder=folder, advance=advance)
     assert list(folder.iterdir()), "there is a checkpoint"
     again: list[int] = []
-    fitted = optimise(blank, pictures, schedule, device="cpu", folder=folder, advance=again.append)
+    fitted = optimise(
+        blank, pictures, schedule, reach=uneven_reach(), device="cpu", folder=folder, advance=again.append
+    )
     assert sum(again) == schedule.iterations
     assert again[0] > 1  # it did not start anew
     assert not list(folder.iterdir())  # and leaves nothing behind
@@ -130,14 +139,14 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     blank: Avatar, pictures: list[TrainingPicture], tmp_path: Path
 ) -> None:
     """The density changes before the checkpoint, at steps 15 to 36."""
-    schedule = Schedule(60, 3, 330, seed=0)
-    whole = optimise(blank, pictures, schedule, device="cpu")
+    schedule = Schedule(60, 3, COUNT + 200, seed=0)
+    whole = optimise(blank, pictures, schedule, reach=uneven_reach(), device="cpu")
     same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path), whole, 1e-5)
 
 
 def test_also_when_gaussians_are_added_after_it(blank: Avatar, pictures: list[TrainingPicture], tmp_path: Path) -> None:
-    schedule = Schedule(100, 3, 1000, seed=0)
-    whole = optimise(blank, pictures, schedule, device="cpu")
+    schedule = Schedule(100, 3, 3 * COUNT, seed=0)
+    whole = optimise(blank, pictures, schedule, reach=uneven_reach(), device="cpu")
     same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path), whole, 1e-5)
 
 
@@ -152,13 +161,13 @@ def test_every_picture_is_shown_and_the_photo_at_regular_steps(blank: Avatar, pi
             asked.append(index)
             return pictures[index]
 
-    optimise(blank, Counted(), Schedule(6, 3, 300, seed=0), device="cpu")
+    optimise(blank, Counted(), Schedule(6, 3, COUNT, seed=0), device="cpu")
     assert asked[0] == 0
     assert set(asked) == {0, 1, 2}
 
 
 def test_a_photo_alone_is_enough(blank: Avatar, pictures: list[TrainingPicture]) -> None:
-    fitted = optimise(blank, pictures[:1], Schedule(10, 3, 300, seed=0), device="cpu")
+    fitted = optimise(blank, pictures[:1], Schedule(10, 3, COUNT, seed=0), device="cpu")
     assert likeness(fitted, pictures[:1]) > likeness(blank, pictures[:1])
 
 
@@ -172,8 +181,43 @@ def test_pixels_without_trust_do_not_count(blank: Avatar, pictures: list[Trainin
         color = avatar.render(avatar.rig(), photo.parameters, photo.camera).color[:, : SIZE // 3]
         return float((color[..., 1] - 0.5 * (color[..., 0] + color[..., 2])).mean())
 
-    schedule = Schedule(15, 3, 300, seed=0)
+    schedule = Schedule(15, 3, COUNT, seed=0)
     believed = optimise(blank, [replace(photo, color=painted)], schedule, device="cpu")
     doubted = optimise(blank, [replace(photo, color=painted, trust=1 - left)], schedule, device="cpu")
     assert greenness(believed) > greenness(blank) + 0.015
     assert greenness(doubted) < greenness(blank) + 0.003
+
+
+@pytest.fixture
+def shifted(blank: Avatar, pictures: list[TrainingPicture]) -> TrainingPicture:
+    """The head a centimetre and a half beside where it is."""
+    aside = replace(blank, means=blank.means + torch.tensor([0.015, 0.0, 0.0]))
+    drawn = aside.render(aside.rig(), pictures[0].parameters, pictures[0].camera)
+    return replace(pictures[0], color=drawn.color, alpha=drawn.alpha)
+
+
+def test_what_may_reach_far_moves_further(blank: Avatar, shifted: TrainingPicture) -> None:
+    schedule = Schedule(40, 3, COUNT, seed=0)  # too short for Gaussians to be added or dropped
+    moves = []
+    for reach in (uneven_reach(), None, torch.full((COUNT,), REACH_OF_SKIN)):
+        fitted = optimise(blank, [shifted], schedule, reach=reach, device="cpu")
+        moves.append((fitted.means - blank.means).norm(dim=-1))
+    far, near = moves[0][::2], moves[0][1::2]
+    assert far.median() > 0.004
+    assert near.max() < 0.002
+    # Without a word of it everything reaches as far as skin.
+    assert torch.equal(moves[1], moves[2])
+    assert moves[1].max() < REACH_OF_SKIN + 0.001
+
+
+def test_gaussians_that_are_added_reach_as_far_as_those_they_come_of(blank: Avatar, shifted: TrainingPicture) -> None:
+    """Hair, which is every fourth, may move far."""
+    hair = len(blank.head.model.faces)
+    reach = torch.where(blank.binding >= hair, 0.02, 0.001)
+    fitted = optimise(blank, [shifted], Schedule(60, 3, COUNT + 400, seed=0), reach=reach, device="cpu")
+    assert fitted.count > COUNT + 200
+    moved = torch.cdist(fitted.means, blank.means)
+    moved = torch.where(fitted.binding[:, None] == blank.binding, moved, torch.inf).amin(1)
+    far, near = moved[fitted.binding >= hair], moved[fitted.binding < hair]
+    assert far.median() > 0.004
+    assert near.quantile(0.9) < 0.002

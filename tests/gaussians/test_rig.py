@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.rig import Rig
+from avatarcli.gaussians.rig import Rig, lengths
 from avatarcli.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.track import HeadParameters
@@ -155,3 +155,17 @@ def test_a_rig_keeps_only_the_triangles_that_carry(make_avatar: AvatarMaker) -> 
     assert len(rig.corners) == len(torch.unique(avatar.binding))
     assert rig.carrier.shape == (50,)
     assert int(rig.corners.max()) < 2 * avatar.head.model.vertex_count
+
+
+def test_lengths_are_norms_and_pull_no_vector_of_no_length() -> None:
+    scale = 10.0 ** torch.linspace(-10, 3, 400)[:, None]
+    vectors = torch.randn(2, 400, 3, generator=torch.Generator().manual_seed(0)) * scale
+    torch.testing.assert_close(lengths(vectors), vectors.norm(dim=-1), rtol=1e-5, atol=0)
+    vectors[0, :5] = 0
+    leaf = vectors.clone().requires_grad_(True)
+    lengths(leaf).sum().backward()
+    assert leaf.grad is not None
+    assert (leaf.grad[0, :5] == 0).all()
+    rest = vectors.flatten(0, 1)[5:]
+    expected = torch.nn.functional.normalize(rest, dim=-1)
+    torch.testing.assert_close(leaf.grad.flatten(0, 1)[5:], expected, rtol=1e-4, atol=1e-5)

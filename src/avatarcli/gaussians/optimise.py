@@ -11,12 +11,13 @@ from typing import Protocol
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives, Splats
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.losses import detail_loss, ssim
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.gaussians.rig import Motion, Rig
+from avatarcli.gaussians.rig import Motion, Rig, lengths
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import axis_angle_to_matrix
 from avatarcli.head.track import HeadParameters
@@ -25,16 +26,19 @@ _HIDDEN = 32  # width of the correctives' network
 # Learning rates of Adam, in the unit of the parameter: metres, log, logit, SH coefficient. Positions and correctives fall to a
 # tenth over the run, for late steps should settle detail, not move it.
 _RATES = {
-    "means": 1.6e-4, "quaternions": 2e-3, "log_scales": 8e-3, "opacity_logits": 4e-2, "sh": 1e-2,
+    "means": 6e-4, "quaternions": 6e-3, "log_scales": 2.4e-2, "opacity_logits": 0.12, "sh": 3e-2,
     "basis": 3e-5, "hidden_weight": 1e-3, "hidden_bias": 1e-3, "output_weight": 1e-3, "nudge": 2e-4, "tint": 1e-3,
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _FALL = 0.1
 # Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
 _L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
-# Per metre beyond 4 mm from where a Gaussian started: hair may move, faces may not melt.
-_STRAY, _STRAY_FREE = 2e3, 0.004
+_STRAY = 2e3  # per metre beyond its reach from where a Gaussian started
+REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 _BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
+# Per e-fold by which the longest axis exceeds the middle one beyond three times its length: needles lie well in the picture that
+# made them and stick out of all others.
+_NEEDLE, _NEEDLE_FREE = 0.05, math.log(3.0)
 _CORRECTIVE = 30.0  # per metre of mean corrective offset
 _NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
@@ -82,15 +86,19 @@ def optimise(
     pictures: PictureSource,
     schedule: Schedule,
     *,
+    reach: Tensor | None = None,
     device: str,
     folder: Path | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> Avatar:
     """Fit the avatar to the pictures. With a folder, progress is kept there and a later call goes on from it.
 
+    reach [G]: metres that each Gaussian may stray from where it starts before that counts as a fault; default REACH_OF_SKIN.
     The order of pictures depends on seed and step alone, so a resumed run sees the same ones.
     """
-    state = _State.create(avatar.to(device), len(pictures))
+    if reach is None:
+        reach = torch.full((avatar.count,), REACH_OF_SKIN)
+    state = _State.create(avatar.to(device), reach.to(device), len(pictures))
     first = 0
     if folder is not None and (folder / _CHECKPOINT).exists():
         first = state.restore(folder / _CHECKPOINT)
@@ -130,13 +138,14 @@ class _State:
     parameters: dict[str, Tensor]
     binding: Tensor
     start: Tensor
+    reach: Tensor
     rig: Rig
     motions: dict[int, Motion]
     optimizer: torch.optim.Adam
     density: Density
 
     @classmethod
-    def create(cls, avatar: Avatar, pictures: int) -> _State:
+    def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:
         c = avatar.correctives
         zeros = avatar.means.new_zeros
         tensors = {
@@ -151,6 +160,7 @@ class _State:
             parameters=parameters,
             binding=avatar.binding,
             start=avatar.means.clone(),
+            reach=reach,
             rig=avatar.rig(),
             motions={},
             optimizer=_adam(parameters),
@@ -168,7 +178,7 @@ class _State:
             self.fixed,
             binding=self.binding,
             means=p["means"],
-            quaternions=torch.nn.functional.normalize(p["quaternions"], dim=-1),
+            quaternions=functional.normalize(p["quaternions"], dim=-1),
             log_scales=p["log_scales"],
             opacity_logits=p["opacity_logits"],
             sh=p["sh"],
@@ -201,14 +211,17 @@ class _State:
         self._focal = float(picture.camera.K[0, 0])
         picture_loss = (
             _L1 * (color - target).abs().mean()
-            + _SSIM * (1 - ssim(color, target))
+            + _SSIM * (1 - ssim(_halved(color), _halved(target)))
             + _DETAIL * detail_loss(color, target)
             + _ALPHA * ((drawn.alpha - picture.alpha).abs() * trust).mean()
         )
-        strayed = ((p["means"] - self.start).norm(dim=-1) - _STRAY_FREE).clamp(min=0).mean()
+        strayed = (lengths(p["means"] - self.start) - self.reach).clamp(min=0).mean()
         big = (scales - _BIG_FREE).clamp(min=0).mean()
+        ordered = p["log_scales"].sort(dim=-1).values
+        needle = (ordered[:, 2] - ordered[:, 1] - _NEEDLE_FREE).clamp(min=0).mean()
         table = _NUDGE * nudge.square().sum() + _TINT * tint.square().sum()
-        return picture_loss + _STRAY * strayed + _BIG * big + _CORRECTIVE * offsets.norm(dim=-1).mean() + table
+        shape = _STRAY * strayed + _BIG * big + _NEEDLE * needle
+        return picture_loss + shape + _CORRECTIVE * lengths(offsets).mean() + table
 
     def _motion(self, picture: TrainingPicture) -> Motion:
         """The Gaussians' motion at the picture's moment; no step changes it, only new Gaussians do."""
@@ -237,12 +250,12 @@ class _State:
         with torch.no_grad():
             p["means"] += moved.offset
             p["log_scales"] += moved.log_shrink[:, None]
-        self.binding, self.start = self.binding[source], self.start[source]
+        self.binding, self.start, self.reach = self.binding[source], self.start[source], self.reach[source]
         self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
         self.density = Density.empty(len(source), p["means"].device)
 
     def store(self, path: Path, step: int) -> None:
-        tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start}
+        tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start, "reach": self.reach}
         tensors |= {"pull": self.density.pull, "seen": self.density.seen}
         for key, value in self.parameters.items():
             tensors[key] = value.detach()
@@ -256,7 +269,7 @@ class _State:
         """Take up a stored state; returns the step to go on with."""
         device = self.binding.device
         tensors = {key: value.to(device) for key, value in load_file(path).items()}
-        self.binding, self.start = tensors["binding"], tensors["start"]
+        self.binding, self.start, self.reach = tensors["binding"], tensors["start"], tensors["reach"]
         self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
         self.optimizer = _adam(self.parameters)
         for key, value in self.parameters.items():
@@ -267,6 +280,11 @@ class _State:
         self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
         self.density = Density(tensors["pull"], tensors["seen"])
         return int(tensors["step"])
+
+
+def _halved(picture: Tensor) -> Tensor:
+    """A picture [H, W, 3] of half the size. Structure is compared there, at a quarter of the cost: detail has a term of its own."""
+    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
 
 
 def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:

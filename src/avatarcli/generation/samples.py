@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,7 +11,8 @@ from torch.nn import functional
 from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles
 from avatarcli.generation.scene import Scene
 from avatarcli.geometry.mesh import sample_image, vertex_normals
-from avatarcli.head.model import PARTS, REGIONS
+from avatarcli.geometry.space import z_order
+from avatarcli.head.model import PARTS, REGIONS, PersonalHead
 
 # How densely each region is covered beside plain skin. Eyes, lips and teeth carry the finest detail, the chest next to none, and
 # what hair and clothes hide needs only enough to fill gaps.
@@ -18,16 +21,17 @@ _DENSITY = {
     "mouth_cavity": 0.8, "eye_socket": 0.5, "eye": 4.0, "tongue": 0.8, "teeth": 1.5,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7
+_NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
 _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
 
 
 def sample_scene(scene: Scene, count: int, generator: torch.Generator) -> SurfaceSamples:
     """`count` Gaussians' starts on the head and on the covered parts of its shell."""
-    skin_weight = _skin_weights(scene)
+    skin_weight = skin_weights(scene.head, _DENSITY)
     shell_weight = _shell_weights(scene)
     share = float(skin_weight.sum() / (skin_weight.sum() + shell_weight.sum()))
     on_skin = round(count * share)
-    skin = _sample_skin(scene, skin_weight, on_skin, generator)
+    skin = sample_skin(scene.head, scene.skin, skin_weight, on_skin, generator)
     shell = _sample_shell(scene, shell_weight, count - on_skin, generator)
     return SurfaceSamples(*(torch.cat(pair) for pair in zip(skin, shell, strict=True)))
 
@@ -37,16 +41,16 @@ def _areas(vertices: Tensor, faces: Tensor) -> Tensor:
     return 0.5 * torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
 
 
-def _skin_weights(scene: Scene) -> Tensor:
-    """Area × importance [F] of the head's triangles."""
-    model = scene.head.model
-    density = torch.tensor([_DENSITY[name] for name in REGIONS])[model.region[model.faces]].amax(1)
+def skin_weights(head: PersonalHead, density_of: Mapping[str, float]) -> Tensor:
+    """Area × importance [F] of the head's triangles, by their region."""
+    model = head.model
+    density = torch.tensor([density_of[name] for name in REGIONS])[model.region[model.faces]].amax(1)
     # The ball behind the lids is never seen.
     eye = (model.face_part == PARTS.index("eye_l")) | (model.face_part == PARTS.index("eye_r"))
-    centres = scene.head.neutral[model.faces].mean(1)
-    sockets = [scene.head.joints[model.joint_names.index(name), 2] for name in ("eye_l", "eye_r")]
+    centres = head.neutral[model.faces].mean(1)
+    sockets = [head.joints[model.joint_names.index(name), 2] for name in ("eye_l", "eye_r")]
     density = torch.where(eye & (centres[:, 2] < min(sockets)), torch.zeros_like(density), density)
-    return _areas(scene.head.neutral, model.faces) * density
+    return _areas(head.neutral, model.faces) * density
 
 
 def _shell_weights(scene: Scene) -> Tensor:
@@ -57,17 +61,23 @@ def _shell_weights(scene: Scene) -> Tensor:
     return torch.where(coverage > _VISIBLE, weight, torch.zeros_like(weight))
 
 
-def _sample_skin(scene: Scene, weight: Tensor, count: int, generator: torch.Generator) -> SurfaceSamples:
-    model = scene.head.model
-    triangle, barycentric = sample_triangles(weight, count, generator)
-    points, normals, tangents = _surface(scene.head.neutral, model.faces, triangle, barycentric)
+def sample_skin(
+    head: PersonalHead, texture: Tensor, weight: Tensor, count: int, generator: torch.Generator
+) -> SurfaceSamples:
+    """`count` starts on the head's triangles, spread by their weights [F]. texture [S, S, 3]: the head's."""
+    model = head.model
+    # In an order that keeps neighbours together, so that what one triangle gets too little the next one makes up for.
+    order = z_order((head.neutral[model.faces].mean(1) / _NEIGHBOURHOOD).floor())
+    triangle, barycentric = sample_triangles(weight[order], count, generator)
+    triangle = order[triangle]
+    points, normals, tangents = _surface(head.neutral, model.faces, triangle, barycentric)
     uv = (model.uv[model.face_uv[triangle]] * barycentric[..., None]).sum(1)
     return SurfaceSamples(
         points=points,
         normals=normals,
         tangents=tangents,
-        spacing=_spacing(scene.head.neutral, model.faces, weight, triangle, count),
-        colors=_look_up(scene.skin, uv),
+        spacing=_spacing(head.neutral, model.faces, weight, triangle, count),
+        colors=_look_up(texture, uv),
         opacity=torch.full((count,), 0.95),
         binding=triangle,
     )

@@ -1,0 +1,149 @@
+"""What the training pictures of an avatar say, and how far they are believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatarcli.diffusion.conditioning import pose_vertices
+from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.initialise import start_gaussians
+from avatarcli.gaussians.optimise import TrainingPicture, new_correctives
+from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.generation.plan import make_plan
+from avatarcli.generation.samples import sample_skin, skin_weights
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.mesh import rasterize_mesh
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.model import REGIONS, PersonalHead
+from avatarcli.head.track import HeadParameters, Track
+from avatarcli.stages.distill import _face_mask, _Pictures, _without_contradictions
+
+SIZE = 128
+
+
+def view(head: PersonalHead, degrees: float) -> Camera:
+    return Framing.of(head.neutral).cameras(torch.deg2rad(torch.tensor([degrees])), torch.zeros(1), SIZE)[0]
+
+
+def open_mouth() -> HeadParameters:
+    expression = torch.zeros(1, 52)
+    expression[0, EXPRESSION_INDEX["jawOpen"]] = 0.8
+    return replace(HeadParameters.at_rest(), expression=expression)
+
+
+def seen_regions(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
+    """The region [H, W] that each pixel sees; −1 where it sees none, or a border of two."""
+    model = head.model
+    raster = rasterize_mesh(pose_vertices(head, parameters)[0], model.faces, camera)
+    corners = model.region[model.faces[raster.face.clamp(min=0)]].long()
+    alike = raster.covered & (corners == corners[..., :1]).all(-1)
+    return torch.where(alike, corners[..., 0], -1)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 40.0, -40.0])
+def test_with_an_expression_the_face_counts_and_hair_and_shoulders_do_not(
+    mean_head: PersonalHead, degrees: float
+) -> None:
+    camera = view(mean_head, degrees)
+    for parameters in (HeadParameters.at_rest(), open_mouth()):
+        mask, region = _face_mask(mean_head, parameters, camera), seen_regions(mean_head, parameters, camera)
+        assert mask.shape == (SIZE, SIZE)
+        assert mask.min() >= 0
+        assert mask.max() <= 1 + 1e-5
+
+        def of(*names: str, mask: Tensor = mask, region: Tensor = region) -> Tensor:
+            return mask[torch.isin(region, torch.tensor([REGIONS.index(name) for name in names]))]
+
+        assert of("nose", "lip", "eyelid", "eye").mean() > 0.97
+        assert of("nose", "lip", "eyelid", "eye").min() > 0.5  # the nose may be the outline
+        assert of("face").mean() > 0.9
+        assert of("torso").max() < 0.01
+        assert of("scalp", "ear", "neck").mean() < 0.15
+        background = mask[region < 0][mask[region < 0] < 0.5]
+        assert (background == 0).float().mean() > 0.9
+        # The border is soft, but narrow.
+        between = (mask > 0.05) & (mask < 0.95)
+        assert 0.005 < between.float().mean() < 0.08
+
+
+def test_the_mask_follows_the_chin_down(mean_head: PersonalHead) -> None:
+    camera = view(mean_head, 0.0)
+    rest, opened = (
+        _face_mask(mean_head, parameters, camera) for parameters in (HeadParameters.at_rest(), open_mouth())
+    )
+    lowest = [int((mask > 0.5).any(1).nonzero().max()) for mask in (rest, opened)]
+    assert lowest[1] > lowest[0] + 2
+    # The open mouth is part of the face.
+    vertices = pose_vertices(mean_head, open_mouth())[0]
+    lips = camera.project(mean_head.model.landmarks(vertices)[[13, 14]])[0]
+    column, row = lips.mean(0).long().tolist()
+    assert lips[1, 1] - lips[0, 1] > 4
+    assert opened[row, column] > 0.95
+
+
+def test_from_behind_no_face_counts(mean_head: PersonalHead) -> None:
+    assert _face_mask(mean_head, open_mouth(), view(mean_head, 180.0)).mean() < 0.01
+
+
+def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
+    mean_head: PersonalHead, tmp_path: Path
+) -> None:
+    framing = Framing.of(mean_head.neutral)
+    face = mean_head.neutral[mean_head.model.in_regions("face")]
+    plan = make_plan(framing, face, views=2, face_views=1, frames=2, size=32)
+    video = MultiViewVideo(tmp_path, plan, framing, "toy")
+    for place in plan.pictures:
+        video.write_frame(*place, torch.full((32, 32, 4), 0.2 + 0.2 * place[0] + 0.1 * place[1]))
+    photo = TrainingPicture(
+        plan.cameras[0], HeadParameters.at_rest(), -1, torch.zeros(8, 8, 3), torch.zeros(8, 8), torch.zeros(8, 8)
+    )
+    pictures = _Pictures(photo, video, mean_head)
+    assert len(pictures) == 5
+    assert pictures[0] is photo
+    for index, (view, frame) in enumerate(plan.pictures, 1):
+        picture = pictures[index]
+        assert picture.moment == frame
+        assert torch.equal(picture.parameters.expression[0], plan.parameters.expression[frame])
+        assert torch.equal(picture.camera.K, plan.cameras[view].K)
+        assert float(picture.alpha.mean()) == pytest.approx(0.2 + 0.2 * view + 0.1 * frame, abs=0.005)
+        torch.testing.assert_close(picture.color, picture.alpha[..., None].expand(-1, -1, 3), atol=0.01, rtol=0)
+        assert (picture.trust == 1).all() == (frame == 0)
+    moving = pictures[4].trust
+    assert torch.equal(moving, _face_mask(mean_head, plan.parameters[1:], plan.cameras[2]))
+    assert moving.max() > 0.95
+    assert moving.min() < 0.05
+
+
+def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: PersonalHead) -> None:
+    """The photo's matte reaches beyond the start on one side, below the chin and above it: below, it does not count there."""
+    camera, rest = view(mean_head, 0.0), HeadParameters.at_rest()
+    model = mean_head.model
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.full((32, 32, 3), 0.5)
+    samples = sample_skin(mean_head, texture, skin_weights(mean_head, dict.fromkeys(REGIONS, 1.0)), 4000, generator)
+    start = Avatar(
+        head=mean_head,
+        correctives=new_correctives(4000, 1, generator),
+        framing=Framing.of(mean_head.neutral),
+        provenance={},
+        **start_gaussians(samples, SH_C0)._asdict(),
+    )
+    alpha = start.render(start.rig(), rest, camera).alpha.clamp(0, 1)
+    landmarks, _ = camera.project(model.landmarks(mean_head.neutral))
+    chin = int(landmarks[152, 1])
+    column = 20
+    for row in (chin - 40, chin + 12):
+        alpha[row - 6 : row + 6, column - 6 : column + 6] = 1 - alpha[row, column].round()
+    photo = TrainingPicture(camera, rest, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
+    zeros = torch.zeros(model.identity_size)
+    track = Track(camera, zeros, mean_head.neutral * 0, rest.expression[0], rest.gaze[0], landmarks, rest.expression[0])
+    trust = _without_contradictions(photo, start, track, SIZE).trust
+    assert trust[chin + 12, column] < 0.05
+    assert trust[chin - 40, column] == 1
+    assert trust.mean() > 0.9
