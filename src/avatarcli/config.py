@@ -126,7 +126,7 @@ def choose_generator(
 def check_steps(steps: int) -> None:
     """Raise UsageError unless the noise schedule can be walked in `steps` equal steps."""
     if steps < 1 or NOISE_LEVELS % steps:
-        raise UsageError(f"{steps} denoising steps: choose a divisor of {NOISE_LEVELS}, such as 8, 10, 20 or 50")
+        raise UsageError(f"{steps} denoising steps: choose a divisor of {NOISE_LEVELS}, such as 4, 5, 8 or 10")
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _expressions(plan: Plan, order: list[int], size: int) -> list[Group]:
 def _later(plan: Plan, order: list[int], group_clips: int, group_latents: int) -> list[Group]:
     """Passes for what follows the clips' first latents: each clip brings its last one, and a window of new ones."""
     counts = clip_latents(plan)
-    order = order + [number for number in range(len(counts)) if number not in set(order)]
+    order = list(dict.fromkeys([*order, *range(len(counts))]))
     wide = min(group_clips, group_latents // 2)
     window = group_latents // wide - 1
     groups = []

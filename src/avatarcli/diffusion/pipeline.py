@@ -30,7 +30,9 @@ from avatarcli.progress import Progress
 # Of a place (view, frame), its picture [H, W, 4] and the photo carried there [H, W, 5]: the picture as it is kept.
 Finish = Callable[[tuple[int, int], Tensor, Tensor], Tensor]
 
-_FINISHERS = 4  # threads
+_FINISHERS = (
+    4  # threads, and clips that may wait: finishing takes about as long as decoding, and a waiting picture 1 MB
+)
 _GROUP_FOLDER = ".latents"  # hidden: a working folder, not part of the result
 _HINTS_KEPT = 1 << 26  # numbers, 256 MB: all hints of a plan for the mini model. Others are made again for decoding
 _CELL = 16  # pixels: a patch of 2 latent cells of 8 pixels; pictures are whole patches

@@ -1,7 +1,7 @@
 """The visual hull of a set of mattes: the surface inside of which all pictures agree that there is something.
 
 Space carving (Laurentini, *The visual hull concept*, 1994; Kutulakos and Seitz 2000 for the colours) on a grid. It is where the
-Gaussians of hair, hats, beards, glasses and clothes start, which no head model knows.
+Gaussians of hair, hats, beards and clothes start, which no head model knows.
 """
 
 from __future__ import annotations

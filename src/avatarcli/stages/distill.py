@@ -51,7 +51,7 @@ def distill_avatar(
     video = MultiViewVideo.load(generated)
     portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
     generator = torch.Generator().manual_seed(seed)
-    head, samples, reach = _start(preprocess, video, int(config.gaussians * _SPARE), seed, generator)
+    head, samples, reach = _start(preprocess, portrait, track, video, int(config.gaussians * _SPARE), seed, generator)
     if reach is not None and not (reach > REACH_OF_SKIN).any():
         progress.warn("the imagined views show no hair and no clothes: try another --seed, or --generator reproject")
     start = start_gaussians(samples, SH_C0)
@@ -73,13 +73,18 @@ def distill_avatar(
 
 
 def _start(
-    preprocess: Path, video: MultiViewVideo, count: int, seed: int, generator: torch.Generator
+    preprocess: Path,
+    portrait: Portrait,
+    track: Track,
+    video: MultiViewVideo,
+    count: int,
+    seed: int,
+    generator: torch.Generator,
 ) -> tuple[PersonalHead, SurfaceSamples, Tensor | None]:
     """The person's head, `count` starts on it and on what covers it, and how far each may move [G] (metres; None: as skin)."""
     if video.generator == REPROJECT:
         scene = load_scene(preprocess, seed=seed)
         return scene.head, sample_scene(scene, count, generator), None
-    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
     head, posed, photo = look_at_photo(load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside)
     texture, _ = bake_skin(head, posed, photo, Atlas.of(head.model))
     return head, *sample_views(head, texture, photo.skin_color, video, count, generator)
