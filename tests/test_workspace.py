@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from avatarcli.errors import ExportError, UsageError, WorkspaceError
 from avatarcli.files import finished_output, write_atomically
 from avatarcli.progress import SilentProgress
-from avatarcli.workspace import Manifest, Subject, Workspace, default_root, fingerprint_of, slug
+from avatarcli.records import Manifest, fingerprint_of
+from avatarcli.workspace import Subject, Workspace, default_root, slug
 
 
 class _Listener(SilentProgress):
@@ -24,6 +26,8 @@ class _Listener(SilentProgress):
 
     def info(self, message: str) -> None:
         self.heard.append(message)
+
+    warn = info
 
 
 def _finish(subject: Subject, stage: str, fingerprint: str, text: str) -> None:
@@ -70,6 +74,32 @@ def test_content_depends_on_names_and_bytes_alone(subject: Subject) -> None:
         assert record is not None
         contents.append(record.content)
     assert contents[0] == contents[1] != contents[2]
+
+
+def test_sizes_alone_show_what_is_cut_short(subject: Subject) -> None:
+    file = subject.stage_path("preprocess") / "result.txt"
+    file.write_text("old_result")
+    assert subject.damaged_file("preprocess", thorough=False) is None
+    file.write_text("old")
+    assert subject.damaged_file("preprocess", thorough=False) == "result.txt"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": []},
+        {"files": {"result.txt": {"size": "10", "sha256": "0"}}},
+        {"files": {"result.txt": {"size": 10, "sha256": None}}},
+        {"files": {"result.txt": 10}},
+        {"seconds": "long"},
+        {"inputs": {"preprocess": 1}},
+        {"inputs": ["preprocess"]},
+    ],
+)
+def test_a_record_of_other_kinds_of_values_is_none(subject: Subject, change: dict[str, object]) -> None:
+    path = subject.stage_path("preprocess") / "stage.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert subject.record("preprocess") is None
 
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "deleted", "record"])
@@ -241,9 +271,15 @@ def test_the_last_subject_is_remembered_and_survives_its_deletion(tmp_path: Path
         made.save_manifest(Manifest(name, f"{name}.jpg", "0" * 64, {}))
         os.utime(made.path / "manifest.json", (1e9 - age, 1e9 - age))
     workspace.remember("ada")
-    assert workspace.subject().name == "ada"
+    listener = _Listener()
+    assert workspace.subject(progress=listener).name == "ada"
+    assert listener.heard == []
     shutil.rmtree(tmp_path / "ada")
-    assert workspace.subject().name == "cleo"
+    assert workspace.subject(progress=listener).name == "cleo"
+    assert "'ada', is gone: taking the newest, cleo" in listener.heard[-1]
+    (tmp_path / ".last").unlink()
+    assert workspace.subject(progress=listener).name == "cleo"
+    assert "nobody knows which was made last: taking the newest, cleo" in listener.heard[-1]
     assert [subject.name for subject in workspace.subjects()] == ["ben", "cleo"]
 
 
@@ -267,7 +303,8 @@ def test_slugs_are_names_of_subjects(tmp_path: Path, stem: str, name: str) -> No
 
 
 def test_a_manifest_that_cannot_be_read_is_one_line(subject: Subject) -> None:
-    for content in ("{", "[]", '{"format_version": 99}', '{"format_version": 1, "subject": "ada"}'):
+    wrong_kinds = json.dumps(asdict(Manifest("ada", "ada.jpg", "0" * 64, {})) | {"config": []})
+    for content in ("{", "[]", '{"format_version": 99}', '{"format_version": 1, "subject": "ada"}', wrong_kinds):
         (subject.path / "manifest.json").write_text(content)
         with pytest.raises(WorkspaceError, match="avatar create"):
             subject.manifest()
@@ -302,6 +339,34 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             place.write_text(text)
         assert out.read_text() == text
     assert list(out.parent.iterdir()) == [out]
+
+
+_STOPS_HALFWAY = """
+import sys, time
+from pathlib import Path
+from avatarcli.files import finished_output
+with finished_output(Path(sys.argv[1]), folder=False) as place:
+    place.write_text("half")
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_beside_the_output_is_removed_the_next_time(tmp_path: Path) -> None:
+    out = tmp_path / "orbit.mp4"
+    killed, working = _child(_STOPS_HALFWAY, out), _child(_STOPS_HALFWAY, out)
+    for child in (killed, working):
+        assert child.stdout is not None
+        assert child.stdout.readline() == "half\n"
+    _kill(killed)
+    (tmp_path / ".orbit.mp4.of_mine_").mkdir()
+    assert len(list(tmp_path.iterdir())) == 3
+    with finished_output(out, folder=False) as place:
+        place.write_text("whole")
+    left = [path for path in tmp_path.iterdir() if path != out]
+    assert len(left) == 2  # that of the one at work, and what only looks like ours
+    assert any((path / "orbit.mp4").exists() for path in left)
+    _kill(working)
 
 
 def test_frames_do_not_mix_with_older_ones(tmp_path: Path) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avatarcli.errors import ExportError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 # What a full disk looks like: no space, quota used up, and the limit on a file's size (ulimit -f).
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM = 64 * 1024  # bytes; a file system hands out blocks, so a full one may still name a few as free
+_AT_WORK = ".at-work"
 _FULL = "the disk is full: free some space and run the command again"
 
 
@@ -72,20 +78,16 @@ def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
     """A place beside `out` to write to; it takes the name `out` when the block ends well and is removed otherwise.
 
     A file replaces the one that is there. A folder must be new or empty, for frames of an older and longer video would
-    stay among the new ones.
+    stay among the new ones. What a killed process left beside `out` is removed.
 
     Raises:
         ExportError: the place is taken, or cannot be written.
     """
-    if folder and out.is_dir() and any(out.iterdir()):
-        raise ExportError(f"the folder {out} is not empty: delete it or name another")
-    if folder and out.exists() and not out.is_dir():
-        raise ExportError(f"{out} is a file: name a folder")
-    if not folder and out.is_dir():
-        raise ExportError(f"{out} is a folder: name a file")
+    check_place(out, folder=folder)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        _remove_left_overs(out)
+        beside, lock = _place_beside(out)
     except OSError as error:
         raise ExportError(f"cannot write {out}: {error.strerror}") from error
     try:
@@ -98,4 +100,46 @@ def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
             out.rmdir()
         os.replace(place, out)
     finally:
+        lock.release()
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def check_place(out: Path, *, folder: bool) -> None:
+    """Raise ExportError when `finished_output` could not write there, as far as can be told without trying."""
+    if folder and out.is_dir() and any(out.iterdir()):
+        raise ExportError(f"the folder {out} is not empty: delete it or name another")
+    if folder and out.exists() and not out.is_dir():
+        raise ExportError(f"{out} is a file: name a folder")
+    if not folder and out.is_dir():
+        raise ExportError(f"{out} is a folder: name a file")
+    parent = next(place for place in out.absolute().parents if place.exists())
+    if not parent.is_dir():
+        raise ExportError(f"cannot write {out}: {parent} is a file")
+    if not os.access(parent, os.W_OK):
+        raise ExportError(f"cannot write {out}: no permission to write to {parent}")
+
+
+def _place_beside(out: Path) -> tuple[Path, BaseFileLock]:
+    """A new folder beside `out`, and the system's own lock in it, which shows others for how long we live."""
+    from filelock import FileLock
+
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    lock = FileLock(beside / _AT_WORK)
+    try:
+        lock.acquire()
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return beside, lock
+
+
+def _remove_left_overs(out: Path) -> None:
+    """Remove the folders of `finished_output` whose process was killed before it could."""
+    from filelock import FileLock, Timeout
+
+    ours = re.compile(rf"\.{re.escape(out.name)}\.[a-z0-9_]{{8}}")  # as mkdtemp names them
+    for entry in out.parent.iterdir():
+        if not ours.fullmatch(entry.name) or not (entry / _AT_WORK).is_file():
+            continue
+        with suppress(OSError, Timeout), FileLock(entry / _AT_WORK, timeout=0):
+            shutil.rmtree(entry, ignore_errors=True)

@@ -12,7 +12,6 @@ that one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,19 +20,18 @@ import socket
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.files import explain_io_error, make_ordinary, sha256_file, write_atomically
 from avatarcli.progress import Progress, SilentProgress
+from avatarcli.records import FORMAT_VERSION, FileRecord, Manifest, StageRecord
 
 ENVIRONMENT_VARIABLE = "AVATAR_WORKSPACE"
 DEFAULT_ROOT = Path("avatars")
-FORMAT_VERSION = 1
 
 _MANIFEST = "manifest.json"
 _RECORD = "stage.json"
@@ -54,63 +52,22 @@ def slug(stem: str) -> str:
     return words[:60].rstrip("-") or "subject"
 
 
-def fingerprint_of(value: dict[str, Any]) -> str:
-    """SHA-256 of plain JSON values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What a finished file must look like."""
-
-    size: int  # bytes
-    sha256: str
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """What a finished stage says of itself."""
-
-    stage: str
-    fingerprint: str
-    seconds: float  # spent working; a resumed stage counts only its last run
-    files: dict[str, FileRecord]  # by path relative to the stage's folder, with forward slashes
-
-    @property
-    def content(self) -> str:
-        """One hash for everything that the stage wrote: what the next stage depends on."""
-        return fingerprint_of({name: entry.sha256 for name, entry in self.files.items()})
-
-    @property
-    def bytes(self) -> int:
-        return sum(entry.size for entry in self.files.values())
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What is known of a subject beside its stages."""
-
-    subject: str
-    photo: str  # path of the photo as the user gave it
-    photo_sha256: str
-    config: dict[str, Any]  # the resolved CreateConfig
-    format_version: int = field(default=FORMAT_VERSION)
-
-
 class Workspace:
     """The folder that holds the subjects."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = default_root() if root is None else root.expanduser()
 
-    def subject(self, name: str | None = None) -> Subject:
+    def subject(self, name: str | None = None, *, progress: Progress | None = None) -> Subject:
         """A subject that exists; the last one made when no name is given.
+
+        progress: warned when that one is not known, and another is taken.
 
         Raises:
             WorkspaceError: there is no such subject, or none at all.
         """
         if name is None:
-            return self._last()
+            return self._last(progress or SilentProgress())
         found = Subject(self, _checked(name))
         if not found.exists():
             known = ", ".join(subject.name for subject in self.subjects()[:10])
@@ -145,7 +102,12 @@ class Workspace:
             write_atomically(self.root / ".writable", b"")
             (self.root / ".writable").unlink()
 
-    def _last(self) -> Subject:
+    def writable(self) -> bool:
+        """Whether a subject that is there can be worked on, as far as the system says without trying."""
+        return not self.root.is_dir() or os.access(self.root, os.W_OK)
+
+    def _last(self, progress: Progress) -> Subject:
+        name = None
         with suppress(OSError, UnicodeDecodeError):
             name = (self.root / _LAST).read_text(encoding="utf-8").strip()
             if _SUBJECT_NAME.fullmatch(name) and Subject(self, name).exists():
@@ -154,6 +116,9 @@ class Workspace:
         left = sorted(self.subjects(), key=lambda subject: (subject.path / _MANIFEST).stat().st_mtime)
         if not left:
             raise WorkspaceError(f"no avatar in {self.root} yet: make one with `avatar create photo.jpg`")
+        if name is not None or len(left) > 1:
+            why = "nobody knows which was made last" if name is None else f"the last one made, '{name[:60]}', is gone"
+            progress.warn(f"{why}: taking the newest, {left[-1].name}; --subject NAME takes another")
         return left[-1]
 
 
@@ -192,21 +157,23 @@ class Subject:
         """What a finished stage says of itself, or None when there is none that can be read."""
         try:
             content = json.loads((self.path / stage / _RECORD).read_text(encoding="utf-8"))
-            files = {str(name): FileRecord(**entry) for name, entry in content.pop("files").items()}
-            return StageRecord(files=files, **content)
+            return StageRecord.from_json(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def damaged_file(self, stage: str) -> str | None:
-        """The first file of a finished stage that is missing or not what was written, or None when all are whole."""
+    def damaged_file(self, stage: str, *, thorough: bool = True) -> str | None:
+        """The first file of a finished stage that is missing or not what was written, or None when all are whole.
+
+        thorough: compare what the files hold, not their sizes alone, which is quicker.
+        """
         record = self.record(stage)
         if record is None:
             return _RECORD
         for name, entry in record.files.items():
             path = self.path / stage / name
             try:
-                whole = path.stat().st_size == entry.size and sha256_file(path) == entry.sha256
-            except OSError:
+                whole = path.stat().st_size == entry.size and (not thorough or sha256_file(path) == entry.sha256)
+            except (OSError, ValueError):  # ValueError: a name that no file can have
                 whole = False
             if not whole:
                 return name
@@ -219,8 +186,40 @@ class Subject:
             return None
         return record
 
+    def outdated(self, stage: str) -> list[str]:
+        """The stages to redo, in their order, until `stage` is again made of what is there; none when it is.
+
+        An earlier stage that has been deleted outdates nothing.
+        """
+        record = self.record(stage)
+        if record is None:
+            return []
+        redo: list[str] = []
+        changed = False
+        for name, content in record.inputs.items():
+            redo += [earlier for earlier in self.outdated(name) if earlier not in redo]
+            earlier_record = self.record(name)
+            changed |= earlier_record is not None and earlier_record.content != content
+        return [*redo, stage] if redo or changed else []
+
+    def whole(self, stage: str, name: str) -> Path:
+        """A file of a finished stage that is as it was written, and made of what the earlier stages hold now.
+
+        Raises:
+            WorkspaceError: the stage has not been finished, is damaged, or an earlier one was redone since.
+        """
+        path = self.artefact(stage, name)
+        damaged = self.damaged_file(stage)
+        if damaged is not None:
+            raise WorkspaceError(f"{path.parent / damaged} is damaged: run `avatar {stage} --subject {self.name}`")
+        if redo := self.outdated(stage):
+            raise WorkspaceError(
+                f"{path} is out of date, what it was made from has changed: run {redo_commands(self.name, redo)}"
+            )
+        return path
+
     def artefact(self, stage: str, name: str) -> Path:
-        """A file of a finished stage, for commands that only read.
+        """A file of a finished stage, whole or not.
 
         Raises:
             WorkspaceError: the stage has not been finished.
@@ -253,8 +252,10 @@ class Subject:
             write_atomically(partial / _BEGUN_FOR, fingerprint.encode())
         return partial
 
-    def commit(self, stage: str, fingerprint: str, seconds: float) -> StageRecord:
-        """Make the working folder the finished stage.
+    def commit(
+        self, stage: str, fingerprint: str, seconds: float, inputs: Mapping[str, str] | None = None
+    ) -> StageRecord:
+        """Make the working folder the finished stage. inputs: the `content` of each earlier stage that it was made from.
 
         Files and folders whose names begin with a dot are working files (checkpoints): they are removed.
         """
@@ -270,7 +271,7 @@ class Subject:
                 if path.is_file() and path != partial / _BEGUN_FOR:
                     make_ordinary(path)
                     files[path.relative_to(partial).as_posix()] = FileRecord(path.stat().st_size, sha256_file(path))
-            record = StageRecord(stage, fingerprint, round(seconds, 3), files)
+            record = StageRecord(stage, fingerprint, round(seconds, 3), files, dict(inputs or {}))
             write_atomically(partial / _RECORD, json.dumps(asdict(record), indent=1).encode())
             self._promote(stage)
             (self.path / stage / _BEGUN_FOR).unlink(missing_ok=True)
@@ -345,6 +346,11 @@ class Subject:
                 shutil.rmtree(previous, ignore_errors=True)
             else:
                 os.rename(previous, self.path / stage)
+
+
+def redo_commands(subject: str, stages: Sequence[str]) -> str:
+    """What to type to redo some stages of a subject."""
+    return " and ".join(f"`avatar {stage} --subject {subject}`" for stage in stages)
 
 
 def _checked(name: str) -> str:

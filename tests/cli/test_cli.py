@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from PIL import Image
 from avatarcli import __version__
 from avatarcli.cli.main import main
 from avatarcli.config import CreateConfig, to_json
-from avatarcli.workspace import Manifest, Workspace
+from avatarcli.records import Manifest
+from avatarcli.workspace import Subject, Workspace
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,21 @@ def ada(tmp_path: Path) -> Workspace:
     """A workspace with one subject, whose stages are files of no meaning."""
     workspace = Workspace(tmp_path / "avatars")
     subject = workspace.new_subject("ada")
-    for stage, file in (
-        ("preprocess", "source.jpg"),
-        ("generate", "transforms.json"),
-        ("distill", "avatar.safetensors"),
-    ):
-        with subject.lock():
-            (subject.begin(stage, "f") / file).write_text(stage)
-            subject.commit(stage, "f", 1.0)
+    for stage in ("preprocess", "generate", "distill"):
+        _commit(subject, stage, stage)
     subject.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, to_json(CreateConfig())))
     workspace.remember("ada")
     return workspace
+
+
+def _commit(subject: Subject, stage: str, text: str, made_from: tuple[str, ...] = ()) -> None:
+    """Finish a stage whose one file holds a text."""
+    name = {"preprocess": "source.jpg", "generate": "transforms.json", "distill": "avatar.safetensors"}[stage]
+    records = {earlier: subject.record(earlier) for earlier in made_from}
+    with subject.lock():
+        (subject.begin(stage, "f") / name).write_text(text)
+        inputs = {earlier: record.content for earlier, record in records.items() if record is not None}
+        subject.commit(stage, "f", 1.0, inputs)
 
 
 def _is_one_line_error(done: Done, code: int, *words: str) -> None:
@@ -137,7 +143,12 @@ def test_help_loads_nothing_heavy() -> None:
         ("clip", "mix", "speech", "tour", "--weights", "-1,1", "-o", "a.npz"),
         ("clip", "mix", "speech", "tour", "--crossfade", "1", "--loop", "-o", "a.npz"),
         ("clip", "mix", "speech", "tour", "--crossfade", "nan", "-o", "a.npz"),
+        ("create", "a.jpg", "--gpus", "0"),
+        ("create", "a.jpg", "--seed", "-1"),
+        ("create", "a.jpg", "--seed", str(2**64)),
         ("animate",),
+        ("animate", "--video", "0"),
+        ("export", "--format", "transforms", "-o", "-"),
         ("render", "--size", "2"),
         ("render", "--expression", "grin=1"),
         ("render", "--background", "whitish"),
@@ -283,6 +294,113 @@ def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:
     )
     (ada.subject("ada").stage_path("generate") / "transforms.json").write_text("")
     assert "damaged (transforms.json)" in avatar("info").stdout
+
+
+def test_list_says_what_is_cut_short_or_out_of_date(avatar: Avatar, ada: Workspace) -> None:
+    subject = ada.subject("ada")
+
+    def states() -> tuple[str, str]:
+        stages = json.loads(avatar("list", "--json").stdout)["subjects"][0]["stages"]
+        return re.split(r"\s{2,}", avatar("list").stdout.splitlines()[1])[1], stages[-1]["state"]
+
+    assert states() == ("ready", "finished")
+    (subject.stage_path("distill") / "avatar.safetensors").write_text("dis")
+    assert states() == ("distill damaged (avatar.safetensors)", "damaged (avatar.safetensors)")
+    _commit(subject, "distill", "distill", made_from=("preprocess", "generate"))
+    assert states() == ("ready", "finished")
+    _commit(subject, "preprocess", "another photo")
+    assert states() == ("distill out of date", "out of date")
+    assert "out of date" in avatar("info").stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("render", "-o", "a.png"),
+        ("animate", "--expr", "speech", "-o", "a.mp4"),
+        ("export", "--format", "ply", "-o", "a.ply"),
+        ("view", "--no-open"),
+    ],
+)
+def test_an_avatar_that_is_out_of_date_is_never_shown(
+    avatar: Avatar, ada: Workspace, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    _commit(ada.subject("ada"), "distill", "old", made_from=("preprocess", "generate"))
+    _commit(ada.subject("ada"), "generate", "new views")
+    _is_one_line_error(avatar(*command), 1, "out of date", "`avatar distill --subject ada`")
+    assert [path.name for path in tmp_path.iterdir()] == ["avatars"]
+
+
+def test_another_photo_needs_another_name_or_replace(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "ben.jpg").write_text("no picture")
+    for command in ("create", "preprocess"):
+        done = avatar(command, "ben.jpg", "--subject", "ada", "--quiet")
+        _is_one_line_error(done, 2, "another photo (ada.jpg)", "--replace")
+        done = avatar(command, "ben.jpg", "--subject", "ada", "--quiet", "--replace")
+        _is_one_line_error(done, 1, "not a picture")
+
+
+def test_the_last_avatar_is_gone(avatar: Avatar, ada: Workspace) -> None:
+    ada.remember("ben")
+    done = avatar("info", "--json")
+    assert json.loads(done.stdout)["subject"] == "ada"
+    assert "'ben', is gone: taking the newest, ada" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "key"),
+    [
+        (("create", "gone.jpg"), 1, "failed"),
+        (("create", "gone.jpg", "--preset", "best"), 2, "error"),
+        (("create", "gone.jpg", "--subject", "../a"), 2, "error"),
+        (("info",), 1, "error"),
+        (("render", "--size", "2"), 2, "error"),
+        (("clip", "info", "gone.npz"), 1, "error"),
+        (("list", "-w", __file__), 1, "error"),
+    ],
+)
+def test_json_is_one_document_also_of_a_failure(avatar: Avatar, command: tuple[str, ...], code: int, key: str) -> None:
+    done = avatar(*command, "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == code
+    reason = document["failed"][0]["error"] if key == "failed" else document["error"]
+    assert reason in done.stderr
+
+
+def test_errors_are_known_before_anything_heavy_is_loaded(ada: Workspace, tmp_path: Path) -> None:
+    """Every command here fails for what its arguments say, and none of them has loaded torch."""
+    (tmp_path / "notes.txt").write_text("no picture")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "mine.png").write_text("")
+    commands = [
+        ["create", "gone.jpg"],
+        ["create", "notes.txt"],
+        ["render", "--subject", "ben"],
+        ["render", "-o", "a.mov"],
+        ["render", "-o", "frames"],
+        ["render", "-o", "notes.txt/a.png"],
+        ["render", "--fps", "60", "-o", "a.gif"],
+        ["render", "--orbit", "90", "-o", "-"],
+        ["animate", "--video", "gone.mp4"],
+        ["animate", "--expr", "speech", "-o", "a.png"],
+        ["export", "--format", "html", "--subject", "ben"],
+        ["export", "--format", "transforms", "-o", "frames"],
+        ["view", "--host", "192.0.2.1", "--no-open"],
+        ["track", "gone.mp4"],
+        ["track", "gone.mp4", "-o", "a.mp3"],
+        ["eval", "ben"],
+        ["eval", "--benchmark", "rome", "--data", "."],
+    ]
+    code = (
+        "import json, sys\nfrom avatarcli.cli.main import main\n"
+        "for command in json.loads(sys.argv[1]):\n    sys.argv = ['avatar', *command]\n    try:\n        main()\n"
+        "    except SystemExit as leaving:\n        print(bool(leaving.code), 'torch' in sys.modules, *command)"
+    )
+    arguments = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == [" ".join(["True False", *command]) for command in commands]
+    assert "Traceback" not in done.stderr
 
 
 def test_the_workspace_comes_from_the_environment_too(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from avatarcli.gaussians.optimise import new_correctives
 from avatarcli.generation.samples import sample_scene
 from avatarcli.geometry.framing import Framing
 from avatarcli.progress import SilentProgress
+from avatarcli.records import Manifest
 from avatarcli.stages.generate import load_scene
 from avatarcli.stages.preprocess import preprocess_photo
-from avatarcli.workspace import Manifest, Subject, Workspace
+from avatarcli.workspace import Subject, Workspace
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 

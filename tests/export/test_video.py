@@ -14,7 +14,7 @@ from PIL import Image
 from avatarcli.errors import ExportError, UsageError
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin, read_origin
-from avatarcli.export.video import check_output, write_frames
+from avatarcli.export.video import check_output, write_frames, written_size
 
 ORIGIN = Origin("An orbit of <somebody> & more", "0.1.0", "compositeSynthetic", "ab" * 32)
 COUNT = 6
@@ -68,6 +68,8 @@ def test_mp4_starts_with_its_index_and_pads_odd_sizes(tmp_path: Path) -> None:
     assert decoded[0].shape == (64, 96, 3)
     assert fps == pytest.approx(29.97, abs=0.001)
     assert psnr(decoded[2][:63, :95], frames[2]) > 30
+    assert written_size(tmp_path / "out.MP4", (95, 63)) == (96, 64)
+    assert written_size(tmp_path / "out.webm", (95, 63)) == (95, 63)
 
 
 def test_a_colon_in_the_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +119,16 @@ def test_png_is_exact(tmp_path: Path, channels: int) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(file)), frame)
 
 
+def test_jpeg_is_nearly_exact_in_every_colour(tmp_path: Path) -> None:
+    checks = np.zeros((32, 32, 3), np.uint8)
+    checks[::2, ::2] = checks[1::2, 1::2] = (255, 0, 0)  # fine colour, which most JPEGs blur
+    checks[1::2, ::2] = checks[::2, 1::2] = (0, 0, 255)
+    write_frames(tmp_path / "one.jpg", [checks], 25, origin=ORIGIN)
+    with Image.open(tmp_path / "one.jpg") as image:
+        assert image.format == "JPEG"
+        assert psnr(np.asarray(image), checks) > 30
+
+
 def test_png_folder_spares_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_frames(tmp_path / "out", make_frames(count=2), 25, origin=ORIGIN)
@@ -126,10 +138,12 @@ def test_png_folder_spares_what_is_there(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.webm", "out.gif", "out.webp", "out.png", "still.webp", "still.gif"])
+@pytest.mark.parametrize(
+    "name", ["out.mp4", "out.webm", "out.gif", "out.webp", "out.png", "out.jpg", "still.webp", "still.gif"]
+)
 @pytest.mark.parametrize("origin", [ORIGIN, Origin("Orbit", "1.2.3.dev4", "trainedAlgorithmicMedia", None)])
 def test_marks_of_origin_are_read_back(tmp_path: Path, name: str, origin: Origin) -> None:
-    count = 1 if name == "out.png" or name.startswith("still") else COUNT
+    count = 1 if name in ("out.png", "out.jpg") or name.startswith("still") else COUNT
     write_frames(tmp_path / name, make_frames(count=count), 25, origin=origin)
     assert read_origin(tmp_path / name) == origin
 
@@ -155,7 +169,7 @@ def test_marks_are_where_other_programs_look(tmp_path: Path) -> None:
 
 def test_files_of_others_bear_no_mark(tmp_path: Path) -> None:
     picture = Image.fromarray(make_frames()[0])
-    for name in ("other.png", "other.webp", "other.gif"):
+    for name in ("other.png", "other.jpg", "other.webp", "other.gif"):
         picture.save(tmp_path / name)
         assert read_origin(tmp_path / name) is None
     (tmp_path / "broken.png").write_text("text")
@@ -166,7 +180,7 @@ def test_files_of_others_bear_no_mark(tmp_path: Path) -> None:
         assert read_origin(tmp_path / name) is None
 
 
-ALL = ["out.mp4", "out.webm", "out.gif", "out.webp", "out", "out.png"]
+ALL = ["out.mp4", "out.webm", "out.gif", "out.webp", "out", "out.png", "out.jpg"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -190,7 +204,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, name: str) -> 
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # writing further fails as on a full disk
     try:
         with pytest.raises(ExportError, match="the disk is full") as caught:
-            write_frames(tmp_path / name, noise[:1] if name == "out.png" else noise, 25, origin=ORIGIN)
+            write_frames(tmp_path / name, noise[:1] if name in ("out.png", "out.jpg") else noise, 25, origin=ORIGIN)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
@@ -205,10 +219,12 @@ def test_unwritable_place(tmp_path: Path, name: str) -> None:
 
 
 def test_unusable_requests(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.avi.*\.mp4, \.webm, \.webp, \.gif, \.png"):
+    with pytest.raises(UsageError, match=r"\.avi.*\.mp4, \.webm, \.webp, \.gif, \.png, \.jpg"):
         write_frames(tmp_path / "out.avi", make_frames(), 25, origin=ORIGIN)
     with pytest.raises(UsageError, match="no transparency"):
         write_frames(tmp_path / "out.mp4", make_frames(4), 25, origin=ORIGIN)
+    with pytest.raises(UsageError, match="no transparency"):
+        write_frames(tmp_path / "out.jpg", make_frames(4, count=1), 25, origin=ORIGIN)
     with pytest.raises(UsageError, match="no frames"):
         write_frames(tmp_path / "out.mp4", [], 25, origin=ORIGIN)
     with pytest.raises(UsageError, match="one frame"):

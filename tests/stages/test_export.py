@@ -16,9 +16,10 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.clips import Clip, save_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.progress import SilentProgress
+from avatarcli.records import Manifest
 from avatarcli.stages.export import export_subject
 from avatarcli.stages.export_request import FORMATS, ExportRequest, ExportResult
-from avatarcli.workspace import Manifest, Subject, Workspace
+from avatarcli.workspace import Subject, Workspace
 
 
 @pytest.fixture

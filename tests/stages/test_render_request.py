@@ -92,6 +92,8 @@ def test_the_number_of_frames() -> None:
         ("frames", RenderRequest(orbit=360.0), "frames"),
         ("a.png", RenderRequest(), "png"),
         ("a.png", RenderRequest(sheet=True), "png"),
+        ("a.jpg", RenderRequest(), "jpg"),
+        ("a.JPEG", RenderRequest(sheet=True), "jpg"),
         ("a", RenderRequest(views=((0.0, 0.0), (35.0, 0.0))), "frames"),
     ],
 )
@@ -104,6 +106,8 @@ def test_the_ending_says_the_format(out: str, request_: RenderRequest, kind: str
     [
         ("a.avi", RenderRequest(orbit=360.0), r"cannot write '\.avi'"),
         ("a.png", RenderRequest(orbit=360.0), "holds one picture"),
+        ("a.jpg", RenderRequest(orbit=360.0), "holds one picture"),
+        ("a.jpg", RenderRequest(background=None), "no soft transparency"),
         ("a.mp4", RenderRequest(), "--orbit 360"),
         ("a.mp4", RenderRequest(orbit=360.0, background=None), "no soft transparency"),
         ("a.mp4", RenderRequest(sheet=True), r"is a \.png"),

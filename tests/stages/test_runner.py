@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig
-from avatarcli.errors import DeviceError, PhotoError, WorkspaceError
+from avatarcli.errors import DeviceError, PhotoError, UsageError, WorkspaceError
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
 from avatarcli.stages.runner import Stage, StageContext
@@ -21,6 +23,16 @@ from avatarcli.system import MissingLibraryError
 from avatarcli.workspace import Subject, Workspace
 
 _OPTIONS = RunOptions("cpu", SilentProgress())
+
+
+class _Listener(SilentProgress):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.said.append(message)
+
+    warn = info
 
 
 @dataclass
@@ -47,11 +59,12 @@ class _Toy:
             Stage("count", 1, ("upper",), (), lambda config: {"iterations": config.distill.iterations}, count),
         )
 
-    def run(self, config: CreateConfig | None = None, *, force: bool = False) -> list[str]:
-        """Bring it up to date and say which stages did work."""
+    def run(
+        self, config: CreateConfig | None = None, *, only: str | None = None, options: RunOptions = _OPTIONS
+    ) -> list[str]:
+        """Bring it up to date, or only one stage, and say which stages did work."""
         self.ran.clear()
-        options = replace(_OPTIONS, force=force)
-        run_pipeline(self.subject, self.photo, config or CreateConfig(), options, pipeline=self.stages())
+        run_pipeline(self.subject, self.photo, config or CreateConfig(), options, only=only, pipeline=self.stages())
         return list(self.ran)
 
 
@@ -70,10 +83,70 @@ def test_only_what_changed_is_redone(toy: _Toy) -> None:
     assert toy.run(CreateConfig(generate=GenerateConfig(views=3))) == ["upper", "count"]
     toy.run()
     toy.photo.write_text("abd")
-    assert toy.run() == ["upper", "count"]
+    assert toy.run(options=replace(_OPTIONS, replace=True)) == ["upper", "count"]
     toy.version = 2
     assert toy.run() == ["upper"]  # it wrote the same again, so what follows stands
-    assert toy.run(force=True) == ["upper", "count"]
+    assert toy.run(options=replace(_OPTIONS, force=True)) == ["upper", "count"]
+
+
+def test_what_follows_a_redone_stage_is_out_of_date_until_it_is_redone(toy: _Toy) -> None:
+    toy.run()
+    assert toy.subject.outdated("count") == []
+    listener = _Listener()
+    toy.photo.write_text("abcd")
+    toy.run(only="upper", options=replace(_OPTIONS, replace=True, progress=listener))
+    assert "count out of date now: run `avatar count --subject ada`" in listener.said[-1]
+    assert toy.subject.outdated("count") == ["count"]
+    assert toy.subject.outdated("upper") == []
+    with pytest.raises(WorkspaceError, match=r"out of date.*run `avatar count --subject ada`"):
+        toy.subject.whole("count", "count.txt")
+    toy.run(only="count")
+    assert toy.subject.whole("count", "count.txt").read_text() == "4800"
+    # Redone with the same result: nothing is out of date.
+    toy.run(only="upper", options=replace(_OPTIONS, force=True))
+    assert toy.subject.outdated("count") == []
+
+
+def test_out_of_date_passes_on_to_the_last_stage(toy: _Toy) -> None:
+    last = Stage("last", 1, ("count",), (), lambda config: {}, lambda context: None)
+    pipeline = (*toy.stages(), last)
+    run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, pipeline=pipeline)
+    toy.photo.write_text("abcd")
+    toy.run(only="upper", options=replace(_OPTIONS, replace=True))
+    assert toy.subject.outdated("last") == ["count", "last"]
+    # Out of what is out of date nothing is made.
+    with pytest.raises(WorkspaceError, match=r"ada's count is out of date: run `avatar count --subject ada` first"):
+        run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, only="last", pipeline=pipeline)
+    # An earlier stage that was deleted changes nothing.
+    toy.run()
+    run_pipeline(toy.subject, toy.photo, CreateConfig(), _OPTIONS, only="last", pipeline=pipeline)
+    shutil.rmtree(toy.subject.stage_path("upper"))
+    assert toy.subject.outdated("last") == []
+
+
+@pytest.mark.parametrize("only", [None, "upper"])
+def test_a_name_stays_with_its_photo(toy: _Toy, only: str | None) -> None:
+    toy.run()
+    toy.photo.write_text("edited")
+    with pytest.raises(UsageError, match=r"another photo.*ada\.txt.*--subject.*--replace"):
+        toy.run(only=only)
+    assert toy.subject.outdated("count") == []
+    assert toy.run(only=only, options=replace(_OPTIONS, replace=True)) == ["upper", "count"][: 1 if only else 2]
+
+
+def test_a_workspace_that_cannot_be_written_is_up_to_date_or_says_so(
+    toy: _Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.run()
+    before = sorted(toy.subject.workspace.root.rglob("*"))
+    # Root may write everywhere, so the system's answer is given for it.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    shutil.rmtree(toy.subject.workspace.root / ".locks")
+    listener = _Listener()
+    assert toy.run(options=replace(_OPTIONS, progress=listener)) == []
+    assert "up to date" in listener.said[-1]
+    assert "read-only" in listener.said[-1]
+    assert sorted(toy.subject.workspace.root.rglob("*")) == [path for path in before if ".locks" not in path.parts]
 
 
 def test_a_damaged_file_is_made_again(toy: _Toy) -> None:
@@ -226,6 +299,25 @@ def test_a_full_disk_leaves_nothing_half_written(toy: _Toy) -> None:
     assert done.stdout.split() == ["0"]  # the second file did not fit
     assert "WorkspaceError: the disk is full" in done.stderr
     assert not toy.subject.path.exists()
+
+
+def test_a_longer_name_is_said_and_can_be_avoided(toy: _Toy) -> None:
+    toy.run()
+    workspace = toy.subject.workspace
+    toy.photo.write_text("edited")
+    namesake = toy.photo.with_suffix(".png")
+    namesake.write_text("other")
+    listener = _Listener()
+    names = name_subjects(workspace, [toy.photo, namesake], progress=listener)
+    assert all(name.startswith("ada-") for name in names.values())
+    assert [str(photo) in said for photo, said in zip(names, listener.said, strict=True)] == [True, True]
+    assert all("--subject NAME" in said and "--replace" in said for said in listener.said)
+    listener.said.clear()
+    names = name_subjects(workspace, [toy.photo, namesake], replace=True, progress=listener)
+    assert names[toy.photo] == "ada"
+    assert names[namesake].startswith("ada-")
+    assert len(listener.said) == 1
+    assert "rename the file" in listener.said[0]
 
 
 def test_subjects_are_named_after_photos_and_never_overwrite_another_person(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from avatarcli.cli.main import main
 from avatarcli.config import PRESETS, to_json
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.clips import load_clip
-from avatarcli.workspace import Manifest, Workspace
+from avatarcli.records import Manifest
+from avatarcli.workspace import Workspace
 
 VideoMaker = Callable[..., Path]
 Command = Callable[..., tuple[int, str, str]]

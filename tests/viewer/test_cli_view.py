@@ -14,7 +14,8 @@ import pytest
 from avatarcli.cli.main import main
 from avatarcli.config import CreateConfig, to_json
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.workspace import Manifest, Workspace
+from avatarcli.records import Manifest
+from avatarcli.workspace import Workspace
 
 COMMAND = [sys.executable, "-m", "avatarcli", "view", "--no-open"]
 

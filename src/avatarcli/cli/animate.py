@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,9 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console
 from avatarcli.cli.render import draw
+from avatarcli.cli.streams import STDOUT
 from avatarcli.errors import UsageError
-from avatarcli.workspace import Workspace
+from avatarcli.workspace import Subject
 
 
 def register(app: typer.Typer) -> None:
@@ -51,21 +54,17 @@ def animate(
 ) -> None:
     """Drive the avatar with a motion clip, or with a video of a face."""
     from avatarcli.stages.render_request import RenderRequest, parse_background
+    from avatarcli.stages.rendering import check_render
+    from avatarcli.stages.track_request import TrackRequest
 
     if (expr is None) == (video is None):
         raise UsageError("give either --expr CLIP or --video VIDEO")
-    place = Workspace(workspace)
-    target = place.subject(subject)
-    from avatarcli.head.clips import clip_path, load_clip
-
+    if output == STDOUT:
+        raise UsageError("-o -: a video needs a file; name an .mp4, .gif, .webp or .webm")
     if video is not None:
-        from avatarcli.stages.track import TrackRequest, cached_track
-
-        clip = cached_track(TrackRequest(video), place, progress=Console(quiet=quiet))
-    else:
-        assert expr is not None
-        clip = clip_path(expr)
-        load_clip(clip)  # a bad clip is refused before anything slow begins
+        TrackRequest(video).check_file()
+    target = options.chosen_subject(workspace, subject)
+    source = _checked(expr, video)
     request = RenderRequest(
         orbit=orbit,
         seconds=seconds,
@@ -73,12 +72,36 @@ def animate(
         size=size,
         elevation=elevation,
         background=parse_background(background),
-        clip=clip,
+        clip=source,
         head_motion=head_motion,
     )
-    ending = "webm" if request.background is None else "mp4"
-    out = output or Path(f"{target.name}-{(video or clip).stem}.{ending}")
-    from avatarcli.export.sound import sound_path
+    out = output or Path(f"{target.name}-{source.stem}.{'webm' if request.background is None else 'mp4'}")
+    check_render(target, out, request)  # before the video is tracked
+    with _tracked(video, target, quiet=quiet) if video is not None else nullcontext(source) as clip:
+        from avatarcli.export.sound import sound_path
 
-    sound = sound_path(clip)
-    draw(target, out, request, device=device, json=json, quiet=quiet, sound=sound if sound.exists() else None)
+        sound = sound_path(clip)
+        request = replace(request, clip=clip)
+        draw(target, out, request, device=device, json=json, quiet=quiet, sound=sound if sound.exists() else None)
+
+
+def _checked(expr: Path | None, video: Path | None) -> Path:
+    """The clip or video, which can be read. Raises ClipError or VideoError, before anything slow begins."""
+    if expr is not None:
+        from avatarcli.head.clips import clip_path, load_clip
+
+        clip = clip_path(expr)
+        load_clip(clip)
+        return clip
+    from avatarcli.capture.video import probe_video
+
+    assert video is not None
+    probe_video(video)
+    return video
+
+
+def _tracked(video: Path, subject: Subject, *, quiet: bool) -> AbstractContextManager[Path]:
+    from avatarcli.stages.track import cached_track
+    from avatarcli.stages.track_request import TrackRequest
+
+    return cached_track(TrackRequest(video), subject.workspace, progress=Console(quiet=quiet))

@@ -32,11 +32,11 @@ def bench(
 
     from avatarcli.evaluation.bench import bench_table, run_bench
 
-    if not photo.is_file():
-        raise PhotoError(f"{photo}: no such file")
     presets: list[PresetName] = [name for name in PRESETS if name in (preset or ("draft", "standard"))]
     if unknown := set(preset or ()) - set(PRESETS):
         raise UsageError(f"--preset {unknown.pop()}: choose from {', '.join(PRESETS)}")
+    if not photo.is_file():
+        raise PhotoError(f"{photo}: no such file")
     with tempfile.TemporaryDirectory(prefix="avatar-bench-") as work:
         results = run_bench(photo, Path(work), presets=presets, device=device, progress=Console(quiet=quiet))
     if json:

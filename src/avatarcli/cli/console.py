@@ -92,8 +92,7 @@ class Console:
 
 def print_error(message: str) -> None:
     """One line on stderr, red on a terminal."""
-    line = " ".join(message.split())
-    print(_coloured(sys.stderr, "31", "error:") + f" {line}", file=sys.stderr, flush=True)
+    print(_coloured(sys.stderr, "31", "error:") + f" {_one_line(message)}", file=sys.stderr, flush=True)
 
 
 def print_failure(error: Exception, prefix: str = "") -> int:
@@ -102,13 +101,20 @@ def print_failure(error: Exception, prefix: str = "") -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, AvatarError):
-        message = str(error)
-    else:
-        defect = f"this is a defect of avatarcli: {type(error).__name__}: {error} ({DEBUG_VARIABLE}=1 shows where)"
-        message = explain_io_error(error) or defect
-    print_error(prefix + message)
+    print_error(prefix + failure_message(error))
     return error.exit_code if isinstance(error, AvatarError) else 1
+
+
+def failure_message(error: Exception) -> str:
+    """Why a command failed, in one line."""
+    if isinstance(error, AvatarError):
+        return _one_line(str(error))
+    defect = f"this is a defect of avatarcli: {type(error).__name__}: {error} ({DEBUG_VARIABLE}=1 shows where)"
+    return _one_line(explain_io_error(error) or defect)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def print_json(document: Any) -> None:

@@ -10,13 +10,13 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_failure, print_json
-from avatarcli.config import GeneratorName, Hardware, PresetName, resolve
+from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, resolve
 from avatarcli.errors import UsageError
 from avatarcli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from avatarcli.stages.batch import Outcome
-    from avatarcli.stages.pipeline import PipelineResult
+    from avatarcli.stages.batch import Job, Outcome
+    from avatarcli.stages.pipeline import PipelineResult, RunOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -38,13 +38,14 @@ def create(
     gpus: options.Gpus = None,
     offload: options.Offload = False,
     compile: options.Compile = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.", **options.SEEDS)] = 0,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Photos at a time, each in a process with a GPU of its own.")
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster: host:6379; docs/batch.md.")
     ] = None,
+    replace: options.Replace = False,
     force: options.Force = False,
     no_wait: options.NoWait = False,
     json: options.Json = False,
@@ -52,22 +53,24 @@ def create(
 ) -> None:
     """Make an avatar of each photo: preprocess, generate, distill. What is up to date is not redone."""
     from avatarcli.stages.batch import Job, MakeAvatar, run_in_processes, run_in_turn
-    from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
+    from avatarcli.stages.pipeline import RunOptions, name_subjects
 
     if ((jobs or 1) > 1 or cluster is not None) and (gpus or 1) > 1:
         raise UsageError("--jobs and --cluster give each subject one GPU: leave out --gpus")
     if subject is not None and len(photos) > 1:
         raise UsageError("--subject names one avatar: leave it out when there are several photos")
     place = Workspace(workspace)
-    names = name_subjects(place, photos) if subject is None else {photos[0]: subject}
+    progress = Console(quiet=quiet)
+    named = (
+        name_subjects(place, photos, replace=replace, progress=progress) if subject is None else {photos[0]: subject}
+    )
     weights = options.model_name(weights, generator)
     config = resolve(preset, generator=generator, seed=seed, weights=weights, steps=steps)
     hardware = Hardware(gpus, offload, compile)
-    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware)
-    made = [Job(photo, place.new_subject(name)) for photo, name in names.items()]
+    run = RunOptions(device, progress, force=force, wait=not no_wait, replace=replace, hardware=hardware)
+    made = [Job(photo, place.new_subject(name)) for photo, name in named.items()]
     if len(made) == 1 and cluster is None:
-        results = [run_pipeline(made[0].subject, made[0].photo, config, run)]
-        _say(results, [], json=json)
+        _create_one(made[0], config, run, json=json)
         return
     in_turn = cluster is None and jobs in (None, 1)
     work = MakeAvatar(config, run)
@@ -104,6 +107,20 @@ def create(
         raise typer.Exit(1)
 
 
+def _create_one(job: Job, config: CreateConfig, run: RunOptions, *, json: bool) -> None:
+    from avatarcli.stages.batch import Outcome
+    from avatarcli.stages.pipeline import run_pipeline
+
+    try:
+        result = run_pipeline(job.subject, job.photo, config, run)
+    except Exception as error:
+        code = print_failure(error)
+        if json:
+            _say([], [Outcome(job, error=error)], json=True)
+        raise typer.Exit(code) from None
+    _say([result], [], json=json)
+
+
 def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) -> None:
     if not json:
         for result in results:
@@ -127,7 +144,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
     return {
         "subject": subject.name,
         "folder": str(subject.path),
-        "avatar": str(avatar) if avatar.exists() else None,
+        "avatar": str(avatar) if avatar.exists() and not subject.outdated("distill") else None,
         "photo": manifest.photo,
         "photo_sha256": manifest.photo_sha256,
         "seconds": round(result.seconds, 3),

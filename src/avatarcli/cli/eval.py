@@ -10,10 +10,10 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_json, print_table
 from avatarcli.config import GeneratorName, PresetName, resolve
-from avatarcli.errors import ExportError, UsageError
-from avatarcli.evaluation.benchmarks import STUDIO
+from avatarcli.errors import ExportError, UsageError, WorkspaceError
+from avatarcli.evaluation.benchmarks import STUDIO, Case, load_benchmark
 from avatarcli.files import write_atomically
-from avatarcli.workspace import Workspace
+from avatarcli.workspace import Subject, Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +73,15 @@ def evaluate(
     # A benchmark's avatars stay apart from the user's own.
     if benchmark is not None and workspace is None:
         place = Workspace(place.root.with_name(f"{place.root.name}-{benchmark}"))
+    people: list[Subject] = []
+    cases: list[Case] = []
+    # Known before anything slow is loaded.
+    if benchmark is None:
+        people = [place.subject(name) for name in subjects] if subjects else place.subjects()
+        if not people:
+            raise WorkspaceError(f"no avatar in {place.root} yet: make one with `avatar create photo.jpg`")
+    elif data is not None:
+        cases = load_benchmark(benchmark, data, limit)
     from avatarcli.evaluation.results import report_table
 
     if assets is not None:
@@ -80,18 +89,13 @@ def evaluate(
 
         run = StudioRun(limit, quick, generated)
         report = evaluate_studio(run, assets, place, config, device, progress)
-    elif benchmark is not None and data is not None:
-        from avatarcli.evaluation.benchmarks import load_benchmark
+    elif benchmark is not None:
         from avatarcli.evaluation.run import evaluate_cases
 
-        cases = load_benchmark(benchmark, data, limit)
         report = evaluate_cases(benchmark, cases, place, config, device, progress)
     else:
         from avatarcli.evaluation.run import evaluate_subjects
 
-        people = [place.subject(name) for name in subjects] if subjects else place.subjects()
-        if not people:
-            raise UsageError(f"there are no avatars in {place.root}: make one with `avatar create photo.jpg`")
         report = evaluate_subjects(people, device, progress)
     if html is not None:
         from avatarcli.evaluation.html import report_page

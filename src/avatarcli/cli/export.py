@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
-from avatarcli.workspace import Workspace
+from avatarcli.cli.streams import STDOUT, to_stdout
+from avatarcli.errors import UsageError
+from avatarcli.files import check_place
+from avatarcli.workspace import Subject
+
+if TYPE_CHECKING:
+    from avatarcli.stages.export_request import ExportRequest, ExportResult
 
 # The names of `stages.export_request.FORMATS`, repeated because reading that module would slow down `avatar --help`.
 _Format = Literal["ply", "ply-sequence", "spz", "gaussianavatars", "transforms", "glb", "html"]
@@ -29,7 +35,8 @@ def export(
     subject: options.Subject = None,
     workspace: options.Workspace = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PATH", help="A file, or a folder where the format is one.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="A file, a folder where the format is one, or - (stdout)."),
     ] = None,
     expression: Annotated[
         str,
@@ -51,18 +58,28 @@ def export(
     """Write the avatar for other programs."""
     from avatarcli.head.clips import clip_path, load_clip
     from avatarcli.stages.export_request import ExportRequest
+    from avatarcli.stages.pipeline import AVATAR_FILE
     from avatarcli.stages.render_request import parse_expression
 
     clip = None if expr is None else clip_path(expr)
     request = ExportRequest(format, parse_expression(expression), clip, fps, head_motion)
-    target = Workspace(workspace).subject(subject)
-    out = output or request.default_output(target.name)
+    if output == STDOUT and request.folder:
+        raise UsageError(f"-o -: {format} is a folder; name one")
+    target = options.chosen_subject(workspace, subject)
+    out = request.default_output(target.name) if output is None or output == STDOUT else output
     request.check_output(out)
+    # What cannot work is refused before anything slow begins.
+    if output != STDOUT:
+        check_place(out, folder=request.folder)
+    target.whole("distill", AVATAR_FILE)
     if clip is not None:
-        load_clip(clip)  # a bad clip is refused before anything slow begins
-    from avatarcli.stages.export import export_subject
-
-    result = export_subject(target, out, request, progress=Console(quiet=quiet))
+        load_clip(clip)
+    progress = Console(quiet=quiet)
+    if output == STDOUT:
+        with to_stdout(out.name, json=json) as place:
+            _export(target, place, request, progress)
+        return
+    result = _export(target, out, request, progress)
     if json:
         document = {
             "subject": target.name,
@@ -75,3 +92,9 @@ def export(
         print_json(document)
     else:
         print(result.path)
+
+
+def _export(subject: Subject, out: Path, request: ExportRequest, progress: Console) -> ExportResult:
+    from avatarcli.stages.export import export_subject
+
+    return export_subject(subject, out, request, progress=progress)

@@ -12,6 +12,7 @@ from avatarcli.errors import WorkspaceError
 from avatarcli.workspace import Subject, Workspace
 
 STAGES = ("preprocess", "generate", "distill")
+_FINISHED = "finished"
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def list_subjects(workspace: options.Workspace = None, json: options.Json = False) -> None:
     """List the avatars of the workspace."""
     place = Workspace(workspace)
-    found = [_describe(subject, verify=False) for subject in place.subjects()]
+    found = [_describe(subject, thorough=False) for subject in place.subjects()]
     if json:
         print_json({"workspace": str(place.root), "subjects": found})
     elif not found:
@@ -35,8 +36,8 @@ def list_subjects(workspace: options.Workspace = None, json: options.Json = Fals
 
 
 def info(subject: options.Subject = None, workspace: options.Workspace = None, json: options.Json = False) -> None:
-    """Show one avatar: photo, settings, and whether its files are whole."""
-    entry = _describe(Workspace(workspace).subject(subject), verify=True)
+    """Show one avatar: photo, settings, and whether its files are whole and belong together."""
+    entry = _describe(options.chosen_subject(workspace, subject), thorough=True)
     if json:
         print_json(entry)
         return
@@ -58,8 +59,8 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
     )
 
 
-def _describe(subject: Subject, *, verify: bool) -> dict[str, Any]:
-    """A subject as JSON values."""
+def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
+    """A subject as JSON values. thorough: read every file, not only their sizes."""
     try:
         manifest = subject.manifest()
         photo, sha256, config = manifest.photo, manifest.photo_sha256, manifest.config
@@ -68,8 +69,7 @@ def _describe(subject: Subject, *, verify: bool) -> dict[str, Any]:
     stages: list[dict[str, Any]] = []
     for name in STAGES:
         record = subject.record(name)
-        damaged = subject.damaged_file(name) if verify and record is not None else None
-        state = "missing" if record is None else "finished" if damaged is None else f"damaged ({damaged})"
+        state = _state(subject, name, thorough=thorough)
         stages.append(
             {
                 "stage": name,
@@ -91,6 +91,19 @@ def _describe(subject: Subject, *, verify: bool) -> dict[str, Any]:
     }
 
 
+def _state(subject: Subject, stage: str, *, thorough: bool) -> str:
+    if subject.record(stage) is None:
+        return "missing"
+    damaged = subject.damaged_file(stage, thorough=thorough)
+    if damaged is not None:
+        return f"damaged ({damaged})"
+    return "out of date" if subject.outdated(stage) else _FINISHED
+
+
 def _summary(entry: dict[str, Any]) -> str:
-    missing = [stage["stage"] for stage in entry["stages"] if stage["state"] == "missing"]
-    return f"no {missing[0]} yet" if missing else "ready"
+    for stage in entry["stages"]:
+        if stage["state"] == "missing":
+            return f"no {stage['stage']} yet"
+        if stage["state"] != _FINISHED:
+            return f"{stage['stage']} {stage['state']}"
+    return "ready"

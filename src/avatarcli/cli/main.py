@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,10 @@ from avatarcli.cli import (
     weights,
 )
 from avatarcli.cli import eval as evaluation
-from avatarcli.cli.console import print_failure
+from avatarcli.cli.console import failure_message, print_failure, print_json
+
+# What arguments that do not parse raise. Typer does not name it: its own kinds are made of it.
+_WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="avatar",
@@ -74,11 +77,11 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Every failure that a user can mend is one line on stderr."""
+    """Run the command line. Every failure is a line on stderr, and with --json also a document on stdout."""
     # Idle threads of torch and numba sleep instead of spinning: beside other work on the machine that is several times quicker.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(prog_name="avatar")
+        sys.exit(app(prog_name="avatar", standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -86,4 +89,16 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        sys.exit(print_failure(error))
+        sys.exit(_failed(error))
+
+
+def _failed(error: Exception) -> int:
+    """Say why a command failed. Returns the exit code."""
+    if isinstance(error, _WRONG_USAGE):
+        error.show()
+        message, code = error.format_message(), error.exit_code
+    else:
+        message, code = failure_message(error), print_failure(error)
+    if "--json" in sys.argv:
+        print_json({"error": message})
+    return code

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avatarcli import workspace as folders
+from avatarcli.cli.console import Console
 from avatarcli.config import DeviceName, GeneratorName, PresetName
 
 Subject = Annotated[
@@ -31,11 +33,17 @@ Weights = Annotated[
 Steps = Annotated[
     int | None, typer.Option(metavar="N", help="mmvdm's denoising steps: a divisor of 1000. Default: the preset's.")
 ]
-Gpus = Annotated[int | None, typer.Option(metavar="N", help="How many GPUs mmvdm may use. Default: all.")]
+Gpus = Annotated[int | None, typer.Option(metavar="N", min=1, help="How many GPUs mmvdm may use. Default: all.")]
 Offload = Annotated[bool, typer.Option("--offload", help="Keep only the model at work on the GPU: for small cards.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile mmvdm's blocks before the first step, on a GPU.")]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random. Default: the subject's.")]
+SEEDS = {"min": 0, "max": 2**32 - 1}  # what is made of a seed still fits into 64 bits
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", help="Seed of everything random. Default: the subject's.", **SEEDS)
+]
 Device = Annotated[DeviceName, typer.Option(help="auto takes the GPU when it can be used.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Let the photo take over a name that belongs to another photo's avatar.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Redo the work even if it is up to date.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail when another avatar command works on the subject.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
@@ -44,7 +52,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only wa
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="PATH", help="An .mp4, .gif, .webp, .webm or .png file, or a folder of PNGs."
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="An .mp4, .gif, .webp, .webm, .png or .jpg file, a folder of PNGs, or - (PNG).",
     ),
 ]
 Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the picture.")]
@@ -54,6 +65,11 @@ Elevation = Annotated[float, typer.Option(metavar="DEG", help="Camera above (+) 
 BackgroundColour = Annotated[
     str, typer.Option("--background", metavar="COLOUR", help="A name, a hex colour or transparent.")
 ]
+
+
+def chosen_subject(workspace: Path | None, name: str | None) -> folders.Subject:
+    """The subject that --workspace and --subject mean. Raises UsageError or WorkspaceError when there is none."""
+    return folders.Workspace(workspace).subject(name, progress=Console())
 
 
 def model_name(weights: str | None, generator: GeneratorName | None) -> str | None:

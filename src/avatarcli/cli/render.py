@@ -9,12 +9,13 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
+from avatarcli.cli.streams import STDOUT, to_stdout
 from avatarcli.config import DeviceName
 from avatarcli.errors import UsageError
-from avatarcli.workspace import Subject, Workspace
+from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
-    from avatarcli.stages.render_request import RenderRequest
+    from avatarcli.stages.render_request import RenderRequest, RenderResult
 
 # What -o means when it is left out. A still when an angle is given, else the video that shows most.
 _FULL_TURN = 360.0
@@ -56,7 +57,7 @@ def render(
         raise UsageError("--orbit moves the camera, --yaw and --pitch fix it: use one or the other")
     if sheet and still:
         raise UsageError("--sheet has its own views: leave out --yaw and --pitch")
-    if not still and not sheet and orbit is None and (output is None or output.suffix.lower() != ".png"):
+    if not still and not sheet and orbit is None and not (output is not None and _names_a_still(output)):
         orbit = _FULL_TURN
     request = RenderRequest(
         orbit=orbit,
@@ -69,8 +70,14 @@ def render(
         expression=parse_expression(expression),
         sheet=sheet,
     )
-    target = Workspace(workspace).subject(subject)
-    draw(target, output or _default_output(target, request), request, device=device, json=json, quiet=quiet)
+    target = options.chosen_subject(workspace, subject)
+    if output != STDOUT:
+        draw(target, output or _default_output(target, request), request, device=device, json=json, quiet=quiet)
+        return
+    if request.moving or len(request.views) > 1:
+        raise UsageError("-o - writes one PNG: give a single --yaw or --sheet, or name a file or folder")
+    with to_stdout(f"{target.name}.png", json=json) as place:
+        _drawn(target, place, request, device=device, quiet=quiet)
 
 
 def draw(
@@ -84,9 +91,7 @@ def draw(
     sound: Path | None = None,
 ) -> None:
     """Render, with a sound file under it if there is one, and say where the result is."""
-    from avatarcli.stages.rendering import render_subject
-
-    result = render_subject(subject, out, request, device=device, progress=Console(quiet=quiet), sound=sound)
+    result = _drawn(subject, out, request, device=device, quiet=quiet, sound=sound)
     if json:
         document = {
             "subject": subject.name,
@@ -100,6 +105,21 @@ def draw(
         print_json(document)
     else:
         print(result.path)
+
+
+def _drawn(
+    subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, quiet: bool, sound: Path | None = None
+) -> RenderResult:
+    from avatarcli.stages.rendering import render_subject
+
+    return render_subject(subject, out, request, device=device, progress=Console(quiet=quiet), sound=sound)
+
+
+def _names_a_still(output: Path) -> bool:
+    """Whether a result of this name is a picture, when nothing else was said."""
+    from avatarcli.stages.render_request import STILLS
+
+    return output == STDOUT or output.suffix.lower() in STILLS
 
 
 def _default_output(subject: Subject, request: RenderRequest) -> Path:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
-from avatarcli.config import PRESETS, CreateConfig, DeviceName, Hardware, choose_generator, from_json, resolve
+from avatarcli.config import PRESETS, CreateConfig, Hardware, choose_generator, from_json, resolve
 from avatarcli.errors import WorkspaceError
 from avatarcli.workspace import Subject, Workspace
+
+if TYPE_CHECKING:
+    from avatarcli.stages.pipeline import RunOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -29,23 +32,27 @@ def preprocess(
     subject: options.Subject = None,
     workspace: options.Workspace = None,
     preset: options.Preset = None,
+    replace: options.Replace = False,
     force: options.Force = False,
     no_wait: options.NoWait = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Crop the photo, cut out the person and fit the head model. Look at overlay.png to check the fit."""
-    from avatarcli.stages.pipeline import name_subjects
+    from avatarcli.stages.pipeline import RunOptions, name_subjects
 
-    place = Workspace(workspace)
+    run = RunOptions("auto", Console(quiet=quiet), force=force, wait=not no_wait, replace=replace)
     if photo is None:
-        target = place.subject(subject)
+        target = options.chosen_subject(workspace, subject)
     else:
-        target = place.new_subject(subject or name_subjects(place, [photo])[photo])
+        place = Workspace(workspace)
+        if subject is None:
+            subject = name_subjects(place, [photo], replace=replace, progress=run.progress)[photo]
+        target = place.new_subject(subject)
     config = _saved_config(target) if target.exists() else resolve(preset or "standard", generator="auto", seed=0)
     if preset is not None:
-        config = replace(config, preprocess=PRESETS[preset].preprocess)
-    _run(target, photo, config, "preprocess", "auto", force, no_wait, json, quiet)
+        config = dataclasses.replace(config, preprocess=PRESETS[preset].preprocess)
+    _run(target, photo, config, "preprocess", run, json)
 
 
 def generate(
@@ -66,21 +73,26 @@ def generate(
     quiet: options.Quiet = False,
 ) -> None:
     """Make the multi-view video of the person from the fitted photo."""
-    target = Workspace(workspace).subject(subject)
+    from avatarcli.stages.pipeline import RunOptions
+
+    target = options.chosen_subject(workspace, subject)
     config = _saved_config(target)
     chosen = config.generate
     if preset is not None:
-        chosen = replace(
+        chosen = dataclasses.replace(
             PRESETS[preset].generate, generator=chosen.generator, weights=chosen.weights, steps=chosen.steps
         )
     if weights is None and generator == "mmvdm":
         weights = chosen.weights
     model = options.model_name(weights, generator)
-    config = replace(config, generate=choose_generator(chosen, generator=generator, weights=model, steps=steps))
+    config = dataclasses.replace(
+        config, generate=choose_generator(chosen, generator=generator, weights=model, steps=steps)
+    )
     if seed is not None:
-        config = replace(config, seed=seed)
+        config = dataclasses.replace(config, seed=seed)
     hardware = Hardware(gpus, offload, compile)
-    _run(target, None, config, "generate", device, force, no_wait, json, quiet, hardware)
+    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware)
+    _run(target, None, config, "generate", run, json)
 
 
 def distill(
@@ -95,13 +107,16 @@ def distill(
     quiet: options.Quiet = False,
 ) -> None:
     """Fit the Gaussian avatar to the multi-view video and the photo."""
-    target = Workspace(workspace).subject(subject)
+    from avatarcli.stages.pipeline import RunOptions
+
+    target = options.chosen_subject(workspace, subject)
     config = _saved_config(target)
     if preset is not None:
-        config = replace(config, distill=PRESETS[preset].distill)
+        config = dataclasses.replace(config, distill=PRESETS[preset].distill)
     if seed is not None:
-        config = replace(config, seed=seed)
-    _run(target, None, config, "distill", device, force, no_wait, json, quiet)
+        config = dataclasses.replace(config, seed=seed)
+    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait)
+    _run(target, None, config, "distill", run, json)
 
 
 def _saved_config(subject: Subject) -> CreateConfig:
@@ -113,22 +128,10 @@ def _saved_config(subject: Subject) -> CreateConfig:
         ) from error
 
 
-def _run(
-    subject: Subject,
-    photo: Path | None,
-    config: CreateConfig,
-    stage: str,
-    device: DeviceName,
-    force: bool,
-    no_wait: bool,
-    json: bool,
-    quiet: bool,
-    hardware: Hardware | None = None,
-) -> None:
+def _run(subject: Subject, photo: Path | None, config: CreateConfig, stage: str, run: RunOptions, json: bool) -> None:
     from avatarcli.cli.create import report
-    from avatarcli.stages.pipeline import RunOptions, run_pipeline
+    from avatarcli.stages.pipeline import run_pipeline
 
-    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware or Hardware())
     result = run_pipeline(subject, photo, config, run, only=stage)
     if json:
         print_json(report(result))

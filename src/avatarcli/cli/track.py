@@ -9,6 +9,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
+from avatarcli.files import check_place
 
 
 def register(app: typer.Typer) -> None:
@@ -39,11 +40,21 @@ def track(
     quiet: options.Quiet = False,
 ) -> None:
     """Turn a video of a face into a motion clip, told against that face at rest, so that any avatar can play it."""
-    from avatarcli.stages.track import TrackRequest, track_video
+    from avatarcli.capture.video import probe_video
+    from avatarcli.export.video import check_output
+    from avatarcli.stages.track_request import TrackRequest
 
     request = TrackRequest(video, seconds=seconds, fps=fps, rest=rest)
     name = f"camera{request.camera}" if request.camera is not None else video.stem
     out = output or Path(f"{name}.npz")
+    # Known before anything slow is loaded.
+    request.check_output(out)
+    check_place(out, folder=False)
+    info = probe_video(video) if request.camera is None else None
+    if preview is not None:
+        check_output(preview, transparent=False, fps=request.fps or (info.fps if info else 30.0))
+    from avatarcli.stages.track import track_video
+
     result = track_video(request, out, preview=preview, progress=Console(quiet=quiet))
     if not json:
         print(result.path)

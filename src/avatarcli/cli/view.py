@@ -11,7 +11,6 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
 from avatarcli.errors import UsageError
-from avatarcli.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -43,15 +42,20 @@ def view(
 ) -> None:
     """Show the avatar live in a browser: turn it, move its face, play clips. Ctrl-C ends it."""
     from avatarcli.head.clips import clip_path, load_clip
+    from avatarcli.stages.pipeline import AVATAR_FILE
     from avatarcli.stages.render_request import parse_background
+    from avatarcli.viewer.address import check_address
 
+    # What cannot work is refused before anything slow begins.
     colour = parse_background(background)
     if colour is None:
         raise UsageError("--background transparent: a page always has a colour; name one")
-    target = Workspace(workspace).subject(subject)
+    target = options.chosen_subject(workspace, subject)
     clips = tuple(map(clip_path, expr or []))
     for clip in clips:
-        load_clip(clip)  # a bad clip is refused before anything slow begins
+        load_clip(clip)
+    target.whole("distill", AVATAR_FILE)
+    check_address(host, port or 0)
     console = Console(quiet=quiet)
     from avatarcli.stages.view import ViewRequest, view_subject
 

@@ -66,7 +66,7 @@ def evaluate_cases(
     computes_on = resolve_device(device, progress)
     report = Report(name, {**machine(computes_on), "preset": config.preset, "generator": config.generate.generator})
     instruments = Instruments(computes_on)
-    options = RunOptions(device, progress)
+    options = RunOptions(device, progress, replace=True)
     with progress.task(f"eval {name}", len(cases)) as advance:
         for case in cases:
             result = Result(case.name)
@@ -122,8 +122,8 @@ def _judged(subject: Subject, targets: Sequence[Target], instruments: Instrument
 
 def load_sitter(subject: Subject, device: str) -> Sitter:
     """The avatar of a subject whose stages are done. Raises WorkspaceError or OSError."""
-    file = subject.artefact("distill", AVATAR_FILE)
-    preprocess = subject.artefact("preprocess", TRACK_FILE).parent
+    file = subject.whole("distill", AVATAR_FILE)
+    preprocess = subject.whole("preprocess", TRACK_FILE).parent
     records = (subject.record(stage.name) for stage in PIPELINE)
     seconds = sum(record.seconds for record in records if record is not None)
     return Sitter.load(subject.name, preprocess, file, seconds=seconds, device=device)

@@ -126,7 +126,7 @@ def evaluate_studio(
     settings = {**machine(computes_on), **made_by, "truth": truths.version, "quick": run.quick}
     report = Report(STUDIO, settings)
     instruments = Instruments(computes_on)
-    options = RunOptions(device, progress)
+    options = RunOptions(device, progress, replace=True)
     people = min(run.people or SUBJECTS, SUBJECTS)
     with progress.task(f"eval {STUDIO}", people) as advance:
         for index in range(people):

@@ -1,8 +1,9 @@
-"""PNG: a single picture, or a folder of numbered frames."""
+"""A single picture (PNG or JPEG), or a folder of numbered PNG frames."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from avatarcli.files import finished_output
 
 Frame = NDArray[np.uint8]
 
+PICTURES = (".png", ".jpg", ".jpeg")
 FRAME_NAME = "frame_{:05d}.png"
+_JPEG_QUALITY = 95  # with full colour resolution: no difference can be seen
 
 
-def write_png(path: Path, frames: Iterator[Frame], origin: Origin) -> None:
-    """Write the only frame, [H, W, 3] or [H, W, 4], exactly.
+def write_picture(path: Path, frames: Iterator[Frame], origin: Origin) -> None:
+    """Write the only frame: as PNG, [H, W, 3] or [H, W, 4], exactly; as JPEG, [H, W, 3], nearly so.
 
     Raises:
         UsageError: there are more frames.
@@ -27,9 +30,18 @@ def write_png(path: Path, frames: Iterator[Frame], origin: Origin) -> None:
     """
     frame = next(frames)
     if next(frames, None) is not None:
-        raise UsageError(f"{path}: a PNG holds one frame; name a folder (no suffix), .mp4, .webm, .gif or .webp")
+        raise UsageError(
+            f"{path}: a {path.suffix} holds one frame; name a folder (no suffix), .mp4, .webm, .gif or .webp"
+        )
     with finished_output(path, folder=False) as temporary:
-        _save(temporary, frame, origin)
+        if path.suffix.lower() == ".png":
+            _save_png(temporary, frame, origin)
+        else:
+            # By way of memory: Pillow does not notice when a disk has room for the first part of a JPEG only.
+            encoded = BytesIO()
+            xmp = origin.to_xmp().encode()
+            Image.fromarray(frame).save(encoded, format="JPEG", quality=_JPEG_QUALITY, subsampling=0, xmp=xmp)
+            temporary.write_bytes(encoded.getvalue())
 
 
 def write_png_folder(path: Path, frames: Iterator[Frame], origin: Origin) -> None:
@@ -40,8 +52,8 @@ def write_png_folder(path: Path, frames: Iterator[Frame], origin: Origin) -> Non
     """
     with finished_output(path, folder=True) as temporary:
         for index, frame in enumerate(frames):
-            _save(temporary / FRAME_NAME.format(index), frame, origin)
+            _save_png(temporary / FRAME_NAME.format(index), frame, origin)
 
 
-def _save(path: Path, frame: Frame, origin: Origin) -> None:
+def _save_png(path: Path, frame: Frame, origin: Origin) -> None:
     Image.fromarray(frame).save(path, format="PNG", pnginfo=origin.png_info())

@@ -1,6 +1,6 @@
 """Marks of origin: every exported picture and video says that it is synthetic, who made it, and of which photo.
 
-The machine-readable mark is IPTC's digital source type, the one that platforms look for. PNG, WebP and MP4 carry it in
+The machine-readable mark is IPTC's digital source type, the one that platforms look for. PNG, JPEG, WebP and MP4 carry it in
 an XMP packet at the place that the format reserves for it; GIF and WebM have no such place and carry the same facts as
 JSON in their comment. Containers with tags get a plain sentence too.
 
@@ -138,7 +138,7 @@ def embed_origin(path: Path, origin: Origin) -> None:
 
 
 def read_origin(path: Path) -> Origin | None:
-    """The mark of a PNG, WebP, GIF, MP4 or WebM; None if it bears none of ours.
+    """The mark of a PNG, JPEG, WebP, GIF, MP4 or WebM; None if it bears none of ours.
 
     Raises:
         ExportError: the file cannot be read.

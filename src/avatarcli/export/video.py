@@ -18,7 +18,7 @@ from av.filter.context import FilterContext
 from av.video.reformatter import ColorRange, Colorspace
 
 from avatarcli.errors import ExportError, UsageError
-from avatarcli.export.images import Frame, write_png, write_png_folder
+from avatarcli.export.images import PICTURES, Frame, write_picture, write_png_folder
 from avatarcli.export.origin import Origin, embed_origin
 from avatarcli.files import explain_io_error, finished_output
 
@@ -55,7 +55,7 @@ def write_frames(path: str | Path, frames: Iterable[Frame], fps: float, *, origi
     """Write frames, uint8 [H, W, 3] or [H, W, 4] (straight alpha, sRGB), all of one shape.
 
     The suffix chooses: `.mp4` (H.264), `.webm` (VP9, with alpha), `.gif`, `.webp` (animated, with alpha), `.png` (one
-    frame), no suffix (a folder of PNG). MP4 pads odd sizes by repeating the last row or column. Parents
+    frame), `.jpg` (one opaque frame), no suffix (a folder of PNG). MP4 pads odd sizes by repeating the last row or column. Parents
     are created; the output appears whole or not at all, with its marks of origin.
 
     Raises:
@@ -75,12 +75,19 @@ def write_frames(path: str | Path, frames: Iterable[Frame], fps: float, *, origi
         raise ExportError(f"cannot write {path}: {explain_io_error(error) or error.strerror or error}") from None
 
 
+def written_size(path: Path, size: tuple[int, int]) -> tuple[int, int]:
+    """The size (width, height) in pixels that frames of a size have in the file `path`: MP4 makes it even."""
+    width, height = size
+    return (width + width % 2, height + height % 2) if path.suffix.lower() == ".mp4" else size
+
+
 def check_output(path: str | Path, *, transparent: bool, fps: float) -> None:
     """Find out before the work whether `write_frames` could take such frames. Raises UsageError."""
     path = Path(path)
     _writer(path)
     codec = _CODECS.get(path.suffix.lower())
-    if transparent and codec is not None and codec.alpha_pixels is None:
+    opaque = path.suffix.lower() in (".jpg", ".jpeg") or (codec is not None and codec.alpha_pixels is None)
+    if transparent and opaque:
         raise UsageError(
             f"{path}: {path.suffix} has no transparency; use .webm, .webp, .gif or .png, or set a background"
         )
@@ -99,11 +106,11 @@ def _writer(path: Path) -> _Writer:
         return _write_encoded
     if suffix == ".gif":
         return _write_gif
-    if suffix == ".png":
-        return lambda target, frames, fps, origin: write_png(target, frames, origin)
+    if suffix in PICTURES:
+        return lambda target, frames, fps, origin: write_picture(target, frames, origin)
     if not suffix:
         return lambda target, frames, fps, origin: write_png_folder(target, frames, origin)
-    known = ", ".join((*_CODECS, ".gif", ".png"))
+    known = ", ".join((*_CODECS, ".gif", *PICTURES))
     raise UsageError(f"{path}: cannot write {suffix} files; use {known}, or no suffix for a folder of PNG")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from avatarcli import __version__
-from avatarcli.errors import AvatarError, ExportError, WorkspaceError
+from avatarcli.errors import AvatarError, ExportError
 from avatarcli.export import gaussianavatars, glb, html, ply, spz, transforms
 from avatarcli.export.origin import Origin
 from avatarcli.files import explain_io_error, finished_output
@@ -37,7 +37,7 @@ def export_subject(subject: Subject, out: Path, request: ExportRequest, *, progr
     """
     request.check_output(out)
     start = time.perf_counter()
-    avatar_file = _whole(subject, "distill", AVATAR_FILE)
+    avatar_file = subject.whole("distill", AVATAR_FILE)
     with finished_output(out, folder=request.folder) as place, torch.inference_mode():
         try:
             _Export(subject, Avatar.load(avatar_file), request, progress).write(place)
@@ -51,14 +51,6 @@ def export_subject(subject: Subject, out: Path, request: ExportRequest, *, progr
         written = [path for path in place.rglob("*") if path.is_file()] if request.folder else [place]
         size = sum(path.stat().st_size for path in written)
     return ExportResult(out, request.format, len(written), size, time.perf_counter() - start)
-
-
-def _whole(subject: Subject, stage: str, name: str) -> Path:
-    path = subject.artefact(stage, name)
-    damaged = subject.damaged_file(stage)
-    if damaged is not None:
-        raise WorkspaceError(f"{path.parent / damaged} is damaged: run `avatar {stage} --subject {subject.name}`")
-    return path
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ class _Export:
         gaussianavatars.write_bound(folder, self.avatar, parameters, 1.0 if clip is None else clip.fps, self.origin)
 
     def _dataset(self, folder: Path) -> None:
-        video = MultiViewVideo.load(_whole(self.subject, "generate", transforms.TRANSFORMS).parent)
+        video = MultiViewVideo.load(self.subject.whole("generate", transforms.TRANSFORMS).parent)
         with self.progress.task("export", len(video.plan.pictures)) as advance:
             transforms.write_dataset(folder, video, self.origin, advance)
 
@@ -135,6 +127,6 @@ class _Export:
 
     def _glb(self, place: Path) -> None:
         seed = int(self.subject.manifest().config["seed"])
-        scene = load_scene(_whole(self.subject, "preprocess", TRACK_FILE).parent, seed=seed)
+        scene = load_scene(self.subject.whole("preprocess", TRACK_FILE).parent, seed=seed)
         with self.progress.task("export", glb.STEPS) as advance:
             glb.write_glb(place, self.avatar, scene, self.origin, advance)

@@ -13,11 +13,12 @@ from typing import Any
 
 from avatarcli import __version__
 from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
-from avatarcli.errors import PhotoError, WeightsError, WorkspaceError
+from avatarcli.errors import PhotoError, UsageError, WeightsError, WorkspaceError
 from avatarcli.files import sha256_file
-from avatarcli.progress import Progress
+from avatarcli.progress import Progress, SilentProgress
+from avatarcli.records import Manifest
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
-from avatarcli.workspace import Manifest, Subject, Workspace, slug
+from avatarcli.workspace import Subject, Workspace, redo_commands, slug
 
 HEAD_MODEL = "head/head.safetensors"
 AVATAR_FILE = "avatar.safetensors"
@@ -28,6 +29,9 @@ _SOURCE = "source"  # the user's photo, copied beside what was made of it
 
 
 def _preprocess(context: StageContext) -> None:
+    from avatarcli.capture.photo import check_photo
+
+    check_photo(context.photo)  # before torch is loaded, which takes seconds
     from avatarcli.stages.preprocess import preprocess_photo
 
     preprocess_photo(context.photo, context.out, context.config.preprocess, context.progress)
@@ -139,6 +143,7 @@ class RunOptions:
     progress: Progress
     force: bool = False  # redo what is current
     wait: bool = True  # for another process that holds the subject
+    replace: bool = False  # whether a name may pass from one photo to another
     hardware: Hardware = field(default_factory=Hardware)
 
 
@@ -157,6 +162,7 @@ def run_pipeline(
     succeeded, so a photo that shows no face leaves no subject behind.
 
     Raises:
+        UsageError: the subject is of another photo, and `options.replace` is not set.
         AvatarError: one line for the user, see `run_stage`.
     """
     start = time.perf_counter()
@@ -165,12 +171,18 @@ def run_pipeline(
     sha256 = photo_hash(source)
     if photo is None and sha256 != subject.manifest().photo_sha256:
         raise WorkspaceError(f"the copy of the photo, {source}, is damaged: run `avatar create` on the photo")
+    wanted = [stage for stage in pipeline if only in (None, stage.name)]
+    if not subject.workspace.writable() and not options.force:
+        # Nothing can be locked, written or remembered; nor need it be, if nothing is left to do.
+        current = _all_current(wanted, subject, sha256, config)
+        if current:
+            options.progress.info(f"{subject.name}: up to date; {subject.workspace.root} is read-only")
+            return PipelineResult(subject, current, time.perf_counter() - start)
     device = _resolver(options)
     results = []
     with subject.lock(wait=options.wait, progress=options.progress):
-        for stage in pipeline:
-            if only not in (None, stage.name):
-                continue
+        _check_owner(subject, sha256, options)
+        for stage in wanted:
             if only is not None:
                 _warn_if_stale(stage, subject, sha256, config, options.progress, pipeline)
             result = run_stage(
@@ -188,8 +200,41 @@ def run_pipeline(
             options.progress.info(f"{subject.name}: {stage.name} {state}")
             results.append(result)
             subject.save_manifest(Manifest(subject.name, named, sha256, to_json(config)))
+        _say_what_is_outdated(subject, options.progress, pipeline)
         subject.workspace.remember(subject.name)
     return PipelineResult(subject, tuple(results), time.perf_counter() - start)
+
+
+def _all_current(
+    stages: Sequence[Stage], subject: Subject, sha256: str, config: CreateConfig
+) -> tuple[StageResult, ...]:
+    """The results of stages that are all up to date; none if any is not."""
+    results = []
+    for stage in stages:
+        start = time.perf_counter()
+        try:
+            fingerprint = stage_fingerprint(stage, subject, sha256, config)
+        except WorkspaceError:
+            return ()
+        if subject.current(stage.name, fingerprint) is None:
+            return ()
+        results.append(StageResult(stage.name, fingerprint, time.perf_counter() - start, cached=True))
+    return tuple(results)
+
+
+def _check_owner(subject: Subject, sha256: str, options: RunOptions) -> None:
+    if options.replace or _owner(subject) in (None, sha256):
+        return
+    raise UsageError(
+        f"{subject.name} is the avatar of another photo ({subject.manifest().photo}), or of this one before it was edited:"
+        " give another name with --subject, or --replace it"
+    )
+
+
+def _say_what_is_outdated(subject: Subject, progress: Progress, pipeline: Sequence[Stage]) -> None:
+    redo = [stage.name for stage in pipeline if stage.name in subject.outdated(stage.name)]
+    if redo:
+        progress.info(f"{subject.name}: {' and '.join(redo)} out of date now: run {redo_commands(subject.name, redo)}")
 
 
 def photo_hash(photo: Path) -> str:
@@ -213,14 +258,18 @@ def workspace_photo(subject: Subject) -> Path:
     raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
 
 
-def name_subjects(workspace: Workspace, photos: Sequence[Path]) -> dict[Path, str]:
+def name_subjects(
+    workspace: Workspace, photos: Sequence[Path], *, replace: bool = False, progress: Progress | None = None
+) -> dict[Path, str]:
     """A subject for every photo, named after its file; a photo that is given twice counts once.
 
-    A name that belongs to another photo, here or in the workspace, gets a piece of the photo's hash. Photos that
-    cannot be read keep the plain name: making them fails with the reason.
+    A name that belongs to another photo, of this call or in the workspace, gets a piece of the photo's hash, of which
+    `progress` is warned; with `replace` the workspace's photos lose their names. Photos that cannot be read keep the
+    plain name: making them fails with the reason.
     """
+    progress = progress or SilentProgress()
     names: dict[Path, str] = {}
-    owners: dict[str, str] = {}  # name -> photo hash
+    owners: dict[str, tuple[str, Path]] = {}  # name -> photo hash, photo
     for photo in dict.fromkeys(photos):
         name = slug(photo.stem)
         try:
@@ -228,12 +277,20 @@ def name_subjects(workspace: Workspace, photos: Sequence[Path]) -> dict[Path, st
         except PhotoError:
             names[photo] = name
             continue
-        if sha256 in owners.values():
+        if any(sha256 == owner for owner, _ in owners.values()):
             continue
-        owner = owners.get(name) or _owner(workspace.new_subject(name))
-        if owner not in (None, sha256):
-            name = f"{name}-{sha256[:8]}"
-        owners[name] = sha256
+        other = owners.get(name)
+        kept = None if replace else _owner(workspace.new_subject(name))
+        if other is not None or kept not in (None, sha256):
+            longer = f"{name}-{sha256[:8]}"
+            if other is not None:
+                why, mend = f"{other[1]} is called {name} too", "rename the file to choose"
+            else:
+                why = f"there is an avatar {name} of another photo, or of this one before it was edited"
+                mend = f"--subject NAME gives another name, --replace makes {name} anew"
+            progress.warn(f"{photo} becomes {longer}: {why}; {mend}")
+            name = longer
+        owners[name] = sha256, photo
         names[photo] = name
     return names
 
@@ -259,10 +316,13 @@ def _resolver(options: RunOptions) -> Callable[[], str]:
 def _warn_if_stale(
     stage: Stage, subject: Subject, sha256: str, config: CreateConfig, progress: Progress, pipeline: Sequence[Stage]
 ) -> None:
-    """Say so when a stage is about to read what no longer fits the photo, the settings or an earlier stage."""
+    """Say so when a stage is about to read what no longer fits the photo or the settings.
+
+    What does not fit an earlier stage is refused by `run_stage`.
+    """
     for earlier in pipeline:
         record = subject.record(earlier.name)
-        if earlier.name not in stage.after or record is None:
+        if earlier.name not in stage.after or record is None or subject.outdated(earlier.name):
             continue
         try:
             fits = record.fingerprint == stage_fingerprint(earlier, subject, sha256, config)

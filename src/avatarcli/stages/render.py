@@ -15,7 +15,7 @@ from torch import Tensor
 from avatarcli import __version__
 from avatarcli.export.origin import Origin
 from avatarcli.export.sheet import contact_sheet
-from avatarcli.export.video import write_frames
+from avatarcli.export.video import write_frames, written_size
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
@@ -60,6 +60,9 @@ def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: st
             write_frames(out, [sheet], request.fps, origin=origin)
         else:
             write_frames(out, frames(), request.fps, origin=origin)
+        if written_size(out, size) != size:
+            size = written_size(out, size)
+            progress.info(f"the video has {size[0]} × {size[1]} pixels: MP4 wants even sides, the edge is repeated")
     return RenderResult(
         path=out,
         kind=output_kind(out, request),

@@ -8,12 +8,26 @@ from pathlib import Path
 from avatarcli import __version__
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
-from avatarcli.errors import AvatarError, DeviceError, ExportError, WorkspaceError
-from avatarcli.files import explain_io_error, finished_output
+from avatarcli.errors import AvatarError, DeviceError, ExportError
+from avatarcli.files import check_place, explain_io_error, finished_output
 from avatarcli.progress import Progress
 from avatarcli.stages.pipeline import AVATAR_FILE
-from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
+from avatarcli.stages.render_request import OutputKind, RenderRequest, RenderResult, output_kind
 from avatarcli.workspace import Subject
+
+
+def check_render(subject: Subject, out: Path, request: RenderRequest) -> tuple[OutputKind, Path]:
+    """The format and the avatar's file of a rendering that can be made. Takes a moment.
+
+    Raises:
+        AvatarError: there is no whole avatar, the request does not fit the format, or something stands in the way.
+    """
+    from avatarcli.export.video import check_output
+
+    kind = output_kind(out, request)
+    check_output(out, transparent=request.background is None, fps=request.fps)
+    check_place(out, folder=kind == "frames")
+    return kind, subject.whole("distill", AVATAR_FILE)
 
 
 def render_subject(
@@ -30,14 +44,12 @@ def render_subject(
     Raises:
         AvatarError: there is no whole avatar, the request does not fit the format, or the file cannot be written.
     """
-    kind = output_kind(out, request)
-    avatar = subject.artefact("distill", AVATAR_FILE)
-    if subject.damaged_file("distill") is not None:
-        raise WorkspaceError(f"{avatar} is damaged: run `avatar distill --subject {subject.name}`")
-    computes_on = resolve_device(device, progress)
-    from avatarcli.stages.render import render_avatar
-
+    kind, avatar = check_render(subject, out, request)
+    # The output comes first: what cannot be written is said before torch is loaded.
     with finished_output(out, folder=kind == "frames") as place:
+        computes_on = resolve_device(device, progress)
+        from avatarcli.stages.render import render_avatar
+
         try:
             result = render_avatar(avatar, place, request, device=computes_on, progress=progress)
             if sound is not None:

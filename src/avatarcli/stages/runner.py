@@ -12,8 +12,9 @@ from avatarcli.config import CreateConfig, Hardware
 from avatarcli.errors import AvatarError, DeviceError, WorkspaceError
 from avatarcli.files import explain_io_error
 from avatarcli.progress import Progress
+from avatarcli.records import fingerprint_of
 from avatarcli.system import MissingLibraryError, library_problem
-from avatarcli.workspace import Subject, fingerprint_of
+from avatarcli.workspace import Subject, redo_commands
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,7 @@ def stage_fingerprint(stage: Stage, subject: Subject, photo_sha256: str, config:
     """
     from avatarcli import weights
 
-    inputs = {}
-    for name in stage.after:
-        record = subject.record(name)
-        if record is None:
-            raise WorkspaceError(
-                f"{subject.name} has no {name} yet: run `avatar {name} --subject {subject.name}` first"
-            )
-        inputs[name] = record.content
+    inputs = _inputs(stage, subject)
     return fingerprint_of(
         {
             "stage": stage.name,
@@ -82,6 +76,19 @@ def stage_fingerprint(stage: Stage, subject: Subject, photo_sha256: str, config:
             "inputs": inputs or {"photo": photo_sha256},
         }
     )
+
+
+def _inputs(stage: Stage, subject: Subject) -> dict[str, str]:
+    """The `content` of every earlier stage that a stage reads. Raises WorkspaceError when one has not been run."""
+    inputs = {}
+    for name in stage.after:
+        record = subject.record(name)
+        if record is None:
+            raise WorkspaceError(
+                f"{subject.name} has no {name} yet: run `avatar {name} --subject {subject.name}` first"
+            )
+        inputs[name] = record.content
+    return inputs
 
 
 def run_stage(
@@ -101,10 +108,14 @@ def run_stage(
     A stage that fails leaves nothing behind; one that is killed leaves its working folder for the next run.
 
     Raises:
-        AvatarError: an input is missing or damaged, or the stage cannot do its work.
+        AvatarError: an input is missing, damaged or out of date, or the stage cannot do its work.
     """
     start = time.perf_counter()
     for name in stage.after:
+        if redo := subject.outdated(name):
+            raise WorkspaceError(
+                f"{subject.name}'s {name} is out of date: run {redo_commands(subject.name, redo)} first"
+            )
         damaged = subject.damaged_file(name) if subject.record(name) else None
         if damaged is not None:
             raise WorkspaceError(
@@ -119,7 +130,7 @@ def run_stage(
         out = subject.begin(stage.name, fingerprint)
         stage.run(StageContext(subject, photo, photo_sha256, out, config, device, progress, hardware))
         seconds = time.perf_counter() - start
-        subject.commit(stage.name, fingerprint, seconds)
+        subject.commit(stage.name, fingerprint, seconds, _inputs(stage, subject))
     except Exception as error:
         mendable = _mendable(error, subject.path)
         subject.abandon(stage.name)

@@ -21,12 +21,14 @@ from avatarcli.export.origin import Origin
 from avatarcli.export.sound import ENCODERS, add_sound, save_sound, sound_path
 from avatarcli.export.video import check_output, write_frames
 from avatarcli.files import explain_io_error, finished_output, sha256_file
-from avatarcli.head.clips import MAX_FPS, load_clip, save_clip
+from avatarcli.head.clips import load_clip, save_clip
 from avatarcli.head.fit_video import VideoTrack, fit_video
 from avatarcli.head.model import load_head_model
 from avatarcli.head.overlay_frame import Pixels, draw_frame
 from avatarcli.progress import Progress
-from avatarcli.workspace import Workspace, fingerprint_of
+from avatarcli.records import fingerprint_of
+from avatarcli.stages.track_request import TrackRequest
+from avatarcli.workspace import Workspace
 
 VERSION = 1  # of the tracker: raise it when the same video gives another clip
 _WEIGHTS = ("head/head.safetensors", "mediapipe/face_landmarker.task")
@@ -34,30 +36,6 @@ _CACHE = ".tracks"
 _CACHED_CLIP = "clip.npz"
 # Seconds about the moment that the user calls the resting face.
 _REST_SPAN = 0.2
-
-
-@dataclass(frozen=True)
-class TrackRequest:
-    """What to track. Raises UsageError for values that make no sense."""
-
-    video: Path  # a file, or the number of a camera
-    seconds: float | None = None  # only so much from the start; of a camera: how long to record
-    fps: float | None = None  # frames a second of the clip; None: the video's own
-    rest: float | None = None  # seconds: a moment at which the face rests; None: found
-
-    def __post_init__(self) -> None:
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise UsageError(f"--seconds {self.seconds:g}: choose more than 0")
-        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
-            raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
-        if self.rest is not None and not 0 <= self.rest < float("inf"):
-            raise UsageError(f"--rest {self.rest:g}: choose a moment of the video, in seconds")
-
-    @property
-    def camera(self) -> int | None:
-        """The camera's number, when it is one and not a file's name."""
-        name = str(self.video)
-        return int(name) if name.isdecimal() and not self.video.exists() else None
 
 
 @dataclass(frozen=True)
@@ -80,8 +58,7 @@ def track_video(request: TrackRequest, out: Path, *, preview: Path | None, progr
         AvatarError: the video cannot be read or shows no face, or an output cannot be written.
     """
     start = time.perf_counter()
-    if out.suffix.lower() != ".npz":
-        raise UsageError(f"{out}: a clip is a .npz file")
+    request.check_output(out)
     # Outputs are opened first: what cannot be written is said before the work.
     with finished_output(out, folder=False) as place, _video(request, place.parent, progress) as info:
         if preview is not None:
@@ -108,14 +85,16 @@ def track_video(request: TrackRequest, out: Path, *, preview: Path | None, progr
     )
 
 
-def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progress) -> Path:
+@contextmanager
+def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progress) -> Iterator[Path]:
     """The clip of a video file, tracked once and kept in the workspace, with its sound beside it.
+
+    Where the workspace cannot be written, it is there only for as long as the block runs.
 
     Raises:
         AvatarError: as `track_video`.
     """
-    if request.camera is not None:
-        raise UsageError(f"--video {request.video}: record a camera first: `avatar track {request.video} -o clip.npz`")
+    request.check_file()
     probe_video(request.video)  # names what is wrong with the file before it is hashed
     key = fingerprint_of(
         {
@@ -130,8 +109,15 @@ def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progr
         load_clip(clip)
         progress.info(f"{request.video} has been tracked already: {clip}")
     except ClipError:
+        if not workspace.writable():
+            progress.info(f"{workspace.root} is read-only: the clip of {request.video} is not kept")
+            with tempfile.TemporaryDirectory(prefix="avatar-track-") as folder:
+                clip = Path(folder) / _CACHED_CLIP
+                track_video(request, clip, preview=None, progress=progress)
+                yield clip
+            return
         track_video(request, clip, preview=None, progress=progress)
-    return clip
+    yield clip
 
 
 def gaps(sequence: FaceSequence) -> tuple[tuple[float, float], ...]:

@@ -13,18 +13,19 @@ import viser
 
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
-from avatarcli.errors import DeviceError, WorkspaceError
+from avatarcli.errors import DeviceError
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.clips import Clip, load_clip, shipped_clips
 from avatarcli.progress import Progress
 from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.viewer.address import page_address
 from avatarcli.viewer.gate import Gate
 from avatarcli.viewer.live import LiveView
 from avatarcli.viewer.painter import Colour, Painter, field_of_view, viewpoint
 from avatarcli.viewer.panel import Panel
 from avatarcli.viewer.personal import PersonalPanel
 from avatarcli.viewer.puppet import Puppet
-from avatarcli.viewer.server import open_server, page_address
+from avatarcli.viewer.server import open_server
 from avatarcli.workspace import Subject
 
 _LOOK_AFTER = 0.5  # seconds between two looks at whether all is well
@@ -55,9 +56,7 @@ def view_subject(
     Raises:
         AvatarError: there is no whole avatar, a clip is bad, the address or port cannot be had, or the GPU's memory is full.
     """
-    path = subject.artefact("distill", AVATAR_FILE)
-    if subject.damaged_file("distill") is not None:
-        raise WorkspaceError(f"{path} is damaged: run `avatar distill --subject {subject.name}`")
+    path = subject.whole("distill", AVATAR_FILE)
     computes_on = resolve_device(device, progress)
     # Posing is many small steps: a second thread gains a sixth on an idle machine, and where a browser works beside it waits at
     # every one of them. The rasteriser has threads of its own.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import http
-import os
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +16,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from avatarcli.errors import UsageError
+from avatarcli.viewer.address import check_address, port_taken
 from avatarcli.viewer.gate import Gate
 
 DEFAULT_PORT = 8080  # the first one tried
-
-# A documentation address (RFC 5737): "connecting" a UDP socket to it sends nothing, and tells which address of ours faces out.
-_ELSEWHERE = ("192.0.2.1", 9)
 
 
 class GatedServer(viser.ViserServer):
@@ -50,19 +45,12 @@ def open_server(host: str, port: int | None, gate: Gate, label: str) -> GatedSer
     Raises:
         UsageError: the address is not this computer's, or the port is taken or forbidden.
     """
-    _check_address(host, 0 if port is None else port)
+    check_address(host, 0 if port is None else port)
     server = GatedServer(host, DEFAULT_PORT if port is None else port, gate, label)
     if port and server.get_port() != port:  # taken between the check and now
         server.stop()
-        raise UsageError(_taken(port))
+        raise UsageError(port_taken(port))
     return server
-
-
-def page_address(host: str, port: int, gate: Gate) -> str:
-    """The URL to open."""
-    if host in ("0.0.0.0", "::"):
-        host = _own_address()
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{gate.path}"
 
 
 @contextmanager
@@ -97,34 +85,3 @@ def _gated_sockets(gate: Gate) -> Iterator[list[bool]]:
         yield used
     finally:
         websockets.asyncio.server.serve = serve  # type: ignore[misc]
-
-
-def _check_address(host: str, port: int) -> None:
-    """Viser would wait for ever on an address that it cannot have, and take another port in silence."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            if os.name == "posix":  # as asyncio does: a port that was closed a moment ago is free
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except socket.gaierror:
-        raise UsageError(f"--host {host}: no such address; use 0.0.0.0 for all of this computer's") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(_taken(port)) from None
-        if error.errno == errno.EACCES:
-            raise UsageError(f"--port {port}: this system keeps it for administrators; use one above 1023") from None
-        raise UsageError(f"--host {host}: not an address of this computer ({error.strerror})") from None
-
-
-def _taken(port: int) -> str:
-    return f"--port {port} is in use: name another, or leave it out to take the next free one"
-
-
-def _own_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(_ELSEWHERE)
-        except OSError:
-            return socket.gethostname()
-        return str(probe.getsockname()[0])
