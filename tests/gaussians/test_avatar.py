@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
 from avatarcli.gaussians.avatar import Avatar
@@ -97,10 +99,26 @@ def test_splats_are_ready_for_the_rasteriser(make_avatar: AvatarMaker) -> None:
     assert (splats.scales > 0).all()
 
 
-def rewritten(path: Path, change: dict[str, str] | None = None, drop: str = "") -> None:
+def rewritten(path: Path, change: dict[str, str] | None = None, drop: str = "", **tensors: Tensor) -> None:
     with safe_open(str(path), framework="pt") as file:
         metadata = {**file.metadata(), **(change or {})}
-    save_file({key: value for key, value in load_file(path).items() if key != drop}, path, metadata)
+    content = {key: value for key, value in load_file(path).items() if key != drop} | tensors
+    save_file(content, path, metadata)
+
+
+def with_value(name: str, value: float) -> Callable[[Path], None]:
+    """Puts a value into the first place of a tensor."""
+
+    def damage(path: Path) -> None:
+        tensor = load_file(path)[name]
+        tensor.view(-1)[0] = value
+        rewritten(path, **{name: tensor})
+
+    return damage
+
+
+def of_shape(name: str, *shape: int, kind: torch.dtype = torch.float32) -> Callable[[Path], None]:
+    return lambda path: rewritten(path, **{name: torch.zeros(shape, dtype=kind)})
 
 
 @pytest.mark.parametrize(
@@ -118,6 +136,34 @@ def rewritten(path: Path, change: dict[str, str] | None = None, drop: str = "") 
         pytest.param(lambda path: rewritten(path, drop="head.joints"), id="no joints"),
         pytest.param(lambda path: rewritten(path, drop="means"), id="no means"),
         pytest.param(lambda path: rewritten(path, drop="correctives.basis"), id="no basis"),
+        pytest.param(lambda path: rewritten(path, extra=torch.zeros(1)), id="one tensor more"),
+        pytest.param(lambda path: rewritten(path, {"head_model": "flame"}), id="another head"),
+        pytest.param(lambda path: rewritten(path, {"provenance": "[]"}), id="provenance a list"),
+        pytest.param(lambda path: rewritten(path, {"provenance": '{"seed": 1}'}), id="provenance of numbers"),
+        pytest.param(lambda path: rewritten(path, {"provenance": '{"photo_sha256": "</x>"}'}), id="no hash"),
+        pytest.param(lambda path: rewritten(path, {"provenance": "[" * 100_000}), id="deep"),
+        pytest.param(lambda path: rewritten(path, {"framing": '{"target": [0, 0, 0], "span": 0}'}), id="span 0"),
+        pytest.param(lambda path: rewritten(path, {"framing": '{"target": [0, 0, 0], "span": NaN}'}), id="span NaN"),
+        pytest.param(lambda path: rewritten(path, {"framing": '{"target": [0, 0, 1e99], "span": 1}'}), id="far"),
+        pytest.param(
+            lambda path: rewritten(path, {"framing": f'{{"target": [0, 0, 0], "span": 1{"0" * 400}}}'}), id="endless"
+        ),
+        pytest.param(lambda path: rewritten(path, {"framing": '{"target": "abc", "span": 1}'}), id="target of letters"),
+        pytest.param(of_shape("quaternions", 10, 3), id="quaternions of three rows"),
+        pytest.param(of_shape("quaternions", 10, 4), id="quaternions without direction"),
+        pytest.param(of_shape("means", 0, 3), id="no Gaussians"),
+        pytest.param(of_shape("means", 9, 3), id="fewer means"),
+        pytest.param(of_shape("binding", 10), id="binding of floats"),
+        pytest.param(of_shape("means", 10, 3, kind=torch.int32), id="means of integers"),
+        pytest.param(of_shape("head.neutral", 5, 3), id="another mesh"),
+        pytest.param(lambda path: rewritten(path, **{"head.neutral": 0 * load_file(path)["head.neutral"]}), id="flat"),
+        pytest.param(with_value("means", math.nan), id="NaN"),
+        pytest.param(with_value("head.joints", math.inf), id="infinite"),
+        pytest.param(with_value("correctives.hidden_bias", math.nan), id="NaN in the correctives"),
+        pytest.param(with_value("means", 1e30), id="far away"),
+        pytest.param(with_value("log_scales", 80), id="huge"),
+        pytest.param(with_value("binding", -1), id="binding below 0"),
+        pytest.param(with_value("binding", 2**30), id="binding beyond the mesh"),
     ],
 )
 def test_damaged_files_are_named_in_one_line(

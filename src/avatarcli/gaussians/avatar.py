@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
+from avatarcli.gaussians.avatar_check import HEAD_MODEL, check_tensors, read_framing, read_provenance
 from avatarcli.gaussians.rasterize import Rasterized, rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
@@ -139,7 +140,7 @@ class Avatar:
         metadata = {
             "format": "avatarcli.avatar",
             "format_version": FORMAT_VERSION,
-            "head_model": "avatarcli-head-1",
+            "head_model": HEAD_MODEL,
             "gaussians": str(self.count),
             "sh_degree": "0",
             "framing": json.dumps({"target": self.framing.target, "span": self.framing.span}),
@@ -158,14 +159,19 @@ class Avatar:
                         f"{path}: not an avatar of format {FORMAT_VERSION}; run `avatar distill --force`"
                     )
                 data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
+            if metadata["head_model"] != HEAD_MODEL:
+                raise ValueError(f"it is made for another head model, {metadata['head_model']}")
+            model = model or load_head_model()
+            check_tensors(data, model)
             tensors = {key: value.float() if value.is_floating_point() else value.long() for key, value in data.items()}
-            head = PersonalHead(model or load_head_model(), tensors.pop("head.neutral"), tensors.pop("head.joints"))
-            framing = json.loads(metadata["framing"])
-            x, y, z = framing["target"]
-            return _assemble(
-                tensors, head, Framing((x, y, z), float(framing["span"])), json.loads(metadata["provenance"])
-            )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            head = PersonalHead(model, tensors.pop("head.neutral"), tensors.pop("head.joints"))
+            framing, provenance = read_framing(metadata["framing"]), read_provenance(metadata["provenance"])
+            avatar = _assemble(tensors, head, framing, provenance)
+            if not avatar.rig().inverse_edges.isfinite().all():
+                raise ValueError("triangles of the head have no area")
+            return avatar
+        # RuntimeError: also what torch raises for triangles without area, and Python for JSON nested too deeply.
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise WorkspaceError(f"{path}: cannot read the avatar ({error}); run `avatar distill --force`") from error
 
 
