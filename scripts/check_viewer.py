@@ -118,7 +118,8 @@ def use_page(server: Server, browser: Browser, out: Path, check: Check) -> None:
     share(page, other, out, check)
     outside = [url for url in requests if not url.startswith(("data:", "blob:", server.url))]
     check("no request leaves the computer", not outside, outside or f"{len(requests)} requests")
-    check("no errors on the page", not errors, errors or "none")
+    check("no errors on the page or in its console", not errors, errors or "none")
+    check("the page has our title", page.title().endswith(" · avatarcli"), page.title())
     tab(page, "Motion")
     page.get_by_role("button", name="Play", exact=True).click()
     page.context.close()
@@ -249,6 +250,7 @@ def open_page(url: str, browser: Browser) -> tuple[Page, list[str], list[str]]:
     errors: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.goto(url)
     page.get_by_role("button", name="Screenshot").wait_for()
     if not settles(lambda: float(picture(page).std()) > 20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import socket
@@ -84,11 +85,28 @@ def test_other_addresses_need_the_token(toy: Avatar) -> None:
             assert (status(base + path), websocket_status(base + path)) == (403, 403), path
         for path in (f"/{token}", f"/{token}/"):
             assert (status(base + path), websocket_status(base + path)) == (200, 101), path
+        # A proxy may take its prefix off the path or leave it there, and give any name and origin.
+        assert status(f"{base}/prefix/{token}/", Host="proxy.example") == 200
+        assert websocket_status(f"{base}/prefix/{token}", "https://proxy.example") == 101
         assert status(f"{base}/{token}/secret.txt") == 404
         with urllib.request.urlopen(f"{base}/{token}/") as answer:
             assert answer.headers["Referrer-Policy"] == "no-referrer"
     finally:
         viewer.stop()
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_the_page_has_our_title(viewer: Viewer, encoding: str) -> None:
+    asked = urllib.request.Request(viewer.url, headers={"Accept-Encoding": encoding})
+    with urllib.request.urlopen(asked) as answer:
+        body = answer.read()
+        assert answer.headers["Content-Length"] == str(len(body))
+        assert answer.headers["Content-Encoding"] == encoding
+    page = gzip.decompress(body) if encoding == "gzip" else body
+    assert "<title>toy · avatarcli</title>".encode() in page
+    assert b"<title>Viser</title>" not in page
+    assert page.index(b"itemSize === 2") < page.index(b"<body")  # before viser's own program starts
+    assert page.rstrip().endswith(b"</html>")
 
 
 def test_browsers_get_gaussians_that_follow_the_sliders(viewer: Viewer, open_page: Opener) -> None:

@@ -29,6 +29,9 @@ def view(
     port: Annotated[
         int | None, typer.Option(metavar="N", min=0, max=65535, help="Default: the first free one from 8080 on.")
     ] = None,
+    token: Annotated[
+        bool, typer.Option("--token", help="Put the token in the URL on 127.0.0.1 too: for a proxy; docs/viewer.md.")
+    ] = False,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open a browser.")] = True,
     expr: Annotated[
         list[Path] | None,
@@ -67,5 +70,5 @@ def view(
         sys.stdout.flush()  # whoever reads a pipe waits for it
         console.info("Ctrl-C ends it.")
 
-    request = ViewRequest(host, port, colour, clips, camera, open_browser)
+    request = ViewRequest(host, port, colour, clips, camera, open_browser, token)
     view_subject(target, request, device=device, progress=console, ready=ready)

@@ -35,7 +35,8 @@ _LOOK_AFTER = 0.5  # seconds between two looks at whether all is well
 class ViewRequest:
     """How to show an avatar.
 
-    host: the address to listen on; anything but this computer's own needs the token in the URL. port: None: the first free one.
+    host: the address to listen on; anything but this computer's own needs the token in the URL, which `token` asks for there too.
+    port: None: the first free one.
     clips: files beside the shipped examples. camera: number of the camera that may drive the face, or a video
     file in its place.
     """
@@ -46,6 +47,7 @@ class ViewRequest:
     clips: tuple[Path, ...] = ()
     camera: int | str = 0
     open_browser: bool = True
+    token: bool = False
 
 
 def view_subject(
@@ -88,7 +90,7 @@ class Viewer:
         self._name = name
         self._personal: dict[int, PersonalPanel] = {}
         clips = _clips(request.clips)
-        gate = Gate.for_host(request.host)
+        gate = Gate.for_host(request.host, token=request.token)
         self._server = open_server(request.host, request.port, gate, name)
         self.url = page_address(request.host, self._server.get_port(), gate)
         self.puppet = Puppet(clips, changed=lambda: self.live.touch())

@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _TOKEN_BYTES = 24  # 192 bits: nobody guesses it
+_DEEPEST = 16  # parts of a path that are compared with the token: a proxy's prefix is shorter
 
 
 @dataclass(frozen=True)
 class Gate:
     """Decides on every request before it reaches the viewer.
 
-    token: the first part that paths must have. None: no token, but only requests that a page of this computer's own address makes
-    (another site that the browser has open could otherwise connect to localhost, or point its own name at it).
+    token: a part that paths must have: the first, or behind a proxy the one after its prefix. None: no token, but only requests
+    that a page of this computer's own address makes (another site that the browser has open could otherwise connect to
+    localhost, or point its own name at it).
     """
 
     token: str | None
 
     @classmethod
-    def for_host(cls, host: str) -> Gate:
-        """No token on a loopback address, a fresh random one on any other."""
-        return cls(None if is_loopback(host) else secrets.token_urlsafe(_TOKEN_BYTES))
+    def for_host(cls, host: str, *, token: bool = False) -> Gate:
+        """No token on a loopback address unless `token` asks for it, a fresh random one on any other."""
+        return cls(secrets.token_urlsafe(_TOKEN_BYTES) if token or not is_loopback(host) else None)
 
     @property
     def path(self) -> str:
@@ -40,10 +42,11 @@ class Gate:
             same = origin is None or urlsplit(origin).netloc == host
             return path if same and is_loopback(urlsplit(f"//{host}").hostname or "") else None
         bare, mark, query = path.partition("?")
-        given, _, rest = bare.removeprefix("/").partition("/")
-        if not hmac.compare_digest(given.encode(), self.token.encode()):
-            return None
-        return f"/{rest}{mark}{query}"
+        parts = bare.removeprefix("/").split("/")
+        for index, given in enumerate(parts[:_DEEPEST]):
+            if hmac.compare_digest(given.encode(), self.token.encode()):
+                return f"/{'/'.join(parts[index + 1 :])}{mark}{query}"
+        return None
 
 
 def is_loopback(host: str) -> bool:

@@ -18,8 +18,10 @@ from websockets.http11 import Request, Response
 from avatarcli.errors import UsageError
 from avatarcli.viewer.address import check_address, port_taken
 from avatarcli.viewer.gate import Gate
+from avatarcli.viewer.page import dress
 
 DEFAULT_PORT = 8080  # the first one tried
+_FORBIDDEN = "403 Forbidden: use the whole address as printed; behind a proxy, start `avatar view` with --token\n"
 
 
 class GatedServer(viser.ViserServer):
@@ -29,7 +31,7 @@ class GatedServer(viser.ViserServer):
         # Viser reports on stdout, which belongs to results, and warns of frames for a page that was closed a moment ago.
         rich.reconfigure(quiet=True)
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")
-        with _gated_sockets(gate) as used:
+        with _gated_sockets(gate, f"{label} · avatarcli") as used:
             super().__init__(host=host, port=port, label=label, verbose=False)
         if not used:
             self.stop()
@@ -54,8 +56,9 @@ def open_server(host: str, port: int | None, gate: Gate, label: str) -> GatedSer
 
 
 @contextmanager
-def _gated_sockets(gate: Gate) -> Iterator[list[bool]]:
-    """Put the gate in front of what websockets serves while this block runs; the list says whether anything was.
+def _gated_sockets(gate: Gate, title: str) -> Iterator[list[bool]]:
+    """Put the gate in front of what websockets serves while this block runs, and our title on the page; the list says whether
+    anything was served.
 
     Viser has no hook for it: it names its own `process_request` when its thread starts to serve, which is before its constructor
     returns. That request is wrapped here.
@@ -68,11 +71,10 @@ def _gated_sockets(gate: Gate) -> Iterator[list[bool]]:
             headers = request.headers
             path = gate.admit(request.path, headers.get("Host", ""), headers.get("Origin"))
             if path is None:
-                return connection.respond(
-                    http.HTTPStatus.FORBIDDEN, "403 Forbidden: use the whole address as printed\n"
-                )
+                return connection.respond(http.HTTPStatus.FORBIDDEN, _FORBIDDEN)
             answer: Response | None = process_request(connection, replace(request, path=path))
             if answer is not None:
+                dress(answer, title)
                 answer.headers["Referrer-Policy"] = "no-referrer"  # the address holds the token
                 answer.headers["X-Frame-Options"] = "DENY"
             return answer
