@@ -51,8 +51,8 @@ def main() -> None:
 
 def compare(subject: Subject, perceptual: Lpips | None) -> tuple[Image.Image, dict[str, str]]:
     """The sheet of one subject, and for heads, faces at rest and expressions the numbers as text."""
-    video = MultiViewVideo.load(subject.artefact("generate", "transforms.json").parent)
-    avatar = Avatar.load(subject.artefact("distill", AVATAR_FILE))
+    video = MultiViewVideo.load(subject.whole("generate", "transforms.json").parent)
+    avatar = Avatar.load(subject.whole("distill", AVATAR_FILE))
     rig, plan = avatar.rig(), video.plan
     heads = plan.views - plan.crops
     background = torch.full((3,), GREY)

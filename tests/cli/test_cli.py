@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from PIL import Image
 from avatarcli import __version__
 from avatarcli.cli.main import main
 from avatarcli.config import CreateConfig, to_json
+from avatarcli.gaussians.avatar import Avatar as ToyAvatar
 from avatarcli.records import Manifest
 from avatarcli.workspace import Subject, Workspace
 
@@ -329,6 +331,37 @@ def test_an_avatar_that_is_out_of_date_is_never_shown(
     _commit(ada.subject("ada"), "generate", "new views")
     _is_one_line_error(avatar(*command), 1, "out of date", "`avatar distill --subject ada`")
     assert [path.name for path in tmp_path.iterdir()] == ["avatars"]
+
+
+def test_results_go_to_stdout_and_sizes_are_told(
+    ada: Workspace,
+    make_avatar: Callable[..., ToyAvatar],
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    tmp_path: Path,
+) -> None:
+    subject = ada.subject("ada")
+    with subject.lock():
+        make_avatar(200).save(subject.begin("distill", "f") / "avatar.safetensors")
+        subject.commit("distill", "f", 1.0)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[bytes, bytes]:
+        monkeypatch.setattr(sys, "argv", ["avatar", *arguments])
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        assert not leaving.value.code
+        return capfdbinary.readouterr()
+
+    picture, _ = run("render", "-o", "-", "--size", "31")
+    with Image.open(io.BytesIO(picture)) as image:
+        assert (image.format, image.size) == ("PNG", (31, 31))
+    assert run("export", "--format", "ply", "-o", "-")[0].startswith(b"ply\n")
+    said, notes = run("render", "--orbit", "9", "--seconds", "0.1", "--size", "31", "-o", "a.mp4", "--json")
+    assert json.loads(said)["size"] == [32, 32]
+    assert "32 × 32 pixels" in notes.decode()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "avatars"]
 
 
 def test_another_photo_needs_another_name_or_replace(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
