@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,23 +15,10 @@ import torch
 from PIL import Image
 
 from avatarcli import __version__
-from avatarcli.cli.main import main
 from avatarcli.config import CreateConfig, to_json
-from avatarcli.gaussians.avatar import Avatar as ToyAvatar
 from avatarcli.records import Manifest
-from avatarcli.workspace import Subject, Workspace
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Avatar = Callable[..., Done]
+from avatarcli.workspace import Workspace
+from toy_command import Avatar, is_one_line_error
 
 COMMANDS = (
     "create", "preprocess", "generate", "distill", "render", "animate", "track", "view", "export", "eval", "list", "info",
@@ -43,61 +26,6 @@ COMMANDS = (
     "weights list", "weights verify", "weights pull",
     "clip info", "clip convert", "clip trim", "clip retime", "clip mix", "clip flame-map",
 )  # fmt: skip
-
-
-@pytest.fixture
-def avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Avatar:
-    """Runs `avatar` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("AVATAR_WORKSPACE", "AVATAR_WEIGHTS", "AVATAR_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: object, **environment: str) -> Done:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["avatar", *map(str, arguments)])
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            capfd.readouterr()
-            try:
-                main()
-                code = 0
-            except SystemExit as leaving:
-                code = int(leaving.code or 0)
-        said = capfd.readouterr()
-        return Done(code, said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def ada(tmp_path: Path) -> Workspace:
-    """A workspace with one subject, whose stages are files of no meaning."""
-    workspace = Workspace(tmp_path / "avatars")
-    subject = workspace.new_subject("ada")
-    for stage in ("preprocess", "generate", "distill"):
-        _commit(subject, stage, stage)
-    subject.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, to_json(CreateConfig())))
-    workspace.remember("ada")
-    return workspace
-
-
-def _commit(subject: Subject, stage: str, text: str, made_from: tuple[str, ...] = ()) -> None:
-    """Finish a stage whose one file holds a text."""
-    name = {"preprocess": "source.jpg", "generate": "transforms.json", "distill": "avatar.safetensors"}[stage]
-    records = {earlier: subject.record(earlier) for earlier in made_from}
-    with subject.lock():
-        (subject.begin(stage, "f") / name).write_text(text)
-        inputs = {earlier: record.content for earlier, record in records.items() if record is not None}
-        subject.commit(stage, "f", 1.0, inputs)
-
-
-def _is_one_line_error(done: Done, code: int, *words: str) -> None:
-    assert done.returncode == code, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert all(word in lines[0] for word in words), lines[0]
-    assert done.stdout == ""
 
 
 def test_version(avatar: Avatar) -> None:
@@ -166,9 +94,9 @@ def test_wrong_usage_leaves_with_2(avatar: Avatar, tmp_path: Path, arguments: tu
 
 
 def test_a_missing_photo_and_a_folder(avatar: Avatar, tmp_path: Path) -> None:
-    _is_one_line_error(avatar("create", "gone.jpg"), 1, "gone.jpg", "no such file")
+    is_one_line_error(avatar("create", "gone.jpg"), 1, "gone.jpg", "no such file")
     (tmp_path / "photos").mkdir()
-    _is_one_line_error(avatar("create", "photos"), 1, "photos is a folder", "avatar create photos/*.jpg")
+    is_one_line_error(avatar("create", "photos"), 1, "photos is a folder", "avatar create photos/*.jpg")
     assert not (tmp_path / "avatars").exists()
 
 
@@ -176,20 +104,20 @@ def test_commands_without_any_avatar_name_the_mend(avatar: Avatar, tmp_path: Pat
     clip = tmp_path / "clip.npz"
     np.savez(clip, expression=np.zeros((2, 52), np.float32))
     for command in (("info",), ("generate",), ("distill",), ("render",), ("animate", "--expr", clip), ("preprocess",)):
-        _is_one_line_error(avatar(*command), 1, "avatar create photo.jpg")
+        is_one_line_error(avatar(*command), 1, "avatar create photo.jpg")
 
 
 def test_an_unknown_subject(avatar: Avatar, ada: Workspace) -> None:
-    _is_one_line_error(avatar("info", "--subject", "bob"), 1, "no subject 'bob'", "there are: ada")
+    is_one_line_error(avatar("info", "--subject", "bob"), 1, "no subject 'bob'", "there are: ada")
 
 
 def test_a_missing_clip(avatar: Avatar, ada: Workspace) -> None:
-    _is_one_line_error(avatar("animate", "--expr", "gone.npz"), 1, "gone.npz", "no such file")
+    is_one_line_error(avatar("animate", "--expr", "gone.npz"), 1, "gone.npz", "no such file")
 
 
 def test_rendering_refuses_a_damaged_avatar(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
     (tmp_path / "avatars" / "ada" / "distill" / "avatar.safetensors").write_text("distilL")
-    _is_one_line_error(avatar("render", "-o", "a.mp4"), 1, "damaged", "avatar distill --subject ada")
+    is_one_line_error(avatar("render", "-o", "a.mp4"), 1, "damaged", "avatar distill --subject ada")
     assert not (tmp_path / "a.mp4").exists()
 
 
@@ -197,7 +125,7 @@ def test_a_workspace_that_is_a_file(avatar: Avatar, tmp_path: Path) -> None:
     photo = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(photo)
     (tmp_path / "avatars").write_text("")
-    _is_one_line_error(avatar("create", photo, "--quiet"), 1, "cannot write to avatars")
+    is_one_line_error(avatar("create", photo, "--quiet"), 1, "cannot write to avatars")
 
 
 def test_several_photos_one_failing(avatar: Avatar, tmp_path: Path) -> None:
@@ -227,7 +155,7 @@ def test_a_cluster_that_is_not_there(avatar: Avatar, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     done = avatar("create", "a.png", "--cluster", "127.0.0.1:9", "--quiet")
     # Without Ray the error is that.
-    _is_one_line_error(done, 1, "pip install" if find_spec("ray") is None else "no Ray cluster at 127.0.0.1:9")
+    is_one_line_error(done, 1, "pip install" if find_spec("ray") is None else "no Ray cluster at 127.0.0.1:9")
 
 
 # Clips
@@ -279,10 +207,10 @@ def test_bad_clips_are_one_line_and_write_nothing(avatar: Avatar, tmp_path: Path
         (("flame-map", "flame.pkl"), ("flame.pkl", "system: refused")),
         (("flame-map", "flame.npz"), ("'v_template' is missing",)),
     ):
-        _is_one_line_error(avatar("clip", *command, "-o", "out.npz", **home), 1, *words)
+        is_one_line_error(avatar("clip", *command, "-o", "out.npz", **home), 1, *words)
     assert sorted(tmp_path.iterdir()) == there
     (tmp_path / "file").write_text("")
-    _is_one_line_error(avatar("clip", "trim", "speech", "-o", "file/out.npz"), 1, "cannot write file/out.npz")
+    is_one_line_error(avatar("clip", "trim", "speech", "-o", "file/out.npz"), 1, "cannot write file/out.npz")
 
 
 def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:
@@ -298,144 +226,6 @@ def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:
     assert "damaged (transforms.json)" in avatar("info").stdout
 
 
-def test_list_says_what_is_cut_short_or_out_of_date(avatar: Avatar, ada: Workspace) -> None:
-    subject = ada.subject("ada")
-
-    def states() -> tuple[str, str]:
-        stages = json.loads(avatar("list", "--json").stdout)["subjects"][0]["stages"]
-        return re.split(r"\s{2,}", avatar("list").stdout.splitlines()[1])[1], stages[-1]["state"]
-
-    assert states() == ("ready", "finished")
-    (subject.stage_path("distill") / "avatar.safetensors").write_text("dis")
-    assert states() == ("distill damaged (avatar.safetensors)", "damaged (avatar.safetensors)")
-    _commit(subject, "distill", "distill", made_from=("preprocess", "generate"))
-    assert states() == ("ready", "finished")
-    _commit(subject, "preprocess", "another photo")
-    assert states() == ("distill out of date", "out of date")
-    assert "out of date" in avatar("info").stdout
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("render", "-o", "a.png"),
-        ("animate", "--expr", "speech", "-o", "a.mp4"),
-        ("export", "--format", "ply", "-o", "a.ply"),
-        ("view", "--no-open"),
-    ],
-)
-def test_an_avatar_that_is_out_of_date_is_never_shown(
-    avatar: Avatar, ada: Workspace, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    _commit(ada.subject("ada"), "distill", "old", made_from=("preprocess", "generate"))
-    _commit(ada.subject("ada"), "generate", "new views")
-    _is_one_line_error(avatar(*command), 1, "out of date", "`avatar distill --subject ada`")
-    assert [path.name for path in tmp_path.iterdir()] == ["avatars"]
-
-
-def test_results_go_to_stdout_and_sizes_are_told(
-    ada: Workspace,
-    make_avatar: Callable[..., ToyAvatar],
-    monkeypatch: pytest.MonkeyPatch,
-    capfdbinary: pytest.CaptureFixture[bytes],
-    tmp_path: Path,
-) -> None:
-    subject = ada.subject("ada")
-    with subject.lock():
-        make_avatar(200).save(subject.begin("distill", "f") / "avatar.safetensors")
-        subject.commit("distill", "f", 1.0)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[bytes, bytes]:
-        monkeypatch.setattr(sys, "argv", ["avatar", *arguments])
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        assert not leaving.value.code
-        return capfdbinary.readouterr()
-
-    picture, _ = run("render", "-o", "-", "--size", "31")
-    with Image.open(io.BytesIO(picture)) as image:
-        assert (image.format, image.size) == ("PNG", (31, 31))
-    assert run("export", "--format", "ply", "-o", "-")[0].startswith(b"ply\n")
-    said, notes = run("render", "--orbit", "9", "--seconds", "0.1", "--size", "31", "-o", "a.mp4", "--json")
-    assert json.loads(said)["size"] == [32, 32]
-    assert "32 × 32 pixels" in notes.decode()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "avatars"]
-
-
-def test_another_photo_needs_another_name_or_replace(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "ben.jpg").write_text("no picture")
-    for command in ("create", "preprocess"):
-        done = avatar(command, "ben.jpg", "--subject", "ada", "--quiet")
-        _is_one_line_error(done, 2, "another photo (ada.jpg)", "--replace")
-        done = avatar(command, "ben.jpg", "--subject", "ada", "--quiet", "--replace")
-        _is_one_line_error(done, 1, "not a picture")
-
-
-def test_the_last_avatar_is_gone(avatar: Avatar, ada: Workspace) -> None:
-    ada.remember("ben")
-    done = avatar("info", "--json")
-    assert json.loads(done.stdout)["subject"] == "ada"
-    assert "'ben', is gone: taking the newest, ada" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "code", "key"),
-    [
-        (("create", "gone.jpg"), 1, "failed"),
-        (("create", "gone.jpg", "--preset", "best"), 2, "error"),
-        (("create", "gone.jpg", "--subject", "../a"), 2, "error"),
-        (("info",), 1, "error"),
-        (("render", "--size", "2"), 2, "error"),
-        (("clip", "info", "gone.npz"), 1, "error"),
-        (("list", "-w", __file__), 1, "error"),
-    ],
-)
-def test_json_is_one_document_also_of_a_failure(avatar: Avatar, command: tuple[str, ...], code: int, key: str) -> None:
-    done = avatar(*command, "--json")
-    document = json.loads(done.stdout)
-    assert done.returncode == code
-    reason = document["failed"][0]["error"] if key == "failed" else document["error"]
-    assert reason in done.stderr
-
-
-def test_errors_are_known_before_anything_heavy_is_loaded(ada: Workspace, tmp_path: Path) -> None:
-    """Every command here fails for what its arguments say, and none of them has loaded torch."""
-    (tmp_path / "notes.txt").write_text("no picture")
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    (frames / "mine.png").write_text("")
-    commands = [
-        ["create", "gone.jpg"],
-        ["create", "notes.txt"],
-        ["render", "--subject", "ben"],
-        ["render", "-o", "a.mov"],
-        ["render", "-o", "frames"],
-        ["render", "-o", "notes.txt/a.png"],
-        ["render", "--fps", "60", "-o", "a.gif"],
-        ["render", "--orbit", "90", "-o", "-"],
-        ["animate", "--video", "gone.mp4"],
-        ["animate", "--expr", "speech", "-o", "a.png"],
-        ["export", "--format", "html", "--subject", "ben"],
-        ["export", "--format", "transforms", "-o", "frames"],
-        ["view", "--host", "192.0.2.1", "--no-open"],
-        ["track", "gone.mp4"],
-        ["track", "gone.mp4", "-o", "a.mp3"],
-        ["eval", "ben"],
-        ["eval", "--benchmark", "rome", "--data", "."],
-    ]
-    code = (
-        "import json, sys\nfrom avatarcli.cli.main import main\n"
-        "for command in json.loads(sys.argv[1]):\n    sys.argv = ['avatar', *command]\n    try:\n        main()\n"
-        "    except SystemExit as leaving:\n        print(bool(leaving.code), 'torch' in sys.modules, *command)"
-    )
-    arguments = [sys.executable, "-c", code, json.dumps(commands)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.splitlines() == [" ".join(["True False", *command]) for command in commands]
-    assert "Traceback" not in done.stderr
-
-
 def test_the_workspace_comes_from_the_environment_too(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     ada.root.rename(elsewhere)
@@ -447,7 +237,7 @@ def test_the_workspace_comes_from_the_environment_too(avatar: Avatar, ada: Works
 def test_settings_of_another_version(avatar: Avatar, ada: Workspace) -> None:
     subject = ada.subject("ada")
     subject.save_manifest(Manifest("ada", "ada.jpg", "0" * 64, {"preset": "standard"}))
-    _is_one_line_error(avatar("generate"), 1, "another version", "avatar create")
+    is_one_line_error(avatar("generate"), 1, "another version", "avatar create")
 
 
 def test_doctor_names_what_is_missing(avatar: Avatar, tmp_path: Path) -> None:
@@ -473,13 +263,13 @@ def test_weights_are_listed_and_verified(avatar: Avatar, tmp_path: Path) -> None
             }
         )
     )
-    _is_one_line_error(avatar("weights", "verify", AVATAR_WEIGHTS=str(tmp_path)), 1, str(tmp_path / "a"), "missing")
+    is_one_line_error(avatar("weights", "verify", AVATAR_WEIGHTS=str(tmp_path)), 1, str(tmp_path / "a"), "missing")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_without_cuda_is_one_line(avatar: Avatar, ada: Workspace) -> None:
     done = avatar("render", "--device", "cuda", "-o", "a.mp4")
-    _is_one_line_error(done, 1, "--device cuda", "--device cpu")
+    is_one_line_error(done, 1, "--device cuda", "--device cpu")
 
 
 def test_a_defect_shows_its_traceback_only_on_demand() -> None:

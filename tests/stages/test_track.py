@@ -134,7 +134,7 @@ def test_an_unwritable_folder_is_named(avatar: Command, tmp_path: Path, driver: 
 
 
 def test_a_video_drives_an_avatar_with_its_sound(
-    avatar: Command, tmp_path: Path, driver: Path, make_avatar: Callable[..., Avatar]
+    avatar: Command, tmp_path: Path, driver: Path, make_avatar: Callable[..., Avatar], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = Workspace(tmp_path / "avatars").new_subject("ada")
     make_avatar(300).save(subject.begin("distill", "f") / "avatar.safetensors")
@@ -142,17 +142,23 @@ def test_a_video_drives_an_avatar_with_its_sound(
     subject.save_manifest(Manifest("ada", "ada.png", "0" * 64, to_json(PRESETS["draft"])))
 
     arguments = ("animate", "-s", "ada", "--video", driver, "--size", 48, "--device", "cpu", "-o")
-    code, _, said = avatar(*arguments, "one.mp4")
+    root, access = subject.workspace.root.resolve(), os.access
+    with monkeypatch.context() as patch:
+        # As on a disk that cannot be written; root may write everywhere else.
+        patch.setattr(os, "access", lambda path, mode: Path(path).resolve() != root and access(path, mode))
+        code, _, said = avatar(*arguments, "one.mp4")
     assert code == 0, said
+    assert "is not kept" in said
+    assert not (root / ".tracks").exists()
     with av.open("one.mp4") as video:
         assert len(video.streams.audio) == 1
         assert video.duration / av.time_base == pytest.approx(FRAMES / 25, abs=0.05)
         assert sum(1 for _ in video.decode(video=0)) == 11  # those whose moments at 30 a second lie within the clip
     code, _, said = avatar(*arguments, "two.webm")
     assert code == 0, said
-    assert "has been tracked already" in said
     code, _, said = avatar(*arguments, "frames")
     assert code == 0, said
+    assert "has been tracked already" in said
     assert "no sound" in said
     assert avatar("animate", "-s", "ada")[0] == 2
     assert avatar("list", "--json")[1].count('"subject"') <= 1  # the cache is no subject
