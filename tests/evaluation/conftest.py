@@ -26,11 +26,9 @@ PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A subject of a workspace with the files that an evaluation reads."""
     subject = Workspace(tmp_path_factory.mktemp("eval") / "avatars").new_subject("astronaut")
-    preprocess, distill = subject.stage_path("preprocess"), subject.stage_path("distill")
-    for folder in (preprocess, distill):
-        folder.mkdir(parents=True)
-    preprocess_photo(PHOTO, preprocess, PreprocessConfig(crop_size=512), SilentProgress())
-    scene = load_scene(preprocess, seed=0)
+    preprocess_photo(PHOTO, subject.begin("preprocess", "f"), PreprocessConfig(crop_size=512), SilentProgress())
+    subject.commit("preprocess", "f", 0.0)
+    scene = load_scene(subject.stage_path("preprocess"), seed=0)
     generator = torch.Generator().manual_seed(0)
     start = start_gaussians(sample_scene(scene, 20_000, generator), SH_C0)
     Avatar(
@@ -39,6 +37,7 @@ def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         framing=Framing.of(torch.cat([scene.head.neutral, scene.shell.vertices])),
         provenance={},
         **start._asdict(),
-    ).save(distill / "avatar.safetensors")
+    ).save(subject.begin("distill", "f") / "avatar.safetensors")
+    subject.commit("distill", "f", 0.0)
     subject.save_manifest(Manifest("astronaut", str(PHOTO), "0" * 64, to_json(CreateConfig())))
     return subject
