@@ -29,6 +29,10 @@ class ClipError(AvatarError):
     """A motion clip is missing, malformed or unsafe."""
 
 
+class UnknownClipError(ClipError, UsageError):
+    """A word that is given for a clip is the name of none."""
+
+
 class WeightsError(AvatarError):
     """A file under `weights/` is missing, damaged or of an unknown version."""
 

@@ -65,6 +65,8 @@ def test_help_loads_nothing_heavy() -> None:
         ("create", "a.jpg", "b.jpg", "--jobs", "2", "--gpus", "2"),
         ("clip", "trim", "speech", "--from", "soon", "-o", "a.npz"),
         ("clip", "trim", "speech", "-o", "a.csv"),
+        ("clip", "trim", "speech", "--from", "2", "--to", "1", "-o", "a.npz"),
+        ("clip", "info", "speach"),
         ("clip", "convert", "speech"),
         ("clip", "retime", "speech", "--speed", "0", "-o", "a.npz"),
         ("clip", "retime", "speech", "--fps", "1000", "-o", "a.npz"),
@@ -109,6 +111,11 @@ def test_commands_without_any_avatar_name_the_mend(avatar: Avatar, tmp_path: Pat
 
 def test_an_unknown_subject(avatar: Avatar, ada: Workspace) -> None:
     is_one_line_error(avatar("info", "--subject", "bob"), 1, "no subject 'bob'", "there are: ada")
+
+
+def test_a_misspelt_clip(avatar: Avatar, ada: Workspace) -> None:
+    for command in (("animate", "--expr"), ("export", "--format", "html", "--expr"), ("clip", "info")):
+        _is_one_line_error(avatar(*command, "speach"), 2, "no clip 'speach'", "did you mean speech?")
 
 
 def test_a_missing_clip(avatar: Avatar, ada: Workspace) -> None:
@@ -185,6 +192,9 @@ def test_clips_are_converted_cut_retimed_and_mixed(avatar: Avatar, tmp_path: Pat
         assert not mixed["expression"][:, names.index("mouthSmileLeft")].any()
     joined = avatar("clip", "mix", "cut.npz", "speech", "--crossfade", "0.2", "-o", "joined.npz")
     assert "25 a second" in joined.stdout
+    one = avatar("clip", "trim", "cut.npz", "--to", "1f", "-o", "one.npz")
+    assert "1 frames" in one.stdout
+    assert "jawOpen" in avatar("clip", "info", "one.npz").stdout
     shown = avatar("clip", "info", "speech").stdout
     assert "195 frames, 30 a second, 6.50 s" in shown
     assert "eyeBlinkLeft" in shown

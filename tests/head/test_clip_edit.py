@@ -160,6 +160,7 @@ def test_a_summary_names_what_moves() -> None:
     found = summarise(clip)
     assert (found.frames, found.fps, found.seconds) == (4, 25, 0.16)
     assert list(found.actions) == ["mouthLeft", "jawOpen"]
+    assert list(found.held) == ["cheekPuff"]
     assert (found.actions["jawOpen"].low, found.actions["jawOpen"].high) == (0, 0.5)
     assert found.head["yaw"].high == pytest.approx(20, abs=1e-3)  # to the subject's left
     assert found.head["pitch"].high == pytest.approx(10, abs=1e-3)  # up
@@ -170,3 +171,12 @@ def test_a_summary_names_what_moves() -> None:
     assert summarise(bare(clip)).gaze is None
     moved = replace(clip, head_translation=np.array([[0, 0, 0], [0, 0.03, 0], [0, -0.01, 0], [0, 0, 0]], np.float32))
     assert summarise(moved).translation == pytest.approx(0.04)
+
+
+def test_a_summary_of_one_frame_names_what_it_shows() -> None:
+    expression = np.zeros((1, 52), np.float32)
+    expression[0, EXPRESSION_INDEX["jawOpen"]], expression[0, EXPRESSION_INDEX["cheekPuff"]] = 0.3, 0.6
+    found = summarise(Clip(expression, np.zeros((1, 3), np.float32), None, None, 30.0))
+    assert list(found.actions) == ["cheekPuff", "jawOpen"]
+    assert found.actions["jawOpen"].low == pytest.approx(0.3)
+    assert not found.held

@@ -64,7 +64,7 @@ def animate(
     if video is not None:
         TrackRequest(video).check_file()
     target = options.chosen_subject(workspace, subject)
-    source = _checked(expr, video)
+    source = _checked(expr, video, Console(quiet=quiet))
     request = RenderRequest(
         orbit=orbit,
         seconds=seconds,
@@ -85,13 +85,13 @@ def animate(
         draw(target, out, request, device=device, json=json, quiet=quiet, sound=sound if sound.exists() else None)
 
 
-def _checked(expr: Path | None, video: Path | None) -> Path:
+def _checked(expr: Path | None, video: Path | None, console: Console) -> Path:
     """The clip or video, which can be read. Raises ClipError or VideoError, before anything slow begins."""
     if expr is not None:
         from avatarcli.head.clips import clip_path, load_clip
 
         clip = clip_path(expr)
-        load_clip(clip)
+        load_clip(clip, note=console.info, warn=console.warn)
         return clip
     from avatarcli.capture.video import probe_video
 

@@ -12,9 +12,10 @@ from avatarcli.cli.console import Console, print_json, print_table
 from avatarcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from avatarcli.head.clip_edit import Range
     from avatarcli.head.clips import Clip
 
-_KINDS = "A clip.npz, a Live Link Face .csv, ARKit .json, a FLAME .npz, or ours: speech"
+_KINDS = "A clip.npz, a Live Link Face .csv, ARKit .json or .jsonl, a FLAME .npz, or ours: speech"
 _Input = Annotated[Path, typer.Argument(metavar="CLIP", help=_KINDS)]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz to write.")]
 _MAX_SPEED = 100.0
@@ -40,7 +41,7 @@ def info(clip: _Input, json: options.Json = False) -> None:
     """Say how long a clip is, what moves in it, and how far head and eyes turn."""
     from dataclasses import asdict
 
-    from avatarcli.head.clip_edit import MOVES, Range, summarise
+    from avatarcli.head.clip_edit import MOVES, summarise
     from avatarcli.head.clips import clip_path
 
     path = clip_path(clip)
@@ -55,8 +56,11 @@ def info(clip: _Input, json: options.Json = False) -> None:
     print(f"{path}: {found.frames} frames, {found.fps:g} a second, {found.seconds:.2f} s")
     print(f"head: {angles(found.head)}" + (f", moves {100 * found.translation:.1f} cm" if found.translation else ""))
     print(f"gaze: {angles(found.gaze) if found.gaze else 'as the eyeLook actions say'}")
-    print(f"{len(found.actions)} of 52 actions move by {MOVES:g} or more")
-    print_table([(f"  {name}", f"{part.low:.2f}", f"{part.high:.2f}") for name, part in found.actions.items()])
+    print(f"{len(found.actions)} of 52 actions {'are' if found.frames == 1 else 'move by'} {MOVES:g} or more")
+    _print_actions(found.actions)
+    if found.held:
+        print(f"{len(found.held)} are held at {MOVES:g} or more")
+        _print_actions(found.held)
 
 
 def convert(
@@ -91,8 +95,10 @@ def trim(
     from avatarcli.head import clip_edit
 
     source = _load(clip)
-    last = len(source) if end is None else _frame(end, source, "--to")
-    _save(clip_edit.trim(source, _frame(first, source, "--from"), last), output, json)
+    start, last = _frame(first, source, "--from"), len(source) if end is None else _frame(end, source, "--to")
+    if end is not None and last <= start:
+        raise UsageError(f"--from {first} --to {end}: the end is not after the start")
+    _save(clip_edit.trim(source, start, last), output, json)
 
 
 def retime(
@@ -186,7 +192,12 @@ def flame_map(
 def _load(path: Path, *, fps: float | None = None, flame_map: Path | None = None, quiet: bool = False) -> Clip:
     from avatarcli.head.clips import load_clip
 
-    return load_clip(path, fps=fps, flame_map=flame_map, note=Console(quiet=quiet).info)
+    console = Console(quiet=quiet)
+    return load_clip(path, fps=fps, flame_map=flame_map, note=console.info, warn=console.warn)
+
+
+def _print_actions(ranges: dict[str, Range]) -> None:
+    print_table([(f"  {name}", f"{part.low:.2f}", f"{part.high:.2f}") for name, part in ranges.items()])
 
 
 def _save(clip: Clip, output: Path, json: bool) -> None:

@@ -72,9 +72,9 @@ def export(
     if output != STDOUT:
         check_place(out, folder=request.folder)
     target.whole("distill", AVATAR_FILE)
-    if clip is not None:
-        load_clip(clip)
     progress = Console(quiet=quiet)
+    if clip is not None:
+        load_clip(clip, note=progress.info, warn=progress.warn)
     if output == STDOUT:
         with to_stdout(out.name, json=json) as place:
             _export(target, place, request, progress)

@@ -55,11 +55,11 @@ def view(
         raise UsageError("--background transparent: a page always has a colour; name one")
     target = options.chosen_subject(workspace, subject)
     clips = tuple(map(clip_path, expr or []))
-    for clip in clips:
-        load_clip(clip)
     target.whole("distill", AVATAR_FILE)
     check_address(host, port or 0)
     console = Console(quiet=quiet)
+    for clip in clips:
+        load_clip(clip, note=console.info, warn=console.warn)  # a bad clip is refused before anything slow begins
     from avatarcli.stages.view import ViewRequest, view_subject
 
     def ready(url: str, computes_on: str) -> None:

@@ -8,6 +8,7 @@ There is no standard. These layouts are read; names of keys count without regard
 * names once and rows of values: `facsNames` and `weightMat` (Audio2Face), `names` and `frames` whose rows are lists or
   `{weights, time}` (LAM_Audio2Expression, many web demos). `fps`, `frameRate` or `exportFps` says the rate;
 * a list of values for every name, at the top or under `blendshapes` or `vs`, with `dt` in milliseconds (TalkingHead);
+* JSON Lines: a frame a line, and perhaps a first line with names or rate;
 * rows of 55 values as `BlendShapes` (Azure's speech service), one object or a list of them, 60 frames a second.
 
 Names may be ARKit's in any case, with `_L` and `_R` for sides, and after a dot (`Head.jawOpen`); names that are not
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.errors import ClipError
-from avatarcli.head.clips import DEFAULT_FPS
-from avatarcli.head.expressions import EXPRESSION_NAMES
-from avatarcli.head.live_link import Take, gaze, head_rotation, nearest_rate
+from avatarcli.head.expressions import EXPRESSION_NAMES, plain_name
+from avatarcli.head.frame_times import counter_or_clock, even_times
+from avatarcli.head.live_link import gaze, head_rotation
+from avatarcli.head.take import DEFAULT_FPS, Take, read_text
 
 AZURE_FPS = 60.0
 # Azure documents its 55 columns in the order of Apple's header, with three angles behind them.
@@ -53,7 +55,8 @@ _ANGLES = (
     "headyaw", "headpitch", "headroll", "lefteyeyaw", "lefteyepitch", "righteyeyaw", "righteyepitch",
 )  # fmt: skip
 _KNOWN = {*(name.lower() for name in EXPRESSION_NAMES), *_ANGLES}
-_SLOWEST = 1.0  # seconds between frames; a larger step counts milliseconds
+
+_SOMETHING = re.compile(r"\S")
 
 _Frame = dict[str, Any] | None  # None: there was no face in it
 
@@ -74,17 +77,46 @@ def read_arkit_json(path: Path, *, max_bytes: int) -> Take:
         ClipError: not JSON, none of the layouts, or no ARKit expression in it; the message names key and frame.
         OSError: the file cannot be opened.
     """
-    if path.stat().st_size > max_bytes:
-        raise ClipError(f"larger than {max_bytes // 2**20} MiB")
+    text = read_text(path, max_bytes=max_bytes, want="JSON")
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ClipError("not a text file; want JSON") from None
+        document, notes = _parsed(text)
     except json.JSONDecodeError as error:
         raise ClipError(f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except (RecursionError, ValueError):  # ValueError: a number of more digits than Python will read
         raise ClipError("not JSON that can be read: nested too deep, or a number without end") from None
-    return _take(_table(document))
+    take = _take(_table(document))
+    return replace(take, notes=(*notes, *take.notes))
+
+
+def _parsed(text: str) -> tuple[Any, list[str]]:
+    """The document; of JSON Lines a list of them, or an object that holds them if the first says what they are."""
+    try:
+        return json.loads(text), []
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":  # nothing follows a first document: not JSON Lines
+            raise
+    entries: list[Any] = []
+    notes: list[str] = []
+    decoder, place = json.JSONDecoder(), 0
+    try:
+        while found := _SOMETHING.search(text, place):
+            place = found.start()
+            entry, place = decoder.raw_decode(text, place)
+            entries.append(entry)
+    except json.JSONDecodeError:
+        if "\n" in text[place:].strip() or not isinstance(entries[0], dict):
+            raise
+        notes.append("the last line is cut off and left out")
+    return _under_heading(entries), notes
+
+
+def _under_heading(entries: list[Any]) -> Any:
+    """JSON Lines as one document: what a first line says of names or rate counts for the frames below it."""
+    heading = entries[0]
+    keys = {key.lower() for key in heading} if isinstance(heading, dict) else set()
+    if not keys & {*_NAMES, *_RATE, "metadata"} or keys & {*_WEIGHTS} or _KNOWN & set(map(plain_name, keys)):
+        return entries
+    return {**heading, "frames": entries[1:]}
 
 
 def _take(table: _Table) -> Take:
@@ -98,7 +130,7 @@ def _take(table: _Table) -> Take:
     for row, (index, frame) in enumerate(seen):
         given: dict[str, str] = {}
         for name, value in frame.items():
-            plain = _plain(name)
+            plain = plain_name(name)
             if plain not in _KNOWN:
                 left_out.add(name)
                 continue
@@ -113,14 +145,22 @@ def _take(table: _Table) -> Take:
         raise ClipError(f"no ARKit expression, such as jawOpen, among its names{found}")
     nothing = [0.0] * len(seen)
     expression = np.array([columns.get(name, nothing) for name in expressions], np.float32).T
-    seconds, fps = _times(table, [index for index, _ in seen])
+    seconds, fps = _times(table)
     notes = []
     if left_out:
         listed = ", ".join(sorted(left_out)[:4]) + (", …" if len(left_out) > 4 else "")
         notes.append(f"left out {len(left_out)} names that are not ARKit's: {listed}")
     if missing := len(table.frames) - len(seen):
         notes.append(f"{missing} of {len(table.frames)} frames have no face: filled from their neighbours")
-    return Take(expression, head_rotation(columns), gaze(columns), fps, None, seconds, tuple(notes))
+    return Take(
+        expression,
+        head_rotation(columns),
+        gaze(columns),
+        fps,
+        seconds=seconds[[index for index, _ in seen]],
+        span=(float(seconds[0]), float(seconds[-1])),
+        notes=tuple(notes),
+    )
 
 
 def _table(document: Any) -> _Table:
@@ -162,7 +202,11 @@ def _of_azure(chunks: list[dict[str, Any]]) -> _Table:
 
 def _of_tracks(tracks: dict[str, Any], steps: Any, rate: Any) -> _Table:
     """One list of values a name; `steps`: milliseconds that each value is reached in."""
-    columns = {name: values for name, values in tracks.items() if isinstance(values, list) and _plain(name) in _KNOWN}
+    columns = {
+        name: values for name, values in tracks.items() if isinstance(values, list) and plain_name(name) in _KNOWN
+    }
+    if not columns and any(plain_name(name) in _KNOWN and _is_number(value) for name, value in tracks.items()):
+        return _Table([tracks], None, rate)
     if not columns:
         raise ClipError("no frames, no rows under names, and no list of values under an ARKit name")
     length = len(next(iter(columns.values())))
@@ -181,13 +225,15 @@ def _of_tracks(tracks: dict[str, Any], steps: Any, rate: Any) -> _Table:
 
 def _frame(entry: Any, index: int, names: list[str] | None) -> _Frame:
     """One frame as a map of names to values, whatever it was written as."""
+    if entry is None:
+        return None
     if isinstance(entry, dict):
         content = _lower(entry)
         weights = _first(content, _WEIGHTS)
         if weights is None and (empty := [content[key] for key in _WEIGHTS if key in content]):
             return {} if {} in empty else None  # an empty map is a face at rest
         if weights is None:
-            weights = {name: value for name, value in entry.items() if _plain(name) in _KNOWN or _is_number(value)}
+            weights = {name: value for name, value in entry.items() if plain_name(name) in _KNOWN or _is_number(value)}
             weights = {name: value for name, value in weights.items() if name.lower() not in (*_TIME, "frame", "index")}
         entry = weights
     if isinstance(entry, dict):
@@ -224,31 +270,25 @@ def _frame_times(rows: list[Any]) -> list[Any] | None:
     return None if any(time is None for time in times) else times
 
 
-def _times(table: _Table, kept: list[int]) -> tuple[NDArray[np.float64] | None, float | None]:
-    """When the kept frames were, in seconds, and the rate; None where the file does not say."""
+def _times(table: _Table) -> tuple[NDArray[np.float64], float | None]:
+    """When the frames [T] were, in seconds, and the rate; None where the file does not say."""
     rate = None if table.rate is None else _number(table.rate, "the frame rate")
     if rate is not None and not rate > 0:
         raise ClipError(f"the frame rate is {rate:g}; want a number above 0")
-    if table.times is not None and len(table.frames) > 1:
-        seconds = np.array([_number(time, f"the time of frame {index}") for index, time in enumerate(table.times)])
-        steps = np.diff(seconds)
-        if steps.any():  # all the same: the program that wrote it has no clock
-            if not steps.min() > 0:
-                raise ClipError(f"the time of frame {int(steps.argmin()) + 1} is not after that of the frame before it")
-            step = float(np.median(steps))
-            scale = 1000.0 if step > _SLOWEST else 1.0
-            return seconds[kept] / scale, rate or nearest_rate(scale / step)
-    if len(kept) < len(table.frames):
-        rate = rate or DEFAULT_FPS  # frames without a face leave gaps, which only times can show
-        return np.array(kept) / rate, rate
-    return None, rate
-
-
-def _plain(name: str) -> str:
-    """A name as ARKit's in lower case, if it is one of them in another spelling."""
-    last = re.sub(r"[^a-z0-9_]", "", name.rsplit(".", 1)[-1].lower())
-    side = re.sub(r"_r$", "right", re.sub(r"_l$", "left", last))
-    return side.replace("_", "")
+    even = np.arange(len(table.frames)) / (rate or DEFAULT_FPS)
+    if table.times is None or len(table.frames) == 1:
+        return even, rate
+    times = np.array([_number(time, f"the time of frame {index}") for index, time in enumerate(table.times)])
+    steps = np.diff(times)
+    if not steps.any():  # all the same: the program that wrote it has no clock
+        return even, rate
+    if not steps.min() > 0:
+        raise ClipError(f"the time of frame {int(steps.argmin()) + 1} is not after that of the frame before it")
+    seconds, counted = counter_or_clock(times)
+    if counted:
+        return (seconds - seconds[0]) / (rate or DEFAULT_FPS), rate
+    measured, seconds = even_times(seconds)
+    return seconds, rate or measured
 
 
 def _lower(content: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ Region = Literal["brows", "eyes", "cheeks", "mouth", "head"]
 REGIONS: dict[Region, tuple[str, ...]] = {
     "brows": ("brow",), "eyes": ("eye",), "cheeks": ("cheek", "nose"), "mouth": ("jaw", "mouth", "tongue"), "head": (),
 }  # fmt: skip
-MOVES = 0.05  # range of a coefficient from which an eye sees that something moves
+MOVES = 0.05  # coefficient, or range of one, from which an eye sees that something is there, or moves
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Summary:
     frames: int
     fps: float
     seconds: float
-    actions: dict[str, Range]  # those that move by MOVES or more, the widest first
+    actions: dict[str, Range]  # those that move by MOVES or more, the widest first; of one frame those that are there
+    held: dict[str, Range]  # those that are there all the time and move by less, the strongest first
     gaze: dict[str, Range] | None  # yaw and pitch of the eyes' mean; None: the clip has no gaze of its own
     head: dict[str, Range]
     translation: float | None  # metres between the farthest places of the head along any axis; None: it stays
@@ -48,14 +49,17 @@ def summarise(clip: Clip) -> Summary:
     from scipy.spatial.transform import Rotation
 
     low, high = clip.expression.min(axis=0), clip.expression.max(axis=0)
-    widest = [int(index) for index in np.argsort(low - high, kind="stable") if high[index] - low[index] >= MOVES]
+    moving, there = high - low >= MOVES, low >= MOVES
+    if len(clip) == 1:
+        moving = there  # nothing moves in one frame: what it shows counts
     angles = Rotation.from_rotvec(clip.head_rotation).as_euler("YXZ", degrees=True) * (1, -1, 1)
     place = clip.head_translation
     return Summary(
         frames=len(clip),
         fps=clip.fps,
         seconds=clip.duration,
-        actions={EXPRESSION_NAMES[index]: Range(float(low[index]), float(high[index])) for index in widest},
+        actions=_chosen(moving, low, high, low - high if len(clip) > 1 else -high),
+        held=_chosen(there & ~moving, low, high, -high),
         gaze=None if clip.gaze is None else _ranges(("yaw", "pitch"), np.rad2deg(clip.gaze.mean(axis=1))),
         head=_ranges(("yaw", "pitch", "roll"), angles),
         translation=None if place is None else float((place.max(axis=0) - place.min(axis=0)).max()),
@@ -158,6 +162,12 @@ def _constant(weights: tuple[float, float], frames: int) -> NDArray[np.float64]:
 
 def _prefixes(regions: Collection[Region]) -> tuple[str, ...]:
     return tuple(prefix for region in regions for prefix in REGIONS[region])
+
+
+def _chosen(rows: NDArray[np.bool_], low: Array, high: Array, order: Array) -> dict[str, Range]:
+    """Ranges of the chosen actions, by rising `order` [52]."""
+    chosen = [int(index) for index in np.argsort(order, kind="stable") if rows[index]]
+    return {EXPRESSION_NAMES[index]: Range(float(low[index]), float(high[index])) for index in chosen}
 
 
 def _ranges(names: tuple[str, ...], values: NDArray[np.floating]) -> dict[str, Range]:

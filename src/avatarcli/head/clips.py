@@ -11,12 +11,13 @@ The file is a `.npz` with these arrays and nothing pickled:
 | gaze | [T, 2, 2] | optional, (left eye, right eye) × (yaw to the subject's left, pitch up), radians |
 | fps | scalar | frames per second |
 
-Foreign files are read too: `.csv` takes of Live Link Face (`avatarcli.head.live_link`), `.json` as web avatars use it
-(`avatarcli.head.arkit_json`) and `.npz` sequences of FLAME parameters (`avatarcli.head.flame_sequence`).
+Foreign files are read too: tables of Live Link Face (`avatarcli.head.live_link`), JSON and JSON Lines as web avatars use
+them (`avatarcli.head.arkit_json`) and `.npz` sequences of FLAME parameters (`avatarcli.head.flame_sequence`).
 """
 
 from __future__ import annotations
 
+import difflib
 import io
 import math
 import zipfile
@@ -29,10 +30,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarcli.errors import ClipError
+from avatarcli.errors import ClipError, UnknownClipError
 from avatarcli.files import explain_io_error, write_atomically
 from avatarcli.head.expressions import EXPRESSION_NAMES
-from avatarcli.head.live_link import Take, read_live_link
+from avatarcli.head.take import Take
 
 if TYPE_CHECKING:
     from avatarcli.head.track import HeadParameters
@@ -43,9 +44,11 @@ MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or
 # About 4 hours at 60 fps. The declared size is read before anything is unpacked, so that a small file cannot fill the
 # memory.
 MAX_BYTES = 256 * 2**20
+# What a head does not do, metres and radians: somebody who walks about before the camera stays within 5 m.
+_FARTHEST, _MOST_TURNED = 5.0, math.radians(120)
 # Solvers overshoot a little; within this the coefficients are clamped, beyond it they are on another scale.
 EXPRESSION_SLACK = 0.05
-DEFAULT_FPS = 30.0  # of foreign files that do not say theirs
+_TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl", ".ndjson")  # names of foreign files
 # Frames that were taken within this share of a frame of their even place are as good as even.
 _JITTER = 0.05
 
@@ -144,7 +147,7 @@ def clip_path(name: str | Path) -> Path:
     """The file that a user's word for a clip means: `speech` is the shipped example, anything with a suffix is a path.
 
     Raises:
-        ClipError: a bare word that is neither an example nor a file.
+        UnknownClipError: a bare word that is neither an example nor a file.
     """
     path = Path(name)
     if path.suffix or path.exists():
@@ -152,7 +155,11 @@ def clip_path(name: str | Path) -> Path:
     shipped = shipped_clips()
     if str(name) in shipped:
         return shipped[str(name)]
-    raise ClipError(f"no clip {str(name)!r}; give a .npz, .csv or .json file, or one of: {', '.join(shipped)}")
+    close = difflib.get_close_matches(str(name).lower(), shipped, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]}? Or " if close else ""
+    raise UnknownClipError(
+        f"no clip {str(name)!r}; {hint}give a .npz, .csv or .json file, or one of: {', '.join(shipped)}"
+    )
 
 
 def shipped_clips() -> dict[str, Path]:
@@ -171,39 +178,65 @@ def load_clip(
     fps: float | None = None,
     flame_map: Path | None = None,
     note: Callable[[str], None] = lambda message: None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> Clip:
     """Read a clip: `.npz`, one of the foreign kinds that the module names, or the bare name of an example (`speech`).
 
     fps: frames a second of a foreign file, against what it says itself. flame_map: how to understand a FLAME sequence;
-    None: the user's own, see `avatarcli.head.flame_map`. note: told what was left out or guessed.
+    None: the user's own, see `avatarcli.head.flame_map`. note: told what was left out or guessed. warn: told of motion
+    that no head makes.
 
     Raises:
         ClipError: the file is missing, unreadable, pickled, too large, or its content breaks the contract. One line
             that names the file and the key, with the shape found and the shape wanted.
     """
     path = clip_path(path)
-    suffix = path.suffix.lower()
     try:
         if not path.exists():
             raise ClipError("no such file")
-        if suffix == ".npz":
-            from avatarcli.head.flame_sequence import SEQUENCE_KEYS, flame_take
-
-            data = read_arrays(path, {*_FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
-            if "expr" not in data or "expression" in data:
-                return _decode(data)
-            return _of_take(flame_take(data, flame_map), fps, note)
-        if suffix == ".csv":
-            return _of_take(read_live_link(path, max_bytes=MAX_BYTES), fps, note)
-        if suffix == ".json":
-            from avatarcli.head.arkit_json import read_arkit_json
-
-            return _of_take(read_arkit_json(path, max_bytes=MAX_BYTES), fps, note)
-        raise ClipError("unknown kind of clip; want .npz, .csv or .json")
+        clip = _read(path, fps, flame_map, note)
     except ClipError as error:
         raise ClipError(f"{path}: {error}") from None
     except OSError as error:
         raise ClipError(f"{path}: cannot be read ({error.strerror or error})") from None
+    for doubt in _doubts(clip):
+        warn(f"{path}: {doubt}")
+    return clip
+
+
+def _read(path: Path, fps: float | None, flame_map: Path | None, note: Callable[[str], None]) -> Clip:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        from avatarcli.head.flame_sequence import SEQUENCE_KEYS, flame_take
+
+        data = read_arrays(path, {*_FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
+        if "expr" not in data or "expression" in data:
+            return _decode(data)
+        return _of_take(flame_take(data, flame_map), fps, note)
+    if suffix in _TABLES:
+        from avatarcli.head.live_link import read_live_link
+
+        return _of_take(read_live_link(path, max_bytes=MAX_BYTES), fps, note)
+    if suffix in _JSON:
+        from avatarcli.head.arkit_json import read_arkit_json
+
+        return _of_take(read_arkit_json(path, max_bytes=MAX_BYTES), fps, note)
+    raise ClipError("unknown kind of clip; want .npz, .csv or .json")
+
+
+def _doubts(clip: Clip) -> list[str]:
+    """What in a clip no head does: the units are mistaken, as a rule."""
+    found = []
+    if clip.head_translation is not None:
+        farthest = float(np.linalg.norm(clip.head_translation, axis=1).max())
+        if farthest > _FARTHEST:
+            found.append(
+                f"head_translation reaches {farthest:.4g} m, where the head is out of the picture; is it in other units?"
+            )
+    turned = float(np.linalg.norm(clip.head_rotation, axis=1).max())
+    if turned > _MOST_TURNED:
+        found.append(f"head_rotation reaches {math.degrees(turned):.0f}°, farther than a neck turns")
+    return found
 
 
 def save_clip(path: str | Path, clip: Clip) -> None:
@@ -262,15 +295,17 @@ def _of_take(take: Take, fps: float | None, note: Callable[[str], None]) -> Clip
     for message in take.notes:
         note(message)
     if fps is None and take.fps is None:
-        note(f"the file does not say its frame rate: {DEFAULT_FPS:g} a second assumed")
-    rate = fps or take.fps or DEFAULT_FPS
+        note(f"the file does not say its frame rate: {take.default_fps:g} a second assumed")
+    written = take.fps or take.default_fps
+    rate = fps or written
     clip = Clip(_clamp(take.expression), take.head_rotation, take.head_translation, take.gaze, rate)
-    if take.seconds is None:
+    if take.seconds is None or take.span is None:
         return clip
-    seconds = (take.seconds - take.seconds[0]) * ((take.fps or rate) / rate)
-    if np.abs(seconds * rate - np.arange(len(clip))).max() <= _JITTER:
+    seconds, last = ((moments - take.span[0]) * written for moments in (take.seconds, np.array(take.span[1])))
+    frames = math.floor(last + 1e-6) + 1
+    if frames == len(clip) and np.abs(seconds - np.arange(frames)).max() <= _JITTER:
         return clip
-    return clip.at(np.arange(math.floor(seconds[-1] * rate + 1e-6) + 1) / rate, rate, taken=seconds)
+    return clip.at(np.arange(frames) / rate, rate, taken=seconds / rate)
 
 
 def _decode(data: dict[str, NDArray[np.generic]]) -> Clip:
@@ -339,6 +374,6 @@ def _slerp(new: NDArray[np.float64], old: NDArray[np.float64], rotvec: Array) ->
     from scipy.spatial.transform import Rotation, Slerp  # slow to import, and only needed here
 
     if len(old) == 1:
-        return rotvec
+        return np.repeat(rotvec, len(new), axis=0)
     turned = Slerp(old, Rotation.from_rotvec(rotvec))(new.clip(old[0], old[-1]))
     return np.asarray(turned.as_rotvec(), np.float32)

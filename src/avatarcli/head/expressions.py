@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 EXPRESSION_NAMES: tuple[str, ...] = (
     "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
     "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
@@ -17,6 +19,17 @@ EXPRESSION_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 EXPRESSION_INDEX: dict[str, int] = {name: index for index, name in enumerate(EXPRESSION_NAMES)}
+
+
+def plain_name(name: str) -> str:
+    """ARKit's name in lower case (`eyeblinkleft`) of another spelling of it: `eyeBlink_L`, `Head.eyeBlinkLeft`.
+
+    Other names come out in lower case too, without anything but letters and digits.
+    """
+    last = re.sub(r"[^a-z0-9_]", "", name.rsplit(".", 1)[-1].lower())
+    side = re.sub(r"_r$", "right", re.sub(r"_l$", "left", last))
+    return side.replace("_", "")
+
 
 # Faces that a person can check an avatar by. Each looks plausible on its own: a smile lifts the cheeks, an open mouth is
 # not only a dropped jaw, a blink closes both eyes.

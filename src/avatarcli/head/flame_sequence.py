@@ -25,7 +25,7 @@ from avatarcli.errors import ClipError
 from avatarcli.head.clips import numbers
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.head.flame_map import FlameMap, default_map
-from avatarcli.head.live_link import Take
+from avatarcli.head.take import Take
 
 Array = NDArray[np.float64]
 

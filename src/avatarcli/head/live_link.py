@@ -20,81 +20,132 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.errors import ClipError
-from avatarcli.head.expressions import EXPRESSION_NAMES
+from avatarcli.head.expressions import EXPRESSION_NAMES, plain_name
+from avatarcli.head.frame_times import counter_or_clock, even_times, timecode_seconds
+from avatarcli.head.take import Take, read_text
 
-DEFAULT_FPS = 60.0  # the app's own rate, for takes without usable times
-STANDARD_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 90.0, 100.0, 120.0)
-_DAY = 24 * 60 * 60
-
-# hours:minutes:seconds:frames, frames may have a fraction
-_TIMECODE = re.compile(r"(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)")
-# Cells by column name in lower case. Cells may be text.
+APP_FPS = 60.0  # the app's own rate, for takes without usable times
+# Columns by `plain_name`. Cells may be text.
 Columns = Mapping[str, Sequence[str | float]]
 
+_EXPRESSIONS = tuple(name.lower() for name in EXPRESSION_NAMES)
+_OPTIONAL = "tongueOut"  # of a later version of ARKit than the others
 _HEAD_ANGLES = ("headyaw", "headpitch", "headroll")
 _HEAD_VECTOR = ("head0", "head1", "head2")
 _EYE_ANGLES = ("lefteyeyaw", "lefteyepitch", "righteyeyaw", "righteyepitch")
-
-
-@dataclass(frozen=True)
-class Take:
-    """T frames of a foreign file, not yet checked: shapes, units and axes as in `avatarcli.head.clips`."""
-
-    expression: NDArray[np.float32]  # [T, 52] as recorded
-    head_rotation: NDArray[np.float32]
-    gaze: NDArray[np.float32] | None
-    fps: float | None  # None: the file does not say
-    head_translation: NDArray[np.float32] | None = None
-    seconds: NDArray[np.float64] | None = None  # [T] when the frames were taken, where the file says so
-    notes: tuple[str, ...] = ()  # what was left out or guessed
+_TIMES = ("timecode", "time", "timestamp", "seconds", "frame", "framenumber", "frameindex", "index")
+_EMPTY = ("", "nan")  # cells of a frame without a face
+_COUNT = "blendshapecount"  # the app's own word for it: 0
 
 
 def read_live_link(path: Path, *, max_bytes: int) -> Take:
     """Read a take. Column names count without regard to case; head and eye angles may be absent.
 
+    Commas, semicolons or tabs stand between the cells, and numbers may have decimal commas. Frames without a face are
+    left out of the take, and so is a last row that is cut off; its notes say so.
+
     Raises:
-        ClipError: not such a table; the message names the column or line.
+        ClipError: not such a table; the message names the column or row.
         OSError: the file cannot be opened.
     """
-    if path.stat().st_size > max_bytes:
-        raise ClipError(f"larger than {max_bytes // 2**20} MiB")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ClipError("not a text file; want a Live Link Face .csv") from None
-    rows = [row for row in csv.reader(io.StringIO(text), strict=False) if any(cell.strip() for cell in row)]
-    if not rows:
-        raise ClipError("the file is empty")
-    header = [cell.strip().lower() for cell in rows[0]]
-    missing = [name for name in EXPRESSION_NAMES if name.lower() not in header]
+    header, rows = _table(read_text(path, max_bytes=max_bytes, want="a Live Link Face .csv"))
+    present = [name for name in header if name]
+    missing = [name for name in EXPRESSION_NAMES if name.lower() not in present and name != _OPTIONAL]
     if missing:
         listed = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ClipError(f"not a Live Link Face table: no column {listed}")
-    if len(set(header)) != len(header):
-        raise ClipError(f"column {next(name for name in header if header.count(name) > 1)!r} appears twice")
-    if len(rows) == 1:
-        raise ClipError("the table has a header and no frames")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise ClipError(f"row {number} has {len(row)} cells; want {len(header)}")
-    columns = dict(zip(header, zip(*rows[1:], strict=True), strict=True))
+    if len(set(present)) < len(present):
+        raise ClipError(f"column {next(name for name in present if present.count(name) > 1)!r} appears twice")
+    rows, faces, notes = _frames(header, rows)
+    if not any(faces):
+        raise ClipError("no row has a face in it" if rows else "the table has a header and no frames")
+    if _OPTIONAL.lower() not in header:
+        notes.append(f"no column {_OPTIONAL}: the tongue stays in")
+    if absent := faces.count(False):
+        notes.append(f"{absent} of {len(rows)} frames have no face: filled from their neighbours")
+    seen = [row for row, face in zip(rows, faces, strict=True) if face]
+    columns = _columns(header, seen)
+    columns.setdefault(_OPTIONAL.lower(), ["0"] * len(seen))
     expression = np.stack([_numbers(columns, name) for name in EXPRESSION_NAMES], axis=1)
-    return Take(expression.astype(np.float32), head_rotation(columns), gaze(columns), _frame_rate(columns))
+    fps, times = _times(_columns(header, rows))
+    return Take(
+        expression.astype(np.float32),
+        head_rotation(columns),
+        gaze(columns),
+        fps,
+        seconds=times[faces],
+        span=(float(times[0]), float(times[-1])),
+        notes=tuple(notes),
+        default_fps=APP_FPS,
+    )
+
+
+def _table(text: str) -> tuple[list[str], list[list[str]]]:
+    """Plain names of the columns, and rows of cells; blank lines are left out."""
+    first, _, rest = text.lstrip().partition("\n")
+    if first.strip().lower().startswith("sep="):  # a line that spreadsheets write to themselves
+        text, first = rest, rest.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False))
+    except csv.Error as error:
+        raise ClipError(f"not a table ({error}); want a Live Link Face .csv") from None
+    rows = [[cell.strip() for cell in row] for row in table]
+    rows = [row for row in rows if len(row) > 1 or any(row)]
+    if not any(map(any, rows)):
+        raise ClipError("the file is empty")
+    header = [plain_name(cell) for cell in rows[0]]
+    while rows and not any(rows[-1]):  # spreadsheets save the empty rows below a table too
+        rows.pop()
+    return header, rows[1:]
+
+
+def _frames(header: list[str], rows: list[list[str]]) -> tuple[list[list[str]], list[bool], list[str]]:
+    """Rows of as many cells as the header has, which of them have a face, and notes of what was left out."""
+    width, notes = len(header), []
+    places = [place for place, name in enumerate(header) if name in _EXPRESSIONS]
+    counted = header.index(_COUNT) if _COUNT in header else None
+    within = len(rows) > 1 and _is_number(rows[-2][-1]) and not _is_number(rows[-1][-1])  # the last cell, "0.0" or "-"
+    if rows and (len(rows[-1]) < width or within):
+        notes.append(f"the last row is cut off and left out ({len(rows[-1])} of {width} cells)")
+        rows = rows[:-1]
+    faces = [_has_face(row, places) and (counted is None or row[counted] != "0") for row in rows]
+    for number, (row, face) in enumerate(zip(rows, faces, strict=True), start=2):
+        if any(row[width:]) or (face and len(row) < width):
+            raise ClipError(f"row {number} has {len(row)} cells; want {width}")
+        if face and (bad := next((place for place in places if not row[place]), None)) is not None:
+            raise ClipError(f"column {header[bad]}: the cell of row {number} is empty")
+    return [(row + [""] * width)[:width] for row in rows], faces, notes
+
+
+def _has_face(row: list[str], places: list[int]) -> bool:
+    return any(row[place].lower() not in _EMPTY for place in places if place < len(row))
+
+
+def _columns(header: list[str], rows: list[list[str]]) -> dict[str, Sequence[str]]:
+    """Cells by column; columns without a name are left out."""
+    return {name: cells for name, cells in zip(header, zip(*rows, strict=True), strict=True) if name}
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(columns: Columns, name: str) -> NDArray[np.float64]:
     cells = columns[name.lower()]
     try:
-        return np.array([float(cell) for cell in cells])
+        return np.array([float(str(cell).replace(",", ".")) for cell in cells])
     except ValueError as error:
         raise ClipError(f"column {name}: {error}") from None
 
@@ -135,31 +186,27 @@ def _angle(columns: Columns, name: str) -> NDArray[np.float64]:
     return angle
 
 
-def _frame_rate(columns: Columns) -> float:
-    """Frames per second from the times of the first and last row, or the app's default where there are none."""
-    if "time" in columns:
-        seconds = _numbers(columns, "time")
-    elif "timecode" in columns:
-        parsed = [_TIMECODE.fullmatch(str(cell).strip()) for cell in columns["timecode"]]
-        if any(match is None for match in parsed):
-            return DEFAULT_FPS
-        fields = np.array([[float(field) for field in match.groups()] for match in parsed if match])
-        whole = (fields[:, :3] * (3600, 60, 1)).sum(axis=1)
-        whole = np.where(whole < whole[0], whole + _DAY, whole)  # recorded over midnight
-        if whole[-1] - whole[0] < 2:
-            return DEFAULT_FPS  # no whole second seen, so nothing says at which frame the counter wraps
-        wraps_at = fields[:, 3].max() // 1 + 1
-        rate = next((standard for standard in STANDARD_FPS if standard >= wraps_at), wraps_at)
-        seconds = whole + fields[:, 3] / rate
-    else:
-        return DEFAULT_FPS
-    span = float(seconds[-1] - seconds[0])
-    if not span > 0:
-        return DEFAULT_FPS
-    return nearest_rate((len(seconds) - 1) / span)
-
-
-def nearest_rate(fps: float) -> float:
-    """The standard rate within 3 %, which a measured one is with a few dropped frames or rounded times; else itself."""
-    nearest = min(STANDARD_FPS, key=lambda standard: abs(standard - fps))
-    return nearest if abs(nearest - fps) < 0.03 * nearest else fps
+def _times(columns: Columns) -> tuple[float | None, NDArray[np.float64]]:
+    """Frames a second (None: the table does not say) and times [T] of all rows, in seconds; of those rates unknown, at
+    the app's."""
+    count = len(next(iter(columns.values())))
+    even = np.arange(count, dtype=np.float64)
+    name = next((name for name in _TIMES if name in columns), None)
+    known = [row for row in range(count) if name and str(columns[name][row]).lower() not in _EMPTY]
+    if name is None or len(known) < 2:
+        return None, even / APP_FPS
+    cells = [str(columns[name][row]) for row in known]
+    seconds = timecode_seconds(cells)
+    if seconds is None:
+        if not all(map(_is_number, cells)):
+            return None, even / APP_FPS
+        seconds, counted = counter_or_clock(_numbers({name: cells}, name))
+        if counted and np.diff(seconds).min() > 0:
+            return None, (np.interp(even, known, seconds) - seconds[0]) / APP_FPS
+    if not np.isfinite(seconds).all() or np.diff(seconds).min() < 0 or seconds[-1] == seconds[0]:
+        return None, even / APP_FPS
+    if len(known) < count:  # rows without even a time lie evenly between their neighbours, or as far apart as others
+        step = float(np.median(np.diff(seconds) / np.diff(known)))
+        beyond = even - np.clip(even, known[0], known[-1])
+        seconds = np.interp(even, known, seconds) + step * beyond
+    return even_times(seconds)
