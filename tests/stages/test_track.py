@@ -18,6 +18,7 @@ from avatarcli.cli.main import main
 from avatarcli.config import PRESETS, to_json
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.clips import load_clip
+from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.records import Manifest
 from avatarcli.workspace import Workspace
 
@@ -67,6 +68,8 @@ def test_a_video_becomes_a_clip(avatar: Command, driver: Path) -> None:
     assert (said["frames"], said["fps"], said["gaps"]) == (FRAMES, 25, [])
     assert said["seconds"] > 0
     clip = load_clip("me.npz")
+    assert "noseSneerLeft" in said["untracked"]
+    assert not clip.expression[:, [EXPRESSION_INDEX[name] for name in said["untracked"]]].any()
     assert len(clip) == FRAMES
     assert clip.head_translation is not None
     # Two pixels a frame to the right of the picture, where the subject's left is.

@@ -65,6 +65,7 @@ def track(
             "frames": result.frames,
             "fps": round(result.fps, 3),
             "gaps": [[round(a, 3), round(b, 3)] for a, b in result.gaps],
+            "untracked": list(result.untracked),
             "sound": None if result.sound is None else str(result.sound),
             "preview": None if result.preview is None else str(result.preview),
             "seconds": round(result.seconds, 3),

@@ -43,7 +43,7 @@ _POINT_OFFSET, _POINT_NOISE = 4e-3, 0.5e-3
 # Score at which the lids of most people are closed, and within which a person's own peak is believed to be that.
 _CLOSED_SCORE, _CLOSED_RANGE = 0.6, (0.45, 0.8)
 _PIECE = 1024  # frames looked at together
-_OPEN_EYES = 0.4  # blink score below which the eyes are open enough to fit the person to
+OPEN_EYES = 0.4  # blink score below which the eyes are open enough to fit the person to
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _closed_scores(scores: Float) -> Float:
 def _spread(facing: Float, scores: Float, rest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Frames that show the head from sides as different as the video has, one of the resting ones first; `facing` as above."""
     yaw = np.arctan2(facing[:, 0], -facing[:, 2])
-    good = (np.abs(yaw) < _PERSON_YAW) & (scores[:, BLINKS].max(1) < _OPEN_EYES)
+    good = (np.abs(yaw) < _PERSON_YAW) & (scores[:, BLINKS].max(1) < OPEN_EYES)
     good[rest] = True
     candidates = np.flatnonzero(good)
     chosen = [int(rest[len(rest) // 2])]

@@ -22,7 +22,7 @@ from avatarcli.export.sound import ENCODERS, add_sound, save_sound, sound_path
 from avatarcli.export.video import check_output, write_frames
 from avatarcli.files import explain_io_error, finished_output, sha256_file
 from avatarcli.head.clips import load_clip, save_clip
-from avatarcli.head.fit_video import VideoTrack, fit_video
+from avatarcli.head.fit_video import UNTRACKED, VideoTrack, fit_video
 from avatarcli.head.model import load_head_model
 from avatarcli.head.overlay_frame import Pixels, draw_frame
 from avatarcli.progress import Progress
@@ -30,7 +30,7 @@ from avatarcli.records import fingerprint_of
 from avatarcli.stages.track_request import TrackRequest
 from avatarcli.workspace import Workspace
 
-VERSION = 1  # of the tracker: raise it when the same video gives another clip
+VERSION = 2  # of the tracker: raise it when the same video gives another clip
 _WEIGHTS = ("head/head.safetensors", "mediapipe/face_landmarker.task")
 _CACHE = ".tracks"
 _CACHED_CLIP = "clip.npz"
@@ -49,6 +49,7 @@ class TrackResult:
     sound: Path | None
     preview: Path | None
     seconds: float  # spent on it
+    untracked: tuple[str, ...] = UNTRACKED  # actions that pictures do not show well enough: 0 in the clip
 
 
 def track_video(request: TrackRequest, out: Path, *, preview: Path | None, progress: Progress) -> TrackResult:
