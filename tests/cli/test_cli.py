@@ -115,7 +115,7 @@ def test_an_unknown_subject(avatar: Avatar, ada: Workspace) -> None:
 
 def test_a_misspelt_clip(avatar: Avatar, ada: Workspace) -> None:
     for command in (("animate", "--expr"), ("export", "--format", "html", "--expr"), ("clip", "info")):
-        _is_one_line_error(avatar(*command, "speach"), 2, "no clip 'speach'", "did you mean speech?")
+        is_one_line_error(avatar(*command, "speach"), 2, "no clip 'speach'", "did you mean speech?")
 
 
 def test_a_missing_clip(avatar: Avatar, ada: Workspace) -> None:
