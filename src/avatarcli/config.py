@@ -23,6 +23,7 @@ class PreprocessConfig:
     """Reading the photo, matting and fitting the head model."""
 
     crop_size: int = 1024  # pixels: largest side of the head-centred crop; a smaller photo is not enlarged
+    face: str = "largest"  # whose: largest, left, right, or a number from the left, beginning with 1
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,13 @@ def choose_generator(
         weights=config.weights if weights is None else weights,
         steps=config.steps if steps is None else steps,
     )
+
+
+def choose_face(config: PreprocessConfig, face: str) -> PreprocessConfig:
+    """The settings with the user's choice among the faces of the photo. Raises UsageError when it is none."""
+    if face not in ("largest", "left", "right") and not (face.isdecimal() and int(face) > 0):
+        raise UsageError(f"--face {face}: choose largest, left, right, or a number from the left: 1, 2, …")
+    return replace(config, face=face)
 
 
 def check_steps(steps: int) -> None:

@@ -1,4 +1,4 @@
-"""Face landmarks, ARKit scores and a rough pose of the largest face in a picture (MediaPipe FaceLandmarker)."""
+"""Face landmarks, ARKit scores and a rough pose of the faces in a picture (MediaPipe FaceLandmarker)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _FRAMING_SIDE = 512
 # Pixels. In a smaller part of the picture, a face of the least admissible size would have been found in the part
 # around it.
 _SMALLEST_PART = 8 * MIN_INTEROCULAR
+_PARTS = (2, 4, 8)  # how finely the picture is cut up for the search
 
 Pixels = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -47,14 +48,13 @@ class FaceLandmarks:
     points [478, 2]: pixels, pixel centres at half integers; depth [478]: relative depth in pixels, smaller is nearer;
     scores [52]: ARKit coefficients in the order of `EXPRESSION_NAMES` (tongueOut, which MediaPipe lacks, is 0);
     pose [4, 4]: rigid transform of MediaPipe's canonical face (centimetres, y up, camera at the origin looking along
-    −z); faces_found: how many faces the picture shows; this is the largest.
+    −z).
     """
 
     points: Float
     depth: Float
     scores: Float
     pose: Float
-    faces_found: int
 
     @property
     def yaw(self) -> float:
@@ -74,27 +74,14 @@ class FaceLandmarks:
 
 
 def detect_face(image: Pixels) -> FaceLandmarks:
-    """Find the largest face of a picture [H, W, 3] (uint8, sRGB).
-
-    The face is found in the whole picture first, in parts of it if that fails, and then measured again in several
-    framings of the head, of which the median is taken.
+    """Find the largest face of a picture [H, W, 3] (uint8, sRGB), as `measure_face`, and refuse what is small or turned far.
 
     Raises:
         PhotoError: no face, a face too small, or one turned too far.
         AvatarError: MediaPipe cannot start.
         ValueError: `image` has another shape or type.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"detect_face wants a uint8 picture [H, W, 3], got {image.dtype} {list(image.shape)}")
-    picture = Image.fromarray(image)
-    with face_landmarker() as landmarker:
-        faces = search_faces(landmarker, picture)
-        if not faces:
-            raise PhotoError(
-                "no face found in the photo; use one with a single, unobscured face turned at most 60° from the camera"
-            )
-        face = _refine(landmarker, picture, max(faces, key=_area))
-    found = FaceLandmarks(face.points, face.depth, face.scores, face.pose, len(faces))
+    found = measure_face(image)
     if found.interocular < MIN_INTEROCULAR:
         raise PhotoError(
             f"the face is too small: {found.interocular:.0f} pixels between the eyes, at least {MIN_INTEROCULAR:.0f} "
@@ -106,6 +93,76 @@ def detect_face(image: Pixels) -> FaceLandmarks:
             f"{MAX_YAW:.0f}° sideways and {MAX_TILT:.0f}° up or down"
         )
     return found
+
+
+def measure_face(image: Pixels, near: FaceLandmarks | None = None) -> FaceLandmarks:
+    """The largest face of a picture [H, W, 3] (uint8, sRGB), or the one that is known to lie where `near` does.
+
+    The face is found in the whole picture first, in parts of it if that fails, and then measured again in several
+    framings of the head, of which the median is taken.
+
+    Raises:
+        PhotoError: no face.
+        AvatarError: MediaPipe cannot start.
+        ValueError: `image` has another shape or type.
+    """
+    picture = _picture(image)
+    with face_landmarker() as landmarker:
+        faces = search_faces(landmarker, picture)
+        if near is not None:
+            # Another face of the picture may be larger, or the only one that is seen at this size.
+            faces = [face for face in faces if _same_place(face, near)] or [near]
+        if not faces:
+            raise _no_face()
+        return _refine(landmarker, picture, max(faces, key=_area))
+
+
+def find_faces(image: Pixels) -> list[FaceLandmarks]:
+    """Every face of a picture [H, W, 3] (uint8, sRGB) that is large enough to be measured, from left to right.
+
+    Of a group MediaPipe sees only a few in the whole picture: parts of it are always searched too.
+
+    Raises:
+        PhotoError: no face.
+        AvatarError: MediaPipe cannot start.
+        ValueError: `image` has another shape or type.
+    """
+    picture = _picture(image)
+    with face_landmarker() as landmarker:
+        found = search_faces(landmarker, picture)
+        for parts in _PARTS[:2]:
+            found += _search_parts(landmarker, picture, parts)
+    if not found:
+        raise _no_face()
+    return sorted(_distinct(found), key=lambda face: float(face.points[:, 0].mean()))
+
+
+def choose_face(faces: list[FaceLandmarks], choice: str) -> int:
+    """The index of the face meant by `choice` among faces from left to right: "largest", "left", "right", or "1", "2", …
+
+    Raises:
+        PhotoError: there are fewer faces.
+    """
+    if choice == "largest":
+        return max(range(len(faces)), key=lambda index: _area(faces[index]))
+    if choice in ("left", "right"):
+        return 0 if choice == "left" else len(faces) - 1
+    if int(choice) > len(faces):
+        count = "one face" if len(faces) == 1 else f"{len(faces)} faces"
+        raise PhotoError(f"the photo shows {count}: there is no face {choice} from the left; choose another --face")
+    return int(choice) - 1
+
+
+def _picture(image: Pixels) -> Image.Image:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"a face is looked for in a uint8 picture [H, W, 3], got {image.dtype} {list(image.shape)}")
+    return Image.fromarray(image)
+
+
+def _no_face() -> PhotoError:
+    return PhotoError(
+        "no face found in the photo; use one with a single, unobscured face turned at most 60° from the camera"
+    )
 
 
 @contextmanager
@@ -154,17 +211,24 @@ def search_faces(landmarker: Any, picture: Image.Image) -> list[FaceLandmarks]:
     padded = _detect(landmarker, picture, (-margin, -margin, width + margin, height + margin), _SEARCH_SIDE)
     if padded:
         return padded
-    for parts in (2, 4, 8):
-        found: list[FaceLandmarks] = []
-        side = 1.5 * max(width, height) / parts
-        if side < _SMALLEST_PART:
-            break
-        for y in np.linspace(0, max(height - side, 0), parts + 1):
-            for x in np.linspace(0, max(width - side, 0), parts + 1):
-                found += _detect(landmarker, picture, (x, y, x + side, y + side), _FRAMING_SIDE)
+    for parts in _PARTS:
+        found = _search_parts(landmarker, picture, parts)
         if found:
             return _distinct(found)
     return []
+
+
+def _search_parts(landmarker: Any, picture: Image.Image, parts: int) -> list[FaceLandmarks]:
+    """Faces of the overlapping parts of a picture, `parts` + 1 along each side; some of them several times."""
+    width, height = picture.size
+    side = 1.5 * max(width, height) / parts
+    found: list[FaceLandmarks] = []
+    if side < _SMALLEST_PART:
+        return found
+    for y in np.linspace(0, max(height - side, 0), parts + 1):
+        for x in np.linspace(0, max(width - side, 0), parts + 1):
+            found += _detect(landmarker, picture, (x, y, x + side, y + side), _FRAMING_SIDE)
+    return found
 
 
 def _distinct(faces: list[FaceLandmarks]) -> list[FaceLandmarks]:
@@ -179,15 +243,14 @@ def _distinct(faces: list[FaceLandmarks]) -> list[FaceLandmarks]:
 
 def _refine(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> FaceLandmarks:
     """Measure one face again in several framings of its head and take the median."""
-    low, high = face.points.min(0), face.points.max(0)
-    centre, side = (low + high) / 2, float((high - low).max())
+    centre, side = (face.points.min(0) + face.points.max(0)) / 2, _side(face)
     measured = []
     for scale, dx, dy in _FRAMINGS:
         half = scale * side / 2
         x, y = centre + np.array([dx, dy]) * side
         for found in _detect(landmarker, picture, (x - half, y - half, x + half, y + half), _FRAMING_SIDE):
             # Another face may share the crop.
-            if np.linalg.norm(found.points.mean(0) - face.points.mean(0)) < 0.25 * side:
+            if _same_place(found, face):
                 measured.append(found)
                 break
     if not measured:
@@ -196,7 +259,7 @@ def _refine(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> FaceL
     depth = np.median([m.depth for m in measured], axis=0).astype(np.float32)
     scores = np.median([m.scores for m in measured], axis=0).astype(np.float32)
     nearest = min(measured, key=lambda m: float(np.abs(m.points - points).sum()))
-    return FaceLandmarks(points, depth, scores, nearest.pose, 1)
+    return FaceLandmarks(points, depth, scores, nearest.pose)
 
 
 def _detect(
@@ -232,10 +295,17 @@ def faces_of(result: Any, width: int, height: int, corner: tuple[float, float] =
                 depth=raw[:, 2].astype(np.float32),
                 scores=np.array([scores.get(name, 0.0) for name in EXPRESSION_NAMES], dtype=np.float32),
                 pose=np.asarray(pose, dtype=np.float32),
-                faces_found=1,
             )
         )
     return faces
+
+
+def _side(face: FaceLandmarks) -> float:
+    return float((face.points.max(0) - face.points.min(0)).max())
+
+
+def _same_place(face: FaceLandmarks, other: FaceLandmarks) -> bool:
+    return float(np.linalg.norm(face.points.mean(0) - other.points.mean(0))) < 0.25 * _side(other)
 
 
 def _area(face: FaceLandmarks) -> float:

@@ -57,24 +57,11 @@ def read_photo(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         PhotoError: no such file, not a picture, damaged, or too small or too large to use.
     """
-    with _opened(path) as picture:
-        return _decode(picture, path)
-
-
-def check_photo(path: Path) -> None:
-    """Find out in a moment, from the file's head, that `read_photo` could not read it. Raises PhotoError."""
-    with _opened(path):
-        pass
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture whose head has been read. What then goes wrong with it is a PhotoError."""
     _check_file(path)
     _load_readers()
     try:
         with _no_bomb_check(), Image.open(path, formats=_FORMATS) as picture:
-            yield picture
+            return _decode(picture, path)
     except UnidentifiedImageError:
         raise PhotoError(f"{path} is not a picture that can be read; give a {_READABLE} file") from None
     except _DAMAGE as error:
@@ -116,8 +103,14 @@ def _no_bomb_check() -> Iterator[None]:
 
 def _decode(picture: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
     width, height = picture.size
-    if min(width, height) * min(1.0, MAX_SIDE / max(width, height)) < MIN_SIDE:
+    if min(width, height) < MIN_SIDE:
         raise PhotoError(f"{path} is only {width} × {height} pixels; give a photo of at least {MIN_SIDE} × {MIN_SIDE}")
+    shorter = min(width, height) * MAX_SIDE // max(width, height)
+    if shorter < MIN_SIDE:
+        raise PhotoError(
+            f"{path} is too long and narrow ({width} × {height} pixels): photos are read at a length of {MAX_SIDE} pixels, "
+            f"which leaves {shorter} across, and {MIN_SIDE} are needed; crop it to the head"
+        )
     if max(width, height) > MAX_SIDE:
         picture.draft(None, (MAX_SIDE, MAX_SIDE))  # JPEG: decode at 1/2, 1/4 or 1/8
     if picture.width * picture.height > MAX_DECODED_PIXELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_failure, print_json
-from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, resolve
+from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, choose_face, resolve
 from avatarcli.errors import UsageError
 from avatarcli.workspace import Workspace
 
@@ -30,6 +31,10 @@ def create(
         typer.Option("--subject", "-s", metavar="NAME", help="Name of the avatar. Default: the file's name."),
     ] = None,
     workspace: options.Workspace = None,
+    face: Annotated[
+        str,
+        typer.Option(metavar="N|largest|left|right", help="Whose avatar, of several faces; N counts from the left."),
+    ] = "largest",
     preset: Annotated[PresetName, typer.Option(help="How much work to put in.")] = "standard",
     generator: Annotated[GeneratorName, typer.Option(help="What imagines the unseen views.")] = "auto",
     weights: options.Weights = None,
@@ -46,7 +51,7 @@ def create(
         str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster: host:6379; docs/batch.md.")
     ] = None,
     replace: options.Replace = False,
-    force: options.Force = False,
+    force: options.ForcePhoto = False,
     no_wait: options.NoWait = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -66,6 +71,7 @@ def create(
     )
     weights = options.model_name(weights, generator)
     config = resolve(preset, generator=generator, seed=seed, weights=weights, steps=steps)
+    config = dataclasses.replace(config, preprocess=choose_face(config.preprocess, face))
     hardware = Hardware(gpus, offload, compile)
     run = RunOptions(device, progress, force=force, wait=not no_wait, replace=replace, hardware=hardware)
     made = [Job(photo, place.new_subject(name)) for photo, name in named.items()]
@@ -136,6 +142,7 @@ def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) ->
 
 def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
+    from avatarcli.capture.quality import read_quality
     from avatarcli.stages.pipeline import AVATAR_FILE
 
     subject = result.subject
@@ -147,6 +154,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
         "avatar": str(avatar) if avatar.exists() and not subject.outdated("distill") else None,
         "photo": manifest.photo,
         "photo_sha256": manifest.photo_sha256,
+        "quality": read_quality(subject.stage_path("preprocess")),
         "seconds": round(result.seconds, 3),
         "stages": [
             {

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from avatarcli.capture.quality import read_quality
 from avatarcli.cli import options
 from avatarcli.cli.console import human_bytes, print_json, print_table
 from avatarcli.errors import WorkspaceError
@@ -43,6 +44,8 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
         return
     print(f"{entry['subject']}: {entry['folder']}")
     print(f"photo: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
+    for warning in (entry["quality"] or {}).get("warnings", ()):
+        print(f"warning: {warning}")
     settings = entry["config"] or {}
     print(f"settings: preset {settings.get('preset')}, seed {settings.get('seed')}")
     print_table(
@@ -86,6 +89,7 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
         "photo": photo,
         "photo_sha256": sha256,
         "config": config,
+        "quality": read_quality(subject.stage_path("preprocess")),
         "bytes": sum(stage["bytes"] for stage in stages),
         "stages": stages,
     }

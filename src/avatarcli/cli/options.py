@@ -45,6 +45,10 @@ Replace = Annotated[
     bool, typer.Option("--replace", help="Let the photo take over a name that belongs to another photo's avatar.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Redo the work even if it is up to date.")]
+ForcePhoto = Annotated[
+    bool,
+    typer.Option("--force", help="Redo the work even if it is up to date; take photos that are not good enough."),
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail when another avatar command works on the subject.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings and errors.")]

@@ -10,7 +10,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
-from avatarcli.config import PRESETS, CreateConfig, Hardware, choose_generator, from_json, resolve
+from avatarcli.config import PRESETS, CreateConfig, Hardware, choose_face, choose_generator, from_json, resolve
 from avatarcli.errors import WorkspaceError
 from avatarcli.workspace import Subject, Workspace
 
@@ -31,9 +31,13 @@ def preprocess(
     ] = None,
     subject: options.Subject = None,
     workspace: options.Workspace = None,
+    face: Annotated[
+        str | None,
+        typer.Option(metavar="N|largest|left|right", help="Whose avatar, of several faces. Default: the subject's."),
+    ] = None,
     preset: options.Preset = None,
     replace: options.Replace = False,
-    force: options.Force = False,
+    force: options.ForcePhoto = False,
     no_wait: options.NoWait = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,7 +55,10 @@ def preprocess(
         target = place.new_subject(subject)
     config = _saved_config(target) if target.exists() else resolve(preset or "standard", generator="auto", seed=0)
     if preset is not None:
-        config = dataclasses.replace(config, preprocess=PRESETS[preset].preprocess)
+        preset_face = dataclasses.replace(PRESETS[preset].preprocess, face=config.preprocess.face)
+        config = dataclasses.replace(config, preprocess=preset_face)
+    if face is not None:
+        config = dataclasses.replace(config, preprocess=choose_face(config.preprocess, face))
     _run(target, photo, config, "preprocess", run, json)
 
 

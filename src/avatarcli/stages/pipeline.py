@@ -34,7 +34,7 @@ def _preprocess(context: StageContext) -> None:
     check_photo(context.photo)  # before torch is loaded, which takes seconds
     from avatarcli.stages.preprocess import preprocess_photo
 
-    preprocess_photo(context.photo, context.out, context.config.preprocess, context.progress)
+    preprocess_photo(context.photo, context.out, context.config.preprocess, context.progress, force=context.force)
     # The workspace keeps the photo, so that later commands need nothing else.
     ending = context.photo.suffix.lower()
     copy = _SOURCE + (ending if re.fullmatch(r"\.[a-z0-9]{1,5}", ending) else "")
@@ -101,7 +101,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=1,
+        version=2,
         after=(),
         weights=(HEAD_MODEL, "mediapipe/face_landmarker.task", "mediapipe/selfie_segmentation.tflite"),
         settings=lambda config: asdict(config.preprocess),
@@ -141,7 +141,7 @@ class RunOptions:
 
     device: DeviceName
     progress: Progress
-    force: bool = False  # redo what is current
+    force: bool = False  # redo what is current, take a photo that is not good enough
     wait: bool = True  # for another process that holds the subject
     replace: bool = False  # whether a name may pass from one photo to another
     hardware: Hardware = field(default_factory=Hardware)

@@ -1,15 +1,20 @@
-"""Photo → cropped portrait with matte, and the head model fitted to it."""
+"""Photo → cropped portrait with matte, and the head model fitted to it; refused when it is not good enough."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from avatarcli.capture.landmarks import detect_face
+from avatarcli.capture.exposure import face_light, lift_gain, lifted
+from avatarcli.capture.landmarks import choose_face, find_faces, measure_face
+from avatarcli.capture.measures import measure_photo
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.capture.portrait import Portrait
+from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
+from avatarcli.errors import PhotoError
 from avatarcli.head.fit import fit_photo
 from avatarcli.head.model import load_head_model
 from avatarcli.head.overlay import draw_overlay
@@ -19,27 +24,44 @@ TRACK_FILE = "track.safetensors"
 OVERLAY_FILE = "overlay.png"
 
 
-def preprocess_photo(photo: Path, out: Path, config: PreprocessConfig, progress: Progress) -> None:
-    """Write the portrait, the track and an overlay picture of one photo into the folder `out`.
+def preprocess_photo(
+    photo: Path, out: Path, config: PreprocessConfig, progress: Progress, *, force: bool = False
+) -> None:
+    """Write the portrait, the track, what was measured and an overlay picture of one photo into the folder `out`.
 
-    Raises PhotoError when the photo cannot be read or shows no usable face.
+    A dim photo is brightened first. `force` takes what the quality gate would refuse.
+
+    Raises:
+        PhotoError: the photo cannot be read, shows no face, or is not good enough; then nothing is written.
     """
     with progress.task("preprocess", 4) as advance:
         picture = read_photo(photo)
-        face = detect_face(picture)
-        if face.faces_found > 1:
-            progress.warn(f"{photo.name}: {face.faces_found} faces, taking the largest")
+        faces = find_faces(picture)
+        index = choose_face(faces, config.face)
+        face = measure_face(picture, faces[index])
         crop = head_crop(picture, face.points, config.crop_size)
+        face = replace(face, points=crop.to_crop(face.points).astype(face.points.dtype))
+        light = face_light(crop.image, face, crop.inside)
+        gain = lift_gain(light)
+        crop = replace(crop, image=lifted(crop.image, gain))
         # Landmarks are taken again on the crop: there the face is as large as the detector likes it.
-        face = detect_face(crop.image)
+        face = measure_face(crop.image, face)
         advance(1)
         portrait = Portrait.cut_out(crop.image, crop.inside)
+        matte = portrait.matte.numpy()
         advance(1)
         model = load_head_model()
-        size = portrait.size
-        track = fit_photo(model, face.points, face.scores, size, size, matte=portrait.matte.numpy())
+        track = fit_photo(model, face.points, face.scores, portrait.size, portrait.size, matte=matte)
+        values = measure_photo(crop, face, matte, track, model) | {"light": 100 * light}
+        quality = PhotoQuality(values, gain, len(faces), index + 1, chosen=config.face != "largest")
+        refusal = quality.refusal()
+        if refusal is not None and not force:
+            raise PhotoError(f"{photo}: {refusal}")
+        for warning in quality.warnings():
+            progress.warn(f"{photo.name}: {warning}")
         advance(1)
         portrait.save(out)
         track.save(out / TRACK_FILE)
+        quality.save(out)
         Image.fromarray(draw_overlay(crop.image, track, model)).save(out / OVERLAY_FILE)
         advance(1)

@@ -29,6 +29,7 @@ class StageContext:
     device: Callable[[], str]  # asked only by stages that need one: the answer imports torch
     progress: Progress
     hardware: Hardware
+    force: bool  # the user insists: redo, and take what would be refused
 
     def input(self, stage: str) -> Path:
         """The folder of an earlier stage."""
@@ -128,7 +129,7 @@ def run_stage(
         return StageResult(stage.name, fingerprint, time.perf_counter() - start, cached=True)
     try:
         out = subject.begin(stage.name, fingerprint)
-        stage.run(StageContext(subject, photo, photo_sha256, out, config, device, progress, hardware))
+        stage.run(StageContext(subject, photo, photo_sha256, out, config, device, progress, hardware, force))
         seconds = time.perf_counter() - start
         subject.commit(stage.name, fingerprint, seconds, _inputs(stage, subject))
     except Exception as error:

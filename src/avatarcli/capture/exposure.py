@@ -1,0 +1,101 @@
+"""How much light a face stands in, and the lift of photos that were taken in too little.
+
+A dark face may be dark skin in good light, so the face's own brightness says nothing. The whites of the eyes do: they are
+alike in all people. So does not the rest of the picture: a window behind a dim face is as bright as ever.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
+
+from avatarcli.capture.landmarks import FaceLandmarks
+from avatarcli.capture.quality import DIM
+from avatarcli.head.overlay import FEATURE_LINES
+
+TARGET = 0.5  # sRGB level that the whites of the eyes of a dim photo are brought to: what the darker of ordinary portraits have
+# Eyes that are closed or behind dark glasses say nothing of the light. Shares of the skin's light (linear).
+OPEN_EYES = 0.25
+# Light above which the lift bends towards white, so that what is bright in the photo is not burnt out.
+_KNEE = 0.6
+# MediaPipe's points around the face, in order.
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
+    172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Float = NDArray[np.float64]
+
+
+def face_area(face: FaceLandmarks, inside: NDArray[np.float32]) -> Mask:
+    """The pixels [S, S] of the face, where the photo shows any: `inside` [S, S] is 1 there."""
+    return polygon_mask(face.points[list(_OVAL)], inside.shape) & (inside > 0.5)
+
+
+def eye_light(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) -> tuple[float, float]:
+    """The linear light of the whites of the eyes and of the skin in a picture [S, S, 3]; NaN where none is to be seen.
+
+    The brighter eye counts: the other may lie in a shadow.
+    """
+    light = gaussian_filter(_linear(image) @ _LUMINANCE, 0.008 * face.interocular)
+    eyes = []
+    for side in ("right eye", "left eye"):
+        opening = polygon_mask(face.points[list(FEATURE_LINES[side])], inside.shape) & (inside > 0.5)
+        if opening.any():
+            eyes.append(float(np.percentile(light[opening], 90)))
+    skin = light[face_area(face, inside)]
+    return max(eyes, default=float("nan")), float(np.median(skin)) if skin.size else float("nan")
+
+
+def face_light(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) -> float:
+    """The sRGB level in [0, 1] that the whites of the eyes have, or would have, in a picture [S, S, 3].
+
+    Skin is never much brighter than they, so bright skin counts where the eyes lie in shadow. Where no white is to be seen,
+    the brightest of the skin stands for it.
+    """
+    eyes, skin = eye_light(image, face, inside)
+    if not eyes >= OPEN_EYES * skin:
+        shown = (_linear(image) @ _LUMINANCE)[face_area(face, inside)]
+        return float(_encoded(np.percentile(shown, 99))) if shown.size else float("nan")
+    return float(_encoded(np.float64(max(eyes, skin))))
+
+
+def lift_gain(light: float) -> float:
+    """The factor of linear light that brings a dim face (see `face_light`) to the level of ordinary photos; 1 for others."""
+    return float(_decoded(TARGET) / _decoded(light)) if 0 < light < DIM else 1.0
+
+
+def lifted(image: Pixels, gain: float) -> Pixels:
+    """A picture [..., 3] with its light multiplied; what would come near white is bent below it. Gain 1 changes nothing."""
+    if gain == 1.0:
+        return image
+    light = gain * _decoded(np.arange(256) / 255)
+    bent = 1 - (1 - _KNEE) * np.exp(-(light - _KNEE) / (1 - _KNEE))
+    table = np.round(255 * _encoded(np.where(light > _KNEE, bent, light))).astype(np.uint8)
+    return np.asarray(table[image])
+
+
+def polygon_mask(points: NDArray[np.floating], size: tuple[int, ...]) -> Mask:
+    """The pixels of a picture of `size` (height, width) inside the polygon of points [P, 2] (x, y)."""
+    mask = Image.new("1", (size[1], size[0]))
+    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in points], fill=1)
+    return np.asarray(mask)
+
+
+def _linear(image: Pixels) -> Float:
+    return np.asarray(_decoded(np.arange(256) / 255)[image])
+
+
+def _decoded(encoded: Float | float) -> Float:
+    encoded = np.asarray(encoded, dtype=np.float64)
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def _encoded(linear: Float | float) -> Float:
+    linear = np.asarray(linear, dtype=np.float64)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)

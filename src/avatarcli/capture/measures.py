@@ -1,0 +1,120 @@
+"""What the quality gate measures in a photo that has been tracked."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.spatial import ConvexHull
+
+from avatarcli.capture.exposure import eye_light, face_area, polygon_mask
+from avatarcli.capture.landmarks import FaceLandmarks
+from avatarcli.capture.photo import HeadCrop
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.fit import SURFACE_LANDMARKS
+from avatarcli.head.model import HeadModel, PersonalHead
+from avatarcli.head.track import Track
+
+_BURNT = 250  # 8-bit levels: a pixel whose darkest channel is brighter than this shows white and nothing else
+# Width of the probe of `blur` as a share of the distance between the eyes, and the share of the face, with the strongest
+# edges, that it is put on.
+_PROBE, _EDGES = 0.04, 0.15
+_FROM_EDGE = 2  # pixels: the matte is taken so far below the photo's upper edge
+
+Float = NDArray[np.float64]
+
+
+def measure_photo(
+    crop: HeadCrop, face: FaceLandmarks, matte: NDArray[np.float32], track: Track, model: HeadModel
+) -> dict[str, float]:
+    """The values of all measures of `quality.MEASURES`, but for the light, by name. NaN: cannot be measured.
+
+    crop: as the track saw it; face: in pixels of the crop; matte [S, S].
+    """
+    yaw, pitch, roll = head_angles(track)
+    # As a frontal view would show it.
+    eyes = float(np.linalg.norm(track.landmarks[468] - track.landmarks[473])) / max(math.cos(math.radians(yaw)), 0.3)
+    skin = face_area(face, crop.inside)
+    white, light = eye_light(crop.image, face, crop.inside)
+    blinks = face.scores[[EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]]
+    return {
+        "outside": 100 * _share_outside(crop, track, model),
+        "cut_top": _cut_at_top(crop, matte) / eyes,
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+        "eye_distance": eyes / crop.scale,
+        "blur": 100 * _blur(crop.image, skin, eyes) / eyes,
+        "burnt": 100 * float((crop.image[skin].min(-1) >= _BURNT).mean()) if skin.any() else math.nan,
+        "eyes_closed": 100 * float(blinks.mean()),
+        "eyes_lit": 100 * white / light if light > 0 else math.nan,
+        "misfit": 100 * _misfit(track, model) / eyes,
+    }
+
+
+def head_angles(track: Track) -> tuple[float, float, float]:
+    """How the head is held before the camera, degrees: yaw (positive to the subject's left), pitch (up) and roll (clockwise in
+    the picture)."""
+    # From the head's axes to the picture's: x right, y up, z towards the camera.
+    turn = np.diag([1.0, -1.0, -1.0]) @ track.camera.world_to_camera[:3, :3].double().numpy()
+    yaw = math.atan2(turn[0, 2], turn[2, 2])
+    pitch = math.asin(float(np.clip(turn[1, 2], -1.0, 1.0)))
+    roll = math.atan2(-turn[1, 0], turn[0, 0])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def _share_outside(crop: HeadCrop, track: Track, model: HeadModel) -> float:
+    """The share of the head's outline that lies outside the photo.
+
+    It is the average head at the fitted place: the fitted one shrinks into what the matte shows of a head that is cut off.
+    """
+    head = model.mean[model.in_regions("face", "scalp", "ear", "nose", "lip")]
+    pixels = track.camera.project(head)[0].double().numpy()
+    outline = pixels[ConvexHull(pixels).vertices]
+    x, y = outline.T
+    area = 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
+    seen = float(crop.inside[polygon_mask(outline, crop.inside.shape)].sum())
+    return max(0.0, 1 - seen / area)
+
+
+def _cut_at_top(crop: HeadCrop, matte: NDArray[np.float32]) -> float:
+    """Pixels along the photo's upper edge that show the person, where that edge runs through the crop; else 0."""
+    rows = np.flatnonzero((crop.inside > 0.5).any(1))
+    if len(rows) <= _FROM_EDGE or rows[0] == 0:
+        return 0.0
+    return float((matte[rows[0] + _FROM_EDGE] > 0.5).sum())
+
+
+def _blur(image: NDArray[np.uint8], skin: NDArray[np.bool_], eyes: float) -> float:
+    """The width (sigma, pixels) of the blur of the strongest edges among the pixels `skin` [S, S]; NaN when there are few.
+
+    An edge blurred by sigma has the energy of gradients ∝ 1 / sigma, blurred again by s ∝ 1 / √(sigma² + s²): the ratio
+    of the two tells sigma, whatever the edge's contrast (after Zhuo and Sim, Defocus map estimation, 2011).
+    """
+    if skin.sum() < 100:
+        return math.nan
+    probe = max(1.0, _PROBE * eyes)
+    grey = image.mean(-1, dtype=np.float64)
+    once, twice = _gradient(grey), _gradient(gaussian_filter(grey, probe))
+    edges = skin & (twice >= np.quantile(twice[skin], 1 - _EDGES))
+    edges = skin & maximum_filter(edges, 2 * round(2 * probe) + 1)
+    ratio = float(once[edges].sum() / max(twice[edges].sum(), 1e-9))
+    return probe / math.sqrt(max(ratio**2 - 1, 1e-3))
+
+
+def _gradient(grey: Float) -> Float:
+    rows, columns = np.gradient(grey)
+    return np.asarray(rows**2 + columns**2)
+
+
+def _misfit(track: Track, model: HeadModel) -> float:
+    """Pixels (root mean square) between the detected landmarks and those of the fitted head."""
+    head = PersonalHead.create(model, track.identity, track.residual)
+    frame = track.parameters()
+    vertices = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
+    fitted = track.camera.project(model.landmarks(vertices))[0]
+    distance = (fitted - track.landmarks)[:SURFACE_LANDMARKS].square().sum(-1)
+    return float(torch.sqrt(distance.mean()))

@@ -1,0 +1,145 @@
+"""The quality gate: is a tracked photo good enough to make an avatar of?
+
+Every measure has a level that warns and one that refuses. They were chosen by looking; `docs/photos.md` has them as a table, with
+what was looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+QUALITY_FILE = "quality.json"
+# sRGB level of the whites of the eyes below which a photo is dim. In 342 portraits of people of every skin colour they have
+# 0.36 to 0.85; in four pictures of a webcam in a dim room 0.22 to 0.28.
+DIM = 0.32
+
+Level = Literal["good", "warn", "refuse"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that is measured. Where `refuse` is below `warn`, small values are the bad ones; signs do not count.
+
+    says: a format of the absolute value and, where the sign means something, of one of `ways` (negative, positive).
+    """
+
+    name: str
+    unit: str
+    warn: float
+    refuse: float
+    says: str
+    mend: str
+    ways: tuple[str, str] = ("", "")
+
+    def level(self, value: float) -> Level:
+        """How bad a value is; one that could not be measured (NaN) is taken for good."""
+        sign = 1 if self.refuse > self.warn else -1
+        if sign * abs(value) > sign * self.refuse:
+            return "refuse"
+        return "warn" if sign * abs(value) > sign * self.warn else "good"
+
+    def describe(self, value: float, limit: float) -> str:
+        """What is wrong and by how much, and what would do."""
+        bound = "at most" if self.refuse > self.warn else "at least"
+        said = self.says.format(value=abs(value), way=self.ways[value > 0])
+        return f"{said} ({bound} {limit:g})" if "{value" in self.says else said
+
+
+# In the order in which they are said: causes before what they cause. Everything that is cut off, turned away or dark also
+# makes the fit worse.
+MEASURES = (
+    Measure("outside", "% of the head", 1.5, 8, "{value:.0f} % of the head is outside the picture",
+            "use a photo that shows the whole head"),
+    Measure("cut_top", "eye distances", 0.7, math.inf, "the picture's upper edge cuts off the hair",
+            "use a photo with some room above the head"),
+    Measure("yaw", "°", 45, 60, "the head is turned {value:.0f}° to its {way}",
+            "use a photo in which it faces the camera", ("right", "left")),
+    Measure("pitch", "°", 20, 30, "the head is tipped {value:.0f}° {way}",
+            "use a photo taken at eye level", ("down", "back")),
+    Measure("roll", "°", 30, 60, "the head lies {value:.0f}° on its side", "turn the photo upright"),
+    Measure("eye_distance", "pixels", 48, 40, "the face is small: {value:.0f} pixels between the eyes",
+            "use a photo with more pixels, or a closer one"),
+    Measure("blur", "% of the eye distance", 3, 6, "the face is blurred over {value:.1f} % of the distance between the eyes",
+            "use a sharper photo"),
+    Measure("light", "% of white", 100 * DIM, 10, "the photo is dark, the whites of the eyes have {value:.0f} % of white",
+            "use a photo taken in more light"),
+    Measure("burnt", "% of the face", 5, 30, "{value:.0f} % of the face is burnt out to white",
+            "use a photo with less exposure"),
+    Measure("eyes_closed", "%", 50, 70, "the eyes are closed ({value:.0f} %)", "use a photo with open eyes"),
+    Measure("eyes_lit", "% of the skin's light", 30, 10, "the eyes are covered: their whites have {value:.0f} % of the skin's light",
+            "use a photo without dark glasses"),
+    Measure("misfit", "% of the eye distance", 2.8, 3.2, "the head model misses the face by {value:.1f} % of the distance between the eyes",
+            "use a photo that shows the whole face, from the front"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PhotoQuality:
+    """What the gate found.
+
+    values: of all MEASURES, by name. gain: what the light of a dim photo was multiplied by; 1: nothing. faces: how many the
+    photo shows; face: which of them was taken, from the left, beginning with 1; chosen: whether the user said which.
+    """
+
+    values: dict[str, float]
+    gain: float
+    faces: int
+    face: int
+    chosen: bool
+
+    def refusal(self) -> str | None:
+        """Why no avatar should be made of the photo, with the mend; None when it will do."""
+        for measure in MEASURES:
+            value = self.values[measure.name]
+            if measure.level(value) == "refuse":
+                return f"{measure.describe(value, measure.refuse)}: {measure.mend}, or take it as it is with --force"
+        return None
+
+    def warnings(self) -> list[str]:
+        """What may make the avatar worse, a line each. What would refuse the photo is among it, for those who force it."""
+        lines = []
+        if self.faces > 1 and not self.chosen:
+            others = "--face N, left or right takes another"
+            lines.append(f"{self.faces} faces; taking the largest, number {self.face} from the left ({others})")
+        for measure in MEASURES:
+            value = self.values[measure.name]
+            if measure.level(value) != "good":
+                done = f"brightened {self.gain:.1f} times; better " if measure.name == "light" else ""
+                lines.append(f"{measure.describe(value, measure.warn)}: {done}{measure.mend}")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values; a measure that could not be taken is null."""
+        return {
+            "faces": self.faces,
+            "face": self.face,
+            "gain": round(self.gain, 3),
+            "warnings": self.warnings(),
+            "measures": [
+                {
+                    "name": measure.name,
+                    "value": round(value, 2) if math.isfinite(value) else None,
+                    "unit": measure.unit,
+                    "level": measure.level(value),
+                    "warn": measure.warn,
+                    "refuse": measure.refuse if math.isfinite(measure.refuse) else None,
+                }
+                for measure, value in ((measure, self.values[measure.name]) for measure in MEASURES)
+            ],
+        }
+
+    def save(self, folder: Path) -> None:
+        (folder / QUALITY_FILE).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_quality(folder: Path) -> dict[str, Any] | None:
+    """What `PhotoQuality.to_json` said of the photo that was preprocessed into `folder`; None when nothing was kept."""
+    try:
+        content: dict[str, Any] = json.loads((folder / QUALITY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content
