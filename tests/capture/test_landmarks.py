@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from avatarcli.capture.landmarks import detect_face
+from avatarcli.capture.landmarks import choose_face, detect_face, find_faces, measure_face
 from avatarcli.errors import PhotoError
 from avatarcli.head.expressions import EXPRESSION_INDEX
 
@@ -25,7 +25,6 @@ def test_finds_the_face(photo: NDArray[np.uint8]) -> None:
     face = detect_face(photo)
     assert face.points.shape == (478, 2)
     assert face.scores.shape == (52,)
-    assert face.faces_found == 1
     assert abs(face.yaw) < 30
     # She smiles with both sides of the mouth; MediaPipe knows no tongue.
     assert min(face.scores[EXPRESSION_INDEX[f"mouthSmile{side}"]] for side in ("Left", "Right")) > 0.4
@@ -43,19 +42,45 @@ def test_small_face_in_a_large_picture_is_found_at_its_place(photo: NDArray[np.u
     assert np.median(np.linalg.norm(far.points - [2100, 1500] - near.points, axis=1)) < 0.02 * near.interocular
 
 
-def test_largest_face_wins(photo: NDArray[np.uint8]) -> None:
-    head = photo[:260, 100:340]
-    canvas = np.full((260, 440, 3), 200, dtype=np.uint8)
-    canvas[:217, :200] = np.asarray(Image.fromarray(head).resize((200, 217)))
-    canvas[:, 200:] = head
-    face = detect_face(canvas)
-    assert face.faces_found == 2
-    assert face.points[:, 0].min() > 200
+def _side_by_side(photo: NDArray[np.uint8], *heights: int) -> NDArray[np.uint8]:
+    """Her head several times, each so many pixels high, from left to right."""
+    head = Image.fromarray(photo[:260, 100:340])
+    heads = [np.asarray(head.resize((round(height * 240 / 260), height))) for height in heights]
+    canvas = np.full((max(heights), sum(part.shape[1] for part in heads), 3), 200, dtype=np.uint8)
+    left = 0
+    for part in heads:
+        canvas[: part.shape[0], left : left + part.shape[1]] = part
+        left += part.shape[1]
+    return canvas
+
+
+def test_faces_are_told_apart_by_size_and_place(photo: NDArray[np.uint8]) -> None:
+    canvas = _side_by_side(photo, 217, 260)
+    assert detect_face(canvas).points[:, 0].min() > 200
+    faces = find_faces(canvas)
+    assert [choose_face(faces, which) for which in ("largest", "left", "right", "1", "2")] == [1, 0, 1, 0, 1]
+    with pytest.raises(PhotoError, match=r"shows 2 faces: there is no face 3"):
+        choose_face(faces, "3")
+    # Measured again where it lies, though a larger face is in the same picture.
+    again = measure_face(canvas, faces[0])
+    assert np.linalg.norm(again.points - faces[0].points, axis=1).max() < 0.1 * again.interocular
+
+
+def test_every_face_of_a_group_is_counted_once(photo: NDArray[np.uint8]) -> None:
+    row = _side_by_side(photo, 400, 330, 400, 300, 400)
+    group = np.concatenate([row, row[:, ::-1]])
+    faces = find_faces(group)
+    assert len(faces) == 10
+    middles = [float(face.points[:, 0].mean()) for face in faces]
+    assert middles == sorted(middles)
+    assert len(find_faces(photo)) == 1
 
 
 def test_no_face(photo: NDArray[np.uint8]) -> None:
     with pytest.raises(PhotoError, match="no face found"):
         detect_face(np.full((256, 256, 3), 180, dtype=np.uint8))
+    with pytest.raises(PhotoError, match="no face found"):
+        find_faces(np.full((256, 256, 3), 180, dtype=np.uint8))
 
 
 def test_face_too_small(photo: NDArray[np.uint8]) -> None:

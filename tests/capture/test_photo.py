@@ -139,13 +139,15 @@ def test_unusable_files_are_named_in_one_line(tmp_path: Path, picture: Image.Ima
     whole = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     picture.resize((90, 100)).save(tmp_path / "small.png")
+    Image.new("L", (MIN_SIDE, 20_000)).save(tmp_path / "narrow.png")
     cases = {
         "missing.jpg": "no file",
         "empty.jpg": "empty",
         "text.jpg": "not a picture",
         "folder.jpg": "folder",
         "truncated.jpg": "damaged",
-        "small.png": f"90 × 100 pixels.*{MIN_SIDE}",
+        "small.png": f"only 90 × 100 pixels.*{MIN_SIDE}",
+        "narrow.png": r"too long and narrow \(128 × 20000 pixels\).* 26 across",
     }
     for name, words in cases.items():
         with pytest.raises(PhotoError, match=words) as caught:

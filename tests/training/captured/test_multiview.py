@@ -215,7 +215,7 @@ def test_a_head_is_laid_where_it_stands(model: HeadModel, sitting: Sitting) -> N
             turn = np.eye(4, dtype=np.float32)
             turn[0, 2], turn[2, 2] = np.sin(yaw[view]), np.cos(yaw[view])
             scores = np.zeros(52, np.float32)
-            faces[view] = FaceLandmarks(pixels, np.zeros(478, np.float32), scores, turn, 1)
+            faces[view] = FaceLandmarks(pixels, np.zeros(478, np.float32), scores, turn)
         seen.append(faces)
     laid = lay_head(model, torch.zeros(model.identity_size), torch.zeros_like(model.mean), cameras, seen)
     assert laid.error[:4].max() < 1e-3
