@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from avatarcli.capture.exposure import TARGET, eye_light, face_area, face_light, lift_gain, lifted, polygon_mask
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
@@ -65,6 +66,20 @@ def test_dark_skin_in_good_light_is_not_dim(photo: Pixels, face: FaceLandmarks, 
     assert tone < 0.05
     assert eyes > 3 * tone
     assert face_light(dark, face, inside) > DIM + 0.1
+
+
+def test_blur_does_not_make_dark_skin_dim(face: FaceLandmarks, inside: NDArray[np.float32]) -> None:
+    """A painted face of dark skin with a gleam on the forehead, so blurred that the whites of the eyes run into the skin."""
+    painted = np.full((*inside.shape, 3), 200.0)
+    painted[face_area(face, inside)] = 50
+    x, y = face.points[151].astype(int)
+    painted[y - 8 : y + 9, x - 15 : x + 16] = 130
+    painted[_eyes(face, inside)] = 140
+    assert face_light(painted.astype(np.uint8), face, inside) > 0.5
+    blurred = gaussian_filter(painted, (8, 8, 0)).astype(np.uint8)
+    eyes, skin = eye_light(blurred, face, inside)
+    assert skin < eyes < 3 * skin
+    assert lift_gain(face_light(blurred, face, inside)) == 1
 
 
 def test_covered_eyes_do_not_make_a_photo_dim(photo: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) -> None:

@@ -54,9 +54,7 @@ def _crop(image: np.ndarray | None = None, *, scale: float = 1.0) -> HeadCrop:
 @pytest.mark.parametrize(
     ("axis", "expected"), [((0, 1, 0), (25, 0, 0)), ((-1, 0, 0), (0, 25, 0)), ((0, 0, -1), (0, 0, 25))]
 )
-def test_angles_and_their_signs(
-    model: HeadModel, axis: tuple[int, int, int], expected: tuple[int, int, int]
-) -> None:
+def test_angles_and_their_signs(model: HeadModel, axis: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
     """To the subject's left, which is the picture's right; up; clockwise in the picture."""
     turned = _track(model, math.radians(25) * torch.tensor(axis, dtype=torch.float32))
     assert head_angles(turned) == pytest.approx(expected, abs=0.01)

@@ -49,7 +49,7 @@ def test_every_measure_warns_before_it_refuses(measure: Measure, sign: int) -> N
 def test_the_cause_is_named_before_what_it_causes() -> None:
     said = _quality(misfit=9.0, outside=41.4, yaw=70.0).refusal()
     assert said == (
-        "41 % of the head is outside the picture (at most 8): use a photo that shows the whole head, "
+        "41.4 % of the head is outside the picture (at most 8): use a photo that shows the whole head, "
         "or take it as it is with --force"
     )
     assert len(_quality(misfit=9.0, outside=41.4, yaw=70.0).warnings()) == 3

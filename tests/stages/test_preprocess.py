@@ -79,11 +79,11 @@ def test_bad_photos_are_refused_without_a_trace_and_can_be_forced(avatar: Run, p
     assert not list(Path("avatars").glob("[!.]*"))
     assert not list(Path("avatars").glob("*/.*partial"))
 
-    code, out, said = avatar("preprocess", cut, "--force", "--json")
+    code, out, said = avatar("preprocess", black, "--force", "--json")
     assert code == 0
     quality = json.loads(out)["quality"]
-    assert _levels(quality)["outside"] == "refuse"
-    assert [f"warning: cut.png: {warning}" for warning in quality["warnings"]] == said
+    assert _levels(quality)["light"] == "refuse"
+    assert [f"warning: black.png: {warning}" for warning in quality["warnings"]] == said
     assert json.loads(avatar("info", "--json")[1])["quality"] == quality
     assert f"warning: {quality['warnings'][0]}" in avatar("info")[1]
 

@@ -1,7 +1,7 @@
 """How much light a face stands in, and the lift of photos that were taken in too little.
 
 A dark face may be dark skin in good light, so the face's own brightness says nothing. The whites of the eyes do: they are
-alike in all people. So does not the rest of the picture: a window behind a dim face is as bright as ever.
+alike in all people. The rest of the picture does not: a window behind a dim face is as bright as ever.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from scipy.ndimage import gaussian_filter
 
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.quality import DIM
+from avatarcli.capture.sharpness import edge_blur
 from avatarcli.head.overlay import FEATURE_LINES
 
 TARGET = 0.5  # sRGB level that the whites of the eyes of a dim photo are brought to: what the darker of ordinary portraits have
 # Eyes that are closed or behind dark glasses say nothing of the light. Shares of the skin's light (linear).
 OPEN_EYES = 0.25
+# Nor do those of a face that is blurred over more than this share of the distance between them: they run into the skin.
+_BLURRED = 0.025
 # Light above which the lift bends towards white, so that what is bright in the photo is not burnt out.
 _KNEE = 0.6
 # MediaPipe's points around the face, in order.
@@ -59,8 +62,9 @@ def face_light(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) 
     the brightest of the skin stands for it.
     """
     eyes, skin = eye_light(image, face, inside)
-    if not eyes >= OPEN_EYES * skin:
-        shown = (_linear(image) @ _LUMINANCE)[face_area(face, inside)]
+    area = face_area(face, inside)
+    if not eyes >= OPEN_EYES * skin or edge_blur(image, area, face.interocular) > _BLURRED * face.interocular:
+        shown = (_linear(image) @ _LUMINANCE)[area]
         return float(_encoded(np.percentile(shown, 99))) if shown.size else float("nan")
     return float(_encoded(np.float64(max(eyes, skin))))
 

@@ -232,10 +232,13 @@ def _search_parts(landmarker: Any, picture: Image.Image, parts: int) -> list[Fac
 
 
 def _distinct(faces: list[FaceLandmarks]) -> list[FaceLandmarks]:
-    """Overlapping parts report a face several times: keep one of those whose irises lie close together."""
+    """Overlapping parts report a face several times: keep one of those that lie in the same place."""
     kept: list[FaceLandmarks] = []
     for face in sorted(faces, key=_area, reverse=True):
-        near = (np.linalg.norm(face.points[468] - other.points[468]) < other.interocular for other in kept)
+        near = (
+            _same_place(face, other) or np.linalg.norm(face.points[468] - other.points[468]) < other.interocular
+            for other in kept
+        )
         if not any(near):
             kept.append(face)
     return kept

@@ -7,24 +7,19 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import ConvexHull
 
 from avatarcli.capture.exposure import eye_light, face_area, polygon_mask
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.photo import HeadCrop
+from avatarcli.capture.sharpness import edge_blur
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.fit import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.track import Track
 
 _BURNT = 250  # 8-bit levels: a pixel whose darkest channel is brighter than this shows white and nothing else
-# Width of the probe of `blur` as a share of the distance between the eyes, and the share of the face, with the strongest
-# edges, that it is put on.
-_PROBE, _EDGES = 0.04, 0.15
 _FROM_EDGE = 2  # pixels: the matte is taken so far below the photo's upper edge
-
-Float = NDArray[np.float64]
 
 
 def measure_photo(
@@ -47,7 +42,7 @@ def measure_photo(
         "pitch": pitch,
         "roll": roll,
         "eye_distance": eyes / crop.scale,
-        "blur": 100 * _blur(crop.image, skin, eyes) / eyes,
+        "blur": 100 * edge_blur(crop.image, skin, eyes) / eyes,
         "burnt": 100 * float((crop.image[skin].min(-1) >= _BURNT).mean()) if skin.any() else math.nan,
         "eyes_closed": 100 * float(blinks.mean()),
         "eyes_lit": 100 * white / light if light > 0 else math.nan,
@@ -86,28 +81,6 @@ def _cut_at_top(crop: HeadCrop, matte: NDArray[np.float32]) -> float:
     if len(rows) <= _FROM_EDGE or rows[0] == 0:
         return 0.0
     return float((matte[rows[0] + _FROM_EDGE] > 0.5).sum())
-
-
-def _blur(image: NDArray[np.uint8], skin: NDArray[np.bool_], eyes: float) -> float:
-    """The width (sigma, pixels) of the blur of the strongest edges among the pixels `skin` [S, S]; NaN when there are few.
-
-    An edge blurred by sigma has the energy of gradients ∝ 1 / sigma, blurred again by s ∝ 1 / √(sigma² + s²): the ratio
-    of the two tells sigma, whatever the edge's contrast (after Zhuo and Sim, Defocus map estimation, 2011).
-    """
-    if skin.sum() < 100:
-        return math.nan
-    probe = max(1.0, _PROBE * eyes)
-    grey = image.mean(-1, dtype=np.float64)
-    once, twice = _gradient(grey), _gradient(gaussian_filter(grey, probe))
-    edges = skin & (twice >= np.quantile(twice[skin], 1 - _EDGES))
-    edges = skin & maximum_filter(edges, 2 * round(2 * probe) + 1)
-    ratio = float(once[edges].sum() / max(twice[edges].sum(), 1e-9))
-    return probe / math.sqrt(max(ratio**2 - 1, 1e-3))
-
-
-def _gradient(grey: Float) -> Float:
-    rows, columns = np.gradient(grey)
-    return np.asarray(rows**2 + columns**2)
 
 
 def _misfit(track: Track, model: HeadModel) -> float:

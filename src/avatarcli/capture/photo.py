@@ -57,11 +57,24 @@ def read_photo(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         PhotoError: no such file, not a picture, damaged, or too small or too large to use.
     """
+    with _opened(path) as picture:
+        return _decode(picture, path)
+
+
+def check_photo(path: Path) -> None:
+    """Find out in a moment, from the file's head, that `read_photo` could not read it. Raises PhotoError."""
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose head has been read. What then goes wrong with it is a PhotoError."""
     _check_file(path)
     _load_readers()
     try:
         with _no_bomb_check(), Image.open(path, formats=_FORMATS) as picture:
-            return _decode(picture, path)
+            yield picture
     except UnidentifiedImageError:
         raise PhotoError(f"{path} is not a picture that can be read; give a {_READABLE} file") from None
     except _DAMAGE as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 QUALITY_FILE = "quality.json"
-# sRGB level of the whites of the eyes below which a photo is dim. In 388 portraits of people of every skin colour they have
+# sRGB level of the whites of the eyes below which a photo is dim. In 426 portraits of people of every skin colour they have
 # 0.32 to 0.85; in four pictures of a webcam in a dim room 0.22 to 0.28.
 DIM = 0.3
 
@@ -52,27 +52,28 @@ class Measure:
 # In the order in which they are said: causes before what they cause. Everything that is cut off, turned away or dark also
 # makes the fit worse.
 MEASURES = (
-    Measure("outside", "% of the head", 1.5, 8, "{value:.0f} % of the head is outside the picture",
+    Measure("outside", "% of the head", 1.5, 8, "{value:.3g} % of the head is outside the picture",
             "use a photo that shows the whole head"),
     Measure("cut_top", "eye distances", 0.7, math.inf, "the picture's upper edge cuts off the hair",
             "use a photo with some room above the head"),
-    Measure("yaw", "°", 45, 60, "the head is turned {value:.0f}° to its {way}",
+    Measure("yaw", "°", 45, 60, "the head is turned {value:.3g}° to its {way}",
             "use a photo in which it faces the camera", ("right", "left")),
-    Measure("pitch", "°", 20, 30, "the head is tipped {value:.0f}° {way}",
+    Measure("pitch", "°", 20, 30, "the head is tipped {value:.3g}° {way}",
             "use a photo taken at eye level", ("forward", "back")),
-    Measure("roll", "°", 30, 60, "the head lies {value:.0f}° on its side", "turn the photo upright"),
-    Measure("eye_distance", "pixels", 40, 30, "the face is small: {value:.0f} pixels between the eyes",
+    Measure("roll", "°", 30, 60, "the head lies {value:.3g}° on its side", "turn the photo upright"),
+    Measure("eye_distance", "pixels", 40, 30, "the face is small: {value:.3g} pixels between the eyes",
             "use a photo with more pixels, or a closer one"),
-    Measure("blur", "% of the eye distance", 3, 6, "the face is blurred over {value:.1f} % of the distance between the eyes",
+    Measure("blur", "% of the eye distance", 2.5, 5, "the face is blurred over {value:.3g} % of the distance between the eyes",
             "use a sharper photo"),
-    Measure("light", "% of white", 100 * DIM, 10, "the photo is dark, the whites of the eyes have {value:.0f} % of white",
+    Measure("light", "% of white", 100 * DIM, 10, "the photo is dark, the whites of the eyes have {value:.3g} % of white",
             "use a photo taken in more light"),
-    Measure("burnt", "% of the face", 5, 30, "{value:.0f} % of the face is burnt out to white",
+    Measure("burnt", "% of the face", 5, 30, "{value:.3g} % of the face is burnt out to white",
             "use a photo with less exposure"),
-    Measure("eyes_closed", "%", 50, 70, "the eyes are closed ({value:.0f} %)", "use a photo with open eyes"),
-    Measure("eyes_lit", "% of the skin's light", 22, 10, "the eyes are covered: their whites have {value:.0f} % of the skin's light",
-            "use a photo without dark glasses"),
-    Measure("misfit", "% of the eye distance", 2.9, 3.1, "the head model misses the face by {value:.1f} % of the distance between the eyes",
+    Measure("eyes_closed", "%", 42, 70, "the eyes are closed ({value:.3g} %)", "use a photo with open eyes"),
+    Measure("eyes_lit", "% of the skin's light", 22, 10,
+            "the eyes are covered: their whites have {value:.3g} % of the skin's light", "use a photo without dark glasses"),
+    Measure("misfit", "% of the eye distance", 2.9, 3.1,
+            "the head model misses the face by {value:.3g} % of the distance between the eyes",
             "use a photo that shows the whole face, from the front"),
 )  # fmt: skip
 

@@ -16,17 +16,13 @@ from numpy.typing import NDArray
 
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.errors import VideoError
+from avatarcli.frame_rates import nearest_rate
 
 Pixels = NDArray[np.uint8]
 Times = NDArray[np.float64]
 
 # Longest side of a frame that leaves this module: a face that fills it is still larger than the landmark network's input.
 MAX_SIDE = 1280
-# Frame rates that cameras and programs mean; a measured rate within 3 % of one is that one.
-STANDARD_FPS = (
-    15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 48.0, 50.0, 60000 / 1001, 60.0, 90.0, 120.0, 240.0,
-)  # fmt: skip
-_RATE_TOLERANCE = 0.03
 # Faces move at most some 15 times a second; more frames than this cost time and show nothing new.
 MAX_FPS = 60.0
 _CAMERA_TICK = Fraction(1, 1000)  # seconds: cameras keep no exact rate, so every frame gets its own time
@@ -86,9 +82,7 @@ def frame_rate(times: Times) -> float:
     usual = float(np.median(intervals))
     # Containers with times in milliseconds round each interval; over many that evens out. Dropped frames do not count.
     fps = 1.0 / float(intervals[np.abs(intervals - usual) < 0.3 * usual].mean())
-    nearest = min(STANDARD_FPS, key=lambda standard: abs(standard - fps))
-    fps = nearest if abs(nearest - fps) < _RATE_TOLERANCE * nearest else fps
-    return min(fps, MAX_FPS)
+    return min(nearest_rate(fps), MAX_FPS)
 
 
 def read_frames(info: VideoInfo, *, seconds: float | None = None) -> Iterator[tuple[float, Pixels]]:
