@@ -57,9 +57,7 @@ def converted(content: bytes) -> dict[str, Tensor]:
     names = list(network.state_dict())
     if len(arrays) != len(names):
         raise ValueError(f"the file has {len(arrays)} arrays of numbers, the network {len(names)}")
-    state = {
-        name: for_torch(array, layers[name.rpartition(".")[0]]) for name, array in zip(names, arrays, strict=True)
-    }
+    state = {name: for_torch(array, layers[name.rpartition(".")[0]]) for name, array in zip(names, arrays, strict=True)}
     network.load_state_dict(state)  # checks every shape
     return {name: numbers.half().contiguous() for name, numbers in state.items()}
 

@@ -96,7 +96,9 @@ class HairNetwork(nn.Module):
         return logits
 
 
-def _conv(inputs: int, outputs: int, size: int = 1, *, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
+def _conv(
+    inputs: int, outputs: int, size: int = 1, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Conv2d:
     """A convolution that keeps the picture's size, or divides it by `stride` (then `size` equals `stride`)."""
     padding = dilation * (size // 2) if stride == 1 else 0
     return nn.Conv2d(inputs, outputs, size, stride, padding, dilation, groups)
@@ -158,6 +160,6 @@ class _Up(nn.Module):
     def forward(self, x: Tensor, peaks: Tensor) -> Tensor:
         # TensorFlow's "same" padding of a 3 × 3 kernel at stride 2 cuts the last row and column off.
         enlarged = self.activation1(self.enlarge(self.squeeze(x))[..., :-1, :-1])
-        unpooled = functional.max_unpool2d(self.shortcut(x), peaks, 2)
+        unpooled = functional.max_unpool2d(self.shortcut(x), peaks, [2, 2])
         added: Tensor = self.activation2(self.expand(enlarged) + unpooled)
         return added

@@ -17,6 +17,7 @@ from avatarcli.capture.alpha import (
     resize,
     unmix,
 )
+from avatarcli.capture.hair_net import hair_probability
 
 # Longest side of the picture on which alpha is solved; the guided filter carries it to full size.
 SOLVE_SIZE = 512
@@ -31,23 +32,36 @@ HOLE = 0.04
 NOISE = 0.03
 # Standard deviation of the colours around a point of a background that is neither plain nor busy.
 PLAIN = 0.06
+# Probability of hair from which, and at which wholly, it counts as person though the selfie network cut it off.
+SURE_HAIR = (0.7, 0.95)
+# Probability of hair up to which a pixel may be background, and the selfie network's below which it is unsure of a person.
+NO_HAIR, UNSURE = 0.1, 0.95
+# Share of the picture's longest side that an unsure person may reach beyond the sure one; twice that far it has ended.
+MARGIN = 0.02
+# Share of the picture with hair below which the hair network has no say in what is background.
+LEAST_HAIR = 0.02
+# Share of the longest side around hair within which unsure person may be hair that the network missed.
+AROUND_HAIR = 0.12
 
 
-def person_matte(image: npt.NDArray[np.uint8]) -> Array:
-    """Opacity [H, W] in [0, 1] of the person in a photo, best a head crop.
+def person_matte(image: npt.NDArray[np.uint8], hair: Array | None = None) -> Array:
+    """Opacity [H, W] in [0, 1] of the person in a photo, best a head crop without padding: streaks mislead the networks.
 
-    MediaPipe's selfie segmentation says roughly where the person is. In a wide band around its border (hair above all)
+    MediaPipe's selfie segmentation says roughly where the person is, its hair segmentation where hair was cut off or
+    something behind the person was taken for hair. In a wide band around its border (hair above all)
     local colour models of person and background say how much of each is in a pixel, closed-form matting makes one matte
     of it, and a guided filter carries that to full size. Loose specks become background.
 
-    image: sRGB [H, W, 3].
+    image: sRGB [H, W, 3]. hair [H, W]: its `hair_probability`, if that is known already.
     """
     height, width = image.shape[:2]
+    if hair is None:
+        hair = hair_probability(image, height, width)
     picture = _unit(image)
     ratio = min(1.0, SOLVE_SIZE / max(height, width))
     small = resize(picture, max(3, round(height * ratio)), max(3, round(width * ratio)))
     coarse = _network(image, *small.shape[:2])
-    alpha = _refine(small, coarse)
+    alpha = _refine(small, _agreed(coarse, resize(hair, *coarse.shape)))
     if ratio < 1:
         slopes, offsets = guided_coefficients(small, alpha, radius=2, epsilon=1e-4)
         band = resize(((alpha > 0.01) & (alpha < 0.99)).astype(np.float32), height, width) > 0
@@ -59,6 +73,25 @@ def person_matte(image: npt.NDArray[np.uint8]) -> Array:
 
 def _unit(image: npt.NDArray[np.uint8]) -> Array:
     return np.asarray(image, dtype=np.float32) / np.float32(255)
+
+
+def _agreed(coarse: Array, hair: Array) -> Array:
+    """The selfie network's mask [H, W] put right by the hair network's [H, W].
+
+    Hair that is sure is person. Where the selfie network takes a background for hair (a dark door beside a dark cap), it
+    is unsure in wide areas; its usual unsure border is narrow. So what is unsure, without hair, not close to anything sure and
+    out of the found hair's reach is background. Where no hair was found at all, the hair network may have missed it.
+    """
+    low, high = SURE_HAIR
+    person = np.asarray(np.maximum(coarse, np.clip((hair - low) / (high - low), 0, 1)), dtype=np.float32)
+    found = hair > 0.5
+    if found.mean() < LEAST_HAIR:
+        return person
+    scale = max(coarse.shape)
+    away = ndimage.distance_transform_edt(person < UNSURE) / (MARGIN * scale)
+    from_hair = ndimage.distance_transform_edt(~found) / scale
+    keep = np.maximum(np.clip(2 - away, 0, 1), (hair > NO_HAIR) | (from_hair < AROUND_HAIR))
+    return np.asarray(person * keep, dtype=np.float32)
 
 
 def _refine(picture: Array, coarse: Array) -> Array:

@@ -25,7 +25,7 @@ _FROM_EDGE = 2  # pixels: the matte is taken so far below the photo's upper edge
 def measure_photo(
     crop: HeadCrop, face: FaceLandmarks, matte: NDArray[np.float32], track: Track, model: HeadModel
 ) -> dict[str, float]:
-    """The values of all measures of `quality.MEASURES`, but for the light, by name. NaN: cannot be measured.
+    """The values of all measures of `quality.MEASURES`, but for the light and the backdrop, by name. NaN: cannot be measured.
 
     crop: as the track saw it; face: in pixels of the crop; matte [S, S].
     """

@@ -234,3 +234,9 @@ def head_crop(photo: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating],
         cover = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
         return HeadCrop(window, np.asarray(cover), x, y, size / side)
     return HeadCrop(window, inside.astype(np.float32), x, y, 1.0)
+
+
+def photo_window(inside: npt.NDArray[np.float32]) -> tuple[slice, slice]:
+    """Rows and columns of a crop that show the photo, without the padding. inside [S, S] as in `HeadCrop`, not all 0."""
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

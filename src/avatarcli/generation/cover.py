@@ -1,7 +1,8 @@
 """Which pixels of the photo show something that covers the bare head: hair, clothes, a hat.
 
 There is no openly licensed face-parsing network, so this is decided from colour and geometry: what lies outside the fitted
-bald head must be cover, the middle of the face is skin, and in between the two colour models decide.
+bald head must be cover, the middle of the face is skin, and in between the two colour models decide. Where the hair network has
+spoken, what it takes for hair is cover, and a forehead without hair is likelier skin.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ _BINS = 24  # cells of the colour histograms along each axis
 _FEW = 50  # pixels: with fewer of the face in sight there is no colour model to be had
 # Skin in shadow, as below the chin: how much darker, and how common beside lit skin.
 _SHADOWS = ((0.75, 0.4), (0.55, 0.2), (0.4, 0.1))
+_SURE_HAIR = (0.6, 0.9)  # probability of hair from which, and at which wholly, colours are no longer asked
+# Probability below which it finds none there, and what is left of the prior for cover on a head where it found hair elsewhere.
+_NO_HAIR, _STILL_COVERED = 0.1, 0.4
 _FLOOR = 2e-5  # density of a colour that neither model has seen: such a pixel is decided by the prior alone
 # How likely each region of the bare head is covered, before looking at the colour. The middle of the face never is.
 _PRIOR = {
@@ -28,10 +32,18 @@ _PRIOR = {
 }  # fmt: skip
 
 
-def cover_map(image: Tensor, matte: Tensor, raster: MeshRaster, model: HeadModel, landmarks: Tensor) -> Tensor:
+def cover_map(
+    image: Tensor,
+    matte: Tensor,
+    raster: MeshRaster,
+    model: HeadModel,
+    landmarks: Tensor,
+    hair: Tensor | None = None,
+) -> Tensor:
     """Probability [H, W] that a pixel of the person shows hair or clothes rather than the bare head.
 
     image [H, W, 3] and matte [H, W] in [0, 1]; raster: the fitted head seen by the photo's camera; landmarks [478, 2] pixels.
+    hair [H, W] in [0, 1]: what the hair network found, or `Portrait.region(Label.HAIR)`, where there is one.
     """
     height, width = matte.shape
     prior = torch.tensor([_PRIOR[name] for name in REGIONS])
@@ -42,8 +54,15 @@ def cover_map(image: Tensor, matte: Tensor, raster: MeshRaster, model: HeadModel
     probability = torch.where(core, torch.zeros_like(probability), probability)
 
     inside = matte > 0.9
+    sure_hair = torch.zeros_like(matte)
+    if hair is not None:
+        low, high = _SURE_HAIR
+        sure_hair = ((hair - low) / (high - low)).clamp(0, 1)
+        if (sure_hair > 0.5).any():
+            upper = (region == REGIONS.index("scalp")) | (region == REGIONS.index("face"))
+            probability = torch.where(on_head & upper & (hair < _NO_HAIR), probability * _STILL_COVERED, probability)
     colors = _color_features(image)
-    skin_seed = core & inside & ~_features(region)
+    skin_seed = core & inside & ~_features(region) & (sure_hair == 0)
     # Brows, beards and shadows lie within the face too; the skin itself is its brighter part.
     luminance = torch.from_numpy(colors[..., 0])
     if skin_seed.sum() < _FEW:
@@ -53,7 +72,7 @@ def cover_map(image: Tensor, matte: Tensor, raster: MeshRaster, model: HeadModel
     above_chin = (torch.arange(height)[:, None] + 0.5 < chin).expand(height, width)
     bare = ~on_head | (region == REGIONS.index("scalp"))
     hair_seed, cloth_seed = (
-        bare & above_chin & inside,
+        (bare & above_chin | (sure_hair > 0.5)) & inside,
         (~on_head | (region == REGIONS.index("torso"))) & ~above_chin & inside,
     )
     skin = _density(colors, skin_seed)
@@ -69,6 +88,7 @@ def cover_map(image: Tensor, matte: Tensor, raster: MeshRaster, model: HeadModel
     odds = (cover + _FLOOR) / (cover + skin + 2 * _FLOOR)
     posterior = odds * probability / (odds * probability + (1 - odds) * (1 - probability)).clamp(min=1e-6)
     posterior = torch.where(on_head, posterior, torch.ones_like(posterior))
+    posterior = torch.maximum(posterior, sure_hair)
     # Single pixels decide badly (freckles, highlights in hair); a neighbourhood of about a hair's lock decides well.
     smooth = blur(posterior[..., None], max(1.0, width / 300))[..., 0]
     return ((smooth - 0.3) / 0.4).clamp(0, 1) * (~core)
@@ -132,6 +152,17 @@ def _density(
     )
     smooth = gaussian_filter(histogram.reshape(_BINS, _BINS, _BINS).astype(np.float64), 1.0).reshape(-1)
     return torch.from_numpy((smooth / max(smooth.sum(), 1e-12))[_cells(features)]).float()
+
+
+def colour_overlap(image: Tensor, one: Tensor, other: Tensor) -> float:
+    """How alike the colours of two sets of pixels [H, W] (bool, neither empty) of a picture [H, W, 3] are: 0 nothing, 1 equal."""
+    features = _color_features(image)
+    smooth = []
+    for where in (one, other):
+        counts = np.bincount(_cells(features)[where.numpy()], minlength=_BINS**3).reshape(_BINS, _BINS, _BINS)
+        spread = gaussian_filter(counts.astype(np.float64), 1.0)
+        smooth.append(spread / spread.sum())
+    return float(np.minimum(*smooth).sum())
 
 
 def _cells(features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -77,12 +77,22 @@ class Scene:
         return rgba * raster.covered[..., None]
 
 
-def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, inside: Tensor, *, seed: int) -> Scene:
+def build_scene(
+    model: HeadModel,
+    track: Track,
+    image: Tensor,
+    matte: Tensor,
+    inside: Tensor,
+    *,
+    hair: Tensor | None = None,
+    seed: int,
+) -> Scene:
     """Reconstruct the person of a tracked photo.
 
-    image [S, S, 3]: foreground colours; matte [S, S]; inside [S, S]: 1 where the crop shows the photo.
+    image [S, S, 3]: foreground colours; matte [S, S]; inside [S, S]: 1 where the crop shows the photo; hair [S, S]: 1 where it
+    shows hair, if that is known.
     """
-    head, posed, photo = look_at_photo(model, track, image, matte, inside)
+    head, posed, photo = look_at_photo(model, track, image, matte, inside, hair)
     shell = fit_shell(head, posed, track.camera, matte, inside)
     generator = torch.Generator().manual_seed(seed)
     skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
@@ -90,7 +100,7 @@ def build_scene(model: HeadModel, track: Track, image: Tensor, matte: Tensor, in
 
 
 def look_at_photo(
-    model: HeadModel, track: Track, image: Tensor, matte: Tensor, inside: Tensor
+    model: HeadModel, track: Track, image: Tensor, matte: Tensor, inside: Tensor, hair: Tensor | None = None
 ) -> tuple[PersonalHead, Tensor, PhotoView]:
     """The person's head, its vertices [N, 3] as they are in the photo, and what is known of the photo's pixels.
 
@@ -100,7 +110,7 @@ def look_at_photo(
     parameters = track.parameters()
     posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
     raster = rasterize_mesh(posed, model.faces, track.camera)
-    cover = cover_map(image, matte, raster, model, track.landmarks)
+    cover = cover_map(image, matte, raster, model, track.landmarks, hair)
     mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
     skin = _bare_skin(matte, cover, raster, model)
     skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values

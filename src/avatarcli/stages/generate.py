@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from avatarcli.capture.portrait import Portrait
+from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.config import GenerateConfig, Hardware
 from avatarcli.errors import DeviceError
 from avatarcli.generation.multiview import REPROJECT, MultiViewVideo
@@ -28,7 +28,10 @@ _FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 def load_scene(preprocess: Path, *, seed: int) -> Scene:
     """The reprojected person of a preprocess folder."""
     portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
-    return build_scene(load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, seed=seed)
+    hair = portrait.region(Label.HAIR)
+    return build_scene(
+        load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, hair=hair, seed=seed
+    )
 
 
 def generate_views(
@@ -67,7 +70,7 @@ def generate_views(
     digest = model_digest(weights)
     portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
     image, matte, inside = portrait.foreground, portrait.matte, portrait.inside
-    head, posed, photo = look_at_photo(load_head_model(), track, image, matte, inside)
+    head, posed, photo = look_at_photo(load_head_model(), track, image, matte, inside, portrait.region(Label.HAIR))
     framing, plan = _plan(head, fit_shell(head, posed, track.camera, matte, inside), config, config.size)
     request = GenerateRequest(
         weights=weights,

@@ -103,7 +103,12 @@ PIPELINE: tuple[Stage, ...] = (
         name="preprocess",
         version=2,
         after=(),
-        weights=(HEAD_MODEL, "mediapipe/face_landmarker.task", "mediapipe/selfie_segmentation.tflite"),
+        weights=(
+            HEAD_MODEL,
+            "mediapipe/face_landmarker.task",
+            "mediapipe/selfie_segmentation.tflite",
+            "mediapipe/hair_segmentation.safetensors",
+        ),
         settings=lambda config: asdict(config.preprocess),
         run=_preprocess,
     ),

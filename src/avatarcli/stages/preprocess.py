@@ -1,20 +1,22 @@
-"""Photo → cropped portrait with matte, and the head model fitted to it; refused when it is not good enough."""
+"""Photo → cropped portrait with matte and labels, and the head model fitted to it; refused when it is not good enough."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from avatarcli.capture.exposure import face_light, lift_gain, lifted
 from avatarcli.capture.landmarks import choose_face, find_faces, measure_face
 from avatarcli.capture.measures import measure_photo
 from avatarcli.capture.photo import head_crop, read_photo
-from avatarcli.capture.portrait import Portrait
+from avatarcli.capture.portrait import Portrait, find_hair
 from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
+from avatarcli.generation.labels import hair_before_backdrop, label_portrait
 from avatarcli.head.fit import fit_photo
 from avatarcli.head.model import load_head_model
 from avatarcli.head.overlay import draw_overlay
@@ -47,12 +49,15 @@ def preprocess_photo(
         # Landmarks are taken again on the crop: there the face is as large as the detector likes it.
         face = measure_face(crop.image, face)
         advance(1)
-        portrait = Portrait.cut_out(crop.image, crop.inside)
+        hair = find_hair(crop.image, crop.inside)
+        portrait = Portrait.cut_out(crop.image, crop.inside, hair)
         matte = portrait.matte.numpy()
         advance(1)
         model = load_head_model()
         track = fit_photo(model, face.points, face.scores, portrait.size, portrait.size, matte=matte)
-        values = measure_photo(crop, face, matte, track, model) | {"light": 100 * light}
+        portrait = replace(portrait, labels=label_portrait(portrait, torch.from_numpy(hair), track, model))
+        values = measure_photo(crop, face, matte, track, model)
+        values |= {"light": 100 * light, "backdrop": 100 * hair_before_backdrop(portrait)}
         quality = PhotoQuality(values, gain, len(faces), index + 1, chosen=config.face != "largest")
         refusal = quality.refusal()
         if refusal is not None and not force:
