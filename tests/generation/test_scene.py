@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from avatarcli.gaussians.losses import psnr
 from avatarcli.generation.samples import sample_scene
-from avatarcli.generation.scene import Scene, build_scene
+from avatarcli.generation.scene import Scene, build_scene, look_at_photo
 from avatarcli.geometry.cameras import Camera, orbit_cameras
 from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -196,3 +196,16 @@ def test_gaussians_start_on_the_scene(scene: Scene) -> None:
     assert 0.01 < float(eyes.float().mean()) < 0.5
     torch.testing.assert_close(samples.normals.norm(dim=-1), torch.ones(2000), atol=1e-4, rtol=0)
     assert np.isfinite(samples.points.numpy()).all()
+
+
+def test_hair_that_was_found_is_cover_whatever_its_colour(model: HeadModel, photo: Photo) -> None:
+    """Hair of the skin's own colour on the forehead: colours cannot tell it, the hair network can."""
+    top = photo.track.landmarks[10]
+    rows, columns = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+    fringe = ((columns - top[0]).abs() < 8) & ((rows - top[1]).abs() < 4)
+
+    def cover(hair: Tensor | None) -> Tensor:
+        return look_at_photo(model, photo.track, photo.image, photo.matte, photo.inside, hair)[2].cover[fringe]
+
+    assert cover(None).mean() < 0.3
+    assert cover(fringe.float()).mean() > 0.8

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.generation.cover import colour_overlap, cover_map
@@ -21,12 +22,10 @@ _NO_HAIR = 0.1  # of the hair network: below it there is none
 # A hat is what fills at least so much of the uppermost part of the head, which is so much of what lies above the brows.
 _HAT, _TOP = 0.5, 0.35
 _THIN = 0.008  # of the picture's width: narrower strips along the face and the neck are its own edge, no clothes
-
-_BESIDE, _CLEAR = (
-    0.05,
-    0.05,
-)  # hair and background are compared so near each other (of the width), and where so clearly themselves
+# Hair and background are compared so near each other, of the width, and where the matte is so clear (or, for hair, so full).
+_BESIDE, _CLEAR = 0.05, 0.05
 _FEW = 200  # pixels: fewer tell no colours
+_SIZE = 512  # pixels at most, of the picture whose colours are sorted into skin and cover
 
 
 def label_portrait(portrait: Portrait, hair: Tensor, track: Track, model: HeadModel) -> Tensor:
@@ -34,8 +33,12 @@ def label_portrait(portrait: Portrait, hair: Tensor, track: Track, model: HeadMo
     head = PersonalHead.create(model, track.identity, track.residual)
     parameters = track.parameters()
     posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
-    raster = rasterize_mesh(posed, model.faces, track.camera)
-    cover = cover_map(portrait.foreground, portrait.matte, raster, model, track.landmarks, hair)
+    size = min(portrait.size, _SIZE)
+    small, ratio = portrait.resized(size), size / portrait.size
+    raster = rasterize_mesh(posed, model.faces, track.camera.resized(size, size))
+    little = _resized(hair, size)
+    cover = cover_map(small.foreground, small.matte, raster, model, track.landmarks * ratio, little)
+    cover = _resized(cover, portrait.size)
     return label_pixels(portrait.matte, hair, cover, track.landmarks)
 
 
@@ -95,6 +98,11 @@ def hair_before_backdrop(portrait: Portrait) -> float:
     if min(int(hair.sum()), int(behind.sum())) < _FEW:
         return 0.0
     return colour_overlap(portrait.photo, hair, behind)
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
+    batch = picture[None, None]
+    return functional.interpolate(batch, (size, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
 def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
