@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
@@ -56,19 +57,14 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=arguments.chromium, args=["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        )
+        browser = launch(playwright, arguments.chromium)
         page = browser.new_page(viewport={"width": SIZE, "height": SIZE})
         requests: list[str] = []
         errors: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-        page.goto(arguments.page.resolve().as_uri())
-        page.wait_for_function(
-            "globalThis.avatarPlayer || !document.querySelector('#message').textContent.endsWith('…')"
-        )
+        open_player(page, arguments.page)
         if errors:
             print("\n".join(errors))
             return 1
@@ -81,18 +77,36 @@ def main() -> int:
     return 1 if failures else 0
 
 
+def launch(playwright: Playwright, executable: str | None) -> Browser:
+    """Chromium with WebGL in software: the browser at a path, or Playwright's own."""
+    return playwright.chromium.launch(
+        executable_path=executable, args=["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    )
+
+
+def open_player(page: Page, file: Path) -> None:
+    """Open an exported page and wait until the avatar is there, or the page says why not."""
+    page.goto(file.resolve().as_uri())
+    page.wait_for_function("globalThis.avatarPlayer || !document.querySelector('#message').textContent.endsWith('…')")
+
+
+def show(page: Page, face: Mapping[str, float], yaw: float, pitch: float = 0.0) -> torch.Tensor:
+    """What the page draws [H, W, 3], in [0, 1], of a face (weights by ARKit name) from a side (degrees)."""
+    page.evaluate(
+        "([face, yaw, pitch]) => { avatarPlayer.setExpression(face); avatarPlayer.setView(yaw, pitch);"
+        " return avatarPlayer.settled(); }",
+        [dict(face), yaw, pitch],
+    )
+    return screenshot(page)
+
+
 def compare(page: Page, avatar: Avatar, out: Path) -> list[str]:
     """PSNR of fixed views against our renderer."""
     failures = []
     page.evaluate("document.body.classList.add('bare')")
     rig = avatar.rig()
     for index, (yaw, pitch, face) in enumerate(VIEWS):
-        page.evaluate(
-            "([face, yaw, pitch]) => { avatarPlayer.setExpression(face); avatarPlayer.setView(yaw, pitch);"
-            " return avatarPlayer.settled(); }",
-            [face, yaw, pitch],
-        )
-        shown = screenshot(page)
+        shown = show(page, face, yaw, pitch)
         expression = torch.tensor([expression_vector(dict(face))])
         parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
         angles = torch.deg2rad(torch.tensor([[yaw], [pitch]]))
