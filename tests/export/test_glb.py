@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +16,43 @@ import pytest
 import torch
 import trimesh
 from scipy.spatial import cKDTree
+from torch.nn import functional
 
+from avatarcli.export.bake import bake_shell
 from avatarcli.export.glb import STEPS, write_glb
 from avatarcli.export.origin import Origin
+from avatarcli.export.shell_shape import fit_to_avatar
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.generation.scene import Scene
 from avatarcli.generation.shell import Shell
 from avatarcli.generation.skin_texture import ATLAS_SIZE
+from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.rays import outermost_hit
 from avatarcli.head.expressions import EXPRESSION_NAMES
 
 ROWS, COLUMNS = 6, 12
 SKIN, HAIR = (0.8, 0.5, 0.4), (0.3, 0.2, 0.1)
 
 
-def _shell() -> Shell:
+def _shell(rows: int = ROWS, columns: int = COLUMNS) -> Shell:
     """A tube of 15 cm radius around the head, on a grid whose columns go round."""
     height, azimuth = torch.meshgrid(
-        torch.linspace(0.15, -0.2, ROWS), (torch.arange(COLUMNS) + 0.5) / COLUMNS * 2 * math.pi, indexing="ij"
+        torch.linspace(0.15, -0.2, rows), (torch.arange(columns) + 0.5) / columns * 2 * math.pi, indexing="ij"
     )
     directions = torch.stack([azimuth.sin(), torch.zeros_like(azimuth), azimuth.cos()], dim=-1)
-    index = torch.arange(ROWS * COLUMNS).view(ROWS, COLUMNS)
+    origins = height[..., None] * torch.tensor([0.0, 1.0, 0.0])
+    index = torch.arange(rows * columns).view(rows, columns)
     a, b, c, d = index[:-1], index[:-1].roll(-1, 1), index[1:], index[1:].roll(-1, 1)
     faces = torch.cat([torch.stack([a, c, b], -1).view(-1, 3), torch.stack([b, c, d], -1).view(-1, 3)])
-    v, u = torch.meshgrid((torch.arange(ROWS) + 0.5) / ROWS, (torch.arange(COLUMNS) + 0.5) / COLUMNS, indexing="ij")
-    skinning = torch.zeros(ROWS * COLUMNS, 5)
+    v, u = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    skinning = torch.zeros(rows * columns, 5)
     skinning[:, 4] = 1
     return Shell(
-        vertices=(0.15 * directions + height[..., None] * torch.tensor([0.0, 1.0, 0.0])).view(-1, 3),
+        vertices=(0.15 * directions + origins).view(-1, 3),
         faces=faces,
         uv=torch.stack([u, v], dim=-1).view(-1, 2),
-        thickness=torch.full((ROWS, COLUMNS), 0.05),
+        thickness=torch.full((rows, columns), 0.05),
+        origins=origins.view(-1, 3),
         directions=directions.view(-1, 3),
         skinning=skinning,
     )
@@ -128,3 +137,31 @@ def test_the_file_says_where_it_comes_from(document: tuple[dict[str, Any], bytes
     asset = document[0]["asset"]
     assert Origin.from_json(json.dumps(asset["extras"])) == mark
     assert asset["copyright"] == mark.statement()
+
+
+def test_hair_has_the_avatars_shape_and_takes_strands_that_hang_on_the_face(make_avatar: Callable[..., Avatar]) -> None:
+    """Everything above the eyes is lifted off the skin by 3 cm, three quarters of it bound to the moving face."""
+    bald = make_avatar(4000)
+    lifted = bald.means[:, 1] > 0.03
+    outwards = functional.normalize(bald.means, dim=-1) * lifted[:, None]
+    avatar = replace(
+        bald,
+        means=bald.means + 0.03 * outwards,
+        log_scales=bald.log_scales + 0.5 * lifted[:, None],
+        framing=Framing(bald.framing.target, bald.framing.span + 0.06),
+    )
+    rows, columns = 48, 96
+    with torch.inference_mode():
+        guess = _shell(rows, columns)
+        shell = fit_to_avatar(guess, avatar, lambda steps: None)
+        picture = bake_shell(avatar, shell, lambda steps: None)
+    height = shell.origins[:, 1]
+    above = (height > 0.06) & (height < 0.09)
+    below = (height > 0.0) & (height < 0.015)
+    skin = avatar.head.model.faces[avatar.head.model.face_part == 0]
+    bare = outermost_hit(shell.origins, shell.directions, avatar.head.neutral, skin)
+    stands_off = ((shell.vertices - shell.origins) * shell.directions).sum(-1) - bare
+    assert 0.02 < stands_off[above].median() < 0.04  # metres
+    assert stands_off[below].median() < 0.008
+    alpha = functional.avg_pool2d(picture[None, ..., 3], picture.shape[0] // rows)[0].reshape(-1)
+    assert alpha[above].median() > 0.7

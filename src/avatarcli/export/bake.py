@@ -25,6 +25,9 @@ Views = tuple[tuple[float, float], ...]
 
 _PICTURE = 1024  # pixels: side of the pictures; a face then spans as many pixels as texels
 _SHELL_DETAIL = 5  # texels along each side of a cell of the shell's grid: half a millimetre each
+_OFF_SKIN = (
+    0.008  # metres: strands beside a cheek are often bound to it, but a beard's hairs and glasses stay on the face
+)
 _DEPTH_TOLERANCE = 0.003  # metres
 # A texel is taken mostly from the views that look straight at it; averaging all of them would blur it.
 _SHARPNESS = 6
@@ -65,10 +68,13 @@ class _Texels:
         self.values += weight[:, None] * seen[:, :-1]
         self.weight += weight
 
-    def over(self, unseen: Tensor) -> Tensor:
-        """The values [T, C], and others [T, C] where nothing was seen."""
-        share = (self.weight / _ENOUGH).clamp(max=1)[:, None]
-        return unseen + share * (self.values / self.weight.clamp(min=1e-8)[:, None] - unseen)
+    def mean(self) -> Tensor:
+        """The values [T, C]; zero where nothing was seen."""
+        return self.values / self.weight.clamp(min=1e-8)[:, None]
+
+    def known(self) -> Tensor:
+        """How well each was seen [T], in [0, 1]."""
+        return (self.weight / _ENOUGH).clamp(max=1)
 
 
 def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> Tensor:
@@ -77,7 +83,7 @@ def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> T
     Where no picture shows the skin, the scene's own texture stands in: Gaussians that nobody saw have any colour.
     """
     head, model = avatar.head, avatar.head.model
-    skin = _part(avatar, avatar.binding < len(model.faces))
+    skin = _part(avatar, ~_covers(avatar))
     rig, atlas = skin.rig(), Atlas.of(model)
     texels = _Texels.empty(len(atlas.face), 3)
     for face, views in ((_FACE, _VIEWS), (_OPEN_FACE, _OPEN_VIEWS)):
@@ -93,18 +99,18 @@ def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> T
             depth = rasterize_mesh(vertices, model.faces, camera).depth
             texels.add(points, normals, camera, depth, color, ((drawn.alpha - 0.5) * 4).clamp(0, 1))
             advance(1)
-    colors = texels.over(atlas.lookup(scene.skin))
+    unseen = atlas.lookup(scene.skin)
+    colors = unseen + texels.known()[:, None] * (texels.mean() - unseen)
     known = atlas.picture(torch.ones(len(colors), 1))[..., 0]
     return pull_push(atlas.picture(colors), known).clamp(0, 1)
 
 
-def bake_shell(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> Tensor:
-    """The picture [R, C, 4] (straight alpha) of hair and clothes on the shell's grid; the scene's own where unseen."""
-    shell = scene.shell
+def bake_shell(avatar: Avatar, shell: Shell, advance: Callable[[int], None]) -> Tensor:
+    """The picture [R, C, 4] (straight alpha) of hair and clothes on the shell's grid; unseen texels are like those around."""
     splats = avatar.splats(avatar.rig(), HeadParameters.at_rest())
-    still = (avatar.binding >= len(avatar.head.model.faces)).float()[:, None]
+    cover = _covers(avatar).float()[:, None]
     # The head is drawn black and transparent, so that it hides what is behind it without showing itself.
-    channels = torch.cat([splats.colors, torch.ones_like(still)], dim=-1) * still
+    channels = torch.cat([splats.colors, torch.ones_like(cover)], dim=-1) * cover
     points = _grid(shell, shell.vertices)
     normals = functional.normalize(_grid(shell, vertex_normals(shell.vertices, shell.faces)), dim=-1)
     texels = _Texels.empty(len(points), 4)
@@ -114,9 +120,7 @@ def bake_shell(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> 
         texels.add(points, normals, camera, depth, drawn, torch.ones_like(drawn[..., 0]))
         advance(1)
     size = (shell.rows * _SHELL_DETAIL, len(points) // (shell.rows * _SHELL_DETAIL))
-    cover = torch.cat([scene.cover[..., :3] * scene.cover[..., 3:], scene.cover[..., 3:]], dim=-1)
-    cover = functional.interpolate(cover.permute(2, 0, 1)[None], size=size, mode="bilinear")[0].permute(1, 2, 0)
-    picture = texels.over(cover.reshape(-1, 4)).view(*size, 4)
+    picture = pull_push(texels.mean().view(*size, 4), texels.known().view(size), wrap=True)
     alpha = picture[..., 3]
     # Colours are carried on under the transparent parts, or filtering would draw a dark seam around the hair.
     colors = pull_push(picture[..., :3] / alpha[..., None].clamp(min=1e-3), (alpha * 2 - 0.1).clamp(0, 1), wrap=True)
@@ -127,6 +131,15 @@ def _cameras(avatar: Avatar, views: Views) -> Iterator[Camera]:
     yaw, pitch = torch.deg2rad(torch.tensor(views, dtype=torch.float32)).unbind(-1)
     cameras = avatar.framing.cameras(yaw, pitch, _PICTURE)
     return (cameras[index] for index in range(len(views)))
+
+
+def _covers(avatar: Avatar) -> Tensor:
+    """Which Gaussians [G] (bool) are hair and clothes: those that do not move with the face, and what hangs before the skin."""
+    model = avatar.head.model
+    corners = avatar.head.neutral[model.faces[avatar.binding % len(model.faces)]]
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    height = ((avatar.means - corners.mean(1)) * functional.normalize(normals, dim=-1, eps=1e-20)).sum(-1)
+    return (avatar.binding >= len(model.faces)) | (height > _OFF_SKIN)
 
 
 def _part(avatar: Avatar, chosen: Tensor) -> Avatar:

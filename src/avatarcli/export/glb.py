@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from avatarcli.export import bake
+from avatarcli.export import bake, shell_shape
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.generation.scene import Scene
@@ -33,7 +33,7 @@ from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import PersonalHead, gaze_from_expression
 
-STEPS = bake.STEPS  # that `write_glb` advances
+STEPS = bake.STEPS + shell_shape.STEPS  # that `write_glb` advances
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125  # glTF's component types
 _VERTICES, _INDICES = 34962, 34963  # its kinds of buffers
@@ -45,10 +45,12 @@ Array = npt.NDArray[Any]
 
 def write_glb(path: Path, avatar: Avatar, scene: Scene, origin: Origin, advance: Callable[[int], None]) -> None:
     """Bake the textures and write the file. scene: what the avatar was made from. Raises OSError."""
-    skin, cover = bake.bake_head(avatar, scene, advance), bake.bake_shell(avatar, scene, advance)
+    # The scene's shell is a guess from the photo; the avatar has been fitted to views from all sides since.
+    shell = shell_shape.fit_to_avatar(scene.shell, avatar, advance)
+    skin, cover = bake.bake_head(avatar, scene, advance), bake.bake_shell(avatar, shell, advance)
     document = _Document(origin)
     document.add_head(avatar.head, _picture(skin, "JPEG"))
-    document.add_shell(scene.shell, _picture(cover, "PNG"))
+    document.add_shell(shell, _picture(cover, "PNG"))
     path.write_bytes(document.content())
 
 

@@ -30,7 +30,7 @@ _FACE_HOLD = 2.0  # how firmly the shell lies on the face, beside an outline's w
 _OTHER_SIDE = 0.3  # how much one side's outline counts for the other
 CHIN = 152  # MediaPipe's point
 _BROWS = (66, 296)
-_CLEARANCE = 0.0015  # metres: least distance from the skin, so that the two surfaces do not fight
+CLEARANCE = 0.0015  # metres: least distance from the skin, so that the two surfaces do not fight
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class Shell:
     """The shell's grid, R rows × C columns.
 
     vertices [R·C, 3] metres, at rest; faces [F, 3], counter-clockwise from outside; uv [R·C, 2] in [0, 1] (a picture over the
-    grid); thickness [R, C] metres above the bare head; directions [R·C, 3]: the rays; skinning [R·C, 5] as in HeadModel.
+    grid); thickness [R, C] metres above the bare head; origins, directions [R·C, 3]: the rays; skinning [R·C, 5] as in HeadModel.
     """
 
     vertices: Tensor
     faces: Tensor
     uv: Tensor
     thickness: Tensor
+    origins: Tensor
     directions: Tensor
     skinning: Tensor
 
@@ -68,12 +69,12 @@ def fit_shell(head: PersonalHead, posed: Tensor, camera: Camera, matte: Tensor, 
     soft = blur(matte[..., None], camera.width / 130)[..., 0]
     free, outlined = _room_in_matte(origins, directions, bare, camera, soft, inside)
     thickness = _continue_thickness(origins, directions, free, outlined, front, camera)
-    radius = bare + thickness + _CLEARANCE
+    radius = bare + thickness + CLEARANCE
     vertices = origins + radius[:, None] * directions
     faces, uv = _grid_topology()
     # The shell moves with what it lies on.
     skinning = head.model.cover_skinning[nearest_skin(head.model, posed, vertices)]
-    return Shell(vertices, faces, uv, thickness.view(-1, COLUMNS), directions, skinning)
+    return Shell(vertices, faces, uv, thickness.view(-1, COLUMNS), origins, directions, skinning)
 
 
 def _rays(head: PersonalHead) -> tuple[Tensor, Tensor]:
