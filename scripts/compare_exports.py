@@ -6,7 +6,7 @@
 Every subject is exported with `avatar export`'s own code and read by others': gsply for PLY and SPZ, trimesh for bound PLY and
 GLB (what it leaves out, the triangles' frames and the morph targets, is read here from the formats' definitions), Chromium for
 HTML. Gaussians are drawn by our rasteriser, meshes by our z-buffer with their textures. The pictures are taken from five sides,
-at rest and with one expression. All figures are over the pixels of the head: those that are not white in both pictures.
+at rest and with one expression. All figures are over the pixels of the head: those that are not white in at least one of the two.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ READERS: dict[str, Callable[[Case], Pictures]] = {
 
 
 def difference(theirs: Tensor, ours: Tensor) -> dict[str, float]:
-    """Figures of pictures [N, S, S, 3], in [0, 1], over the pixels that are not white in both."""
+    """Figures of pictures [N, S, S, 3], in [0, 1], over the pixels that are not white in at least one."""
     head = torch.minimum(theirs, ours).amin(-1) < 1
     levels = (theirs - ours).abs()[head] * 255
     return {
@@ -236,7 +237,7 @@ def difference(theirs: Tensor, ours: Tensor) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("subjects", nargs="*", help="default: all of the workspace")
+    parser.add_argument("subjects", nargs="*", help="default: the last one made")
     parser.add_argument("--workspace", type=Path, default=Path("avatars"))
     parser.add_argument("--formats", nargs="+", choices=READERS, default=list(READERS))
     parser.add_argument("--expression", default="open-mouth", help="as `avatar render` takes it (default: open-mouth)")
@@ -246,9 +247,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document, with the figures of every side")
     options = parser.parse_args()
     workspace = Workspace(options.workspace)
+    if "html" in options.formats and find_spec("playwright") is None:
+        parser.error("html needs a browser: pip install playwright, or leave html out of --formats")
     try:
         faces = {"rest": {}, options.expression: parse_expression(options.expression)}
-        subjects = [workspace.subject(name) for name in options.subjects] or workspace.subjects()
+        subjects = [workspace.subject(name) for name in options.subjects or [None]]
         with torch.inference_mode():
             pictures = [draw_all(subject, faces, options) for subject in subjects]
     except AvatarError as error:
