@@ -21,9 +21,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from avatarcli.capture.landmarks import FaceLandmarks, measure_face
 from avatarcli.capture.photo import read_photo
-from avatarcli.capture.quality import read_quality
+from avatarcli.capture.quality import QUALITY_FILE
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
+from avatarcli.files import read_json
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.preprocess import preprocess_photo
 
@@ -74,7 +75,7 @@ def judge(photo: Path) -> tuple[str, str, dict[str, Any] | None]:
             preprocess_photo(photo, Path(folder), PreprocessConfig(), SilentProgress(), force=True)
         except PhotoError as error:
             return "refuse", str(error).removeprefix(f"{photo}: "), None
-        quality = read_quality(Path(folder))
+        quality = read_json(Path(folder) / QUALITY_FILE)
     assert quality is not None
     levels = {measure["level"] for measure in quality["measures"]}
     level = "refuse" if "refuse" in levels else "warn" if quality["warnings"] else "good"

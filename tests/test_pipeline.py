@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from avatarcli.capture.portrait import Portrait
+from avatarcli.cli.info import info
 from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig, PreprocessConfig, from_json, to_json
 from avatarcli.files import sha256_file
 from avatarcli.gaussians.avatar import Avatar
@@ -97,6 +98,18 @@ def test_the_avatar_resembles_the_photo(subject: Subject) -> None:
     back = avatar.framing.cameras(torch.tensor([torch.pi]), torch.zeros(1), 64)[0]
     alpha = avatar.render(avatar.rig(), HeadParameters.at_rest(), back).alpha
     assert alpha[16:48, 24:40].min() > 0.7  # there is a back of the head
+
+
+def test_info_tells_how_well_the_views_are_shown(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+    info(subject.name, subject.workspace.root, json=True)
+    fit = json.loads(capsys.readouterr().out)["distill"]["fit"]
+    assert {name: group["pictures"] for name, group in fit.items()} == {"photo": 1, "all": 6, "seen": 5, "held_out": 1}
+    for group in fit.values():
+        assert 12 < group["psnr"] < 50
+        assert 0.3 < group["ssim"] < 1
+        assert 0.5 < group["alpha_iou"] <= 1
+    info(subject.name, subject.workspace.root)
+    assert f"fit: {fit['all']['psnr']:.1f} dB over its 6 views; halfway" in capsys.readouterr().out
 
 
 def test_pictures_of_it(subject: Subject, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class DistillConfig:
     gaussians: int = 40_000  # how many Gaussians the avatar may have
     iterations: int = 1_200  # optimisation steps, one picture each
     photo_size: int = 512  # pixels: side of the photo as a training view
+    hold_out: int = 6  # every that-many-th picture is held out at first, to judge the fit by; 0: none
     correctives: int = 8  # expression-dependent offset directions each Gaussian can blend
 
 

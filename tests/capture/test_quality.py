@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from avatarcli.capture.quality import DIM, MEASURES, Measure, PhotoQuality, read_quality
+from avatarcli.capture.quality import DIM, MEASURES, QUALITY_FILE, Measure, PhotoQuality
+from avatarcli.files import read_json
 
 GOOD = {
     "outside": 0.0, "cut_top": 0.0, "yaw": -8.0, "pitch": 3.0, "roll": 1.0, "eye_distance": 90.0, "blur": 0.6, "light": 60.0,
@@ -69,10 +70,10 @@ def test_several_faces_and_a_lift_are_told() -> None:
 
 
 def test_what_was_found_is_kept(tmp_path: Path) -> None:
-    assert read_quality(tmp_path) is None
+    assert read_json(tmp_path / QUALITY_FILE) is None
     quality = _quality(blur=math.nan, yaw=-50.0)
     quality.save(tmp_path)
-    content = read_quality(tmp_path)
+    content = read_json(tmp_path / QUALITY_FILE)
     assert content == quality.to_json()
     measures = {entry["name"]: entry for entry in content["measures"]}
     assert measures["blur"]["value"] is None

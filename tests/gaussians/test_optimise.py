@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, Schedule, TrainingPicture, optimise
 from avatarcli.head.track import HeadParameters
@@ -221,3 +222,52 @@ def test_gaussians_that_are_added_reach_as_far_as_those_they_come_of(blank: Avat
     far, near = moved[fitted.binding >= hair], moved[fitted.binding < hair]
     assert far.median() > 0.004
     assert near.quantile(0.9) < 0.002
+
+
+def test_held_out_pictures_are_not_seen_before_the_judge_has_seen_the_avatar(
+    blank: Avatar, pictures: list[TrainingPicture]
+) -> None:
+    looked: list[int | str] = []
+
+    class Watched:
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> TrainingPicture:
+            looked.append(index)
+            return pictures[index % 3]
+
+    judged: list[Avatar] = []
+
+    def judge(avatar: Avatar) -> None:
+        looked.append("judged")
+        judged.append(replace(avatar, sh=avatar.sh.clone(), means=avatar.means.clone()))  # the fit goes on in place
+
+    schedule = Schedule(40, 3, COUNT, seed=0, hold_out=3)
+    assert schedule.shown(8) == [2, 3, 5, 6]
+    fitted = optimise(blank, Watched(), schedule, device="cpu", judge=judge)
+    before, after = looked[: looked.index("judged")], looked[looked.index("judged") + 1 :]
+    assert set(before) == {0, 2, 3, 5, 6}
+    assert set(after) == {1, 4, 7}
+    assert len(judged) == 1
+    assert (judged[0].sh != fitted.sh).any()
+    assert likeness(judged[0], pictures) > likeness(blank, pictures) + 5
+
+
+def test_quality_tells_a_good_fit_from_a_bad_one(
+    make_avatar: AvatarMaker, blank: Avatar, pictures: list[TrainingPicture]
+) -> None:
+    truth = make_avatar(COUNT, seed=1)
+    with torch.no_grad():
+        truth = replace(truth, sh=0.5 * torch.sin(25 * truth.means)[:, None])
+    perfect, poor = fit_quality(truth, pictures), fit_quality(blank, pictures)
+    assert perfect.pictures == 3
+    assert perfect.psnr > 60
+    assert perfect.ssim == pytest.approx(1, abs=1e-4)
+    assert perfect.alpha_iou == pytest.approx(1)
+    assert poor.psnr < 30
+    assert poor.ssim < 0.95
+    half = TrainingPicture(**{**vars(pictures[0]), "alpha": pictures[0].alpha * (torch.arange(SIZE) < SIZE // 2)})
+    assert fit_quality(truth, [half]).alpha_iou == pytest.approx(0.5, abs=0.15)
+    distrusted = replace(pictures[0], color=0.3 * pictures[0].color, trust=torch.zeros(SIZE, SIZE))
+    assert fit_quality(truth, [distrusted]).psnr > 60

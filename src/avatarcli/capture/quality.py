@@ -139,12 +139,3 @@ class PhotoQuality:
 
     def save(self, folder: Path) -> None:
         (folder / QUALITY_FILE).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def read_quality(folder: Path) -> dict[str, Any] | None:
-    """What `PhotoQuality.to_json` said of the photo that was preprocessed into `folder`; None when nothing was kept."""
-    try:
-        content: dict[str, Any] = json.loads((folder / QUALITY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content

@@ -142,7 +142,8 @@ def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) ->
 
 def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
-    from avatarcli.capture.quality import read_quality
+    from avatarcli.capture.quality import QUALITY_FILE
+    from avatarcli.files import read_json
     from avatarcli.stages.pipeline import AVATAR_FILE
 
     subject = result.subject
@@ -154,7 +155,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
         "avatar": str(avatar) if avatar.exists() and not subject.outdated("distill") else None,
         "photo": manifest.photo,
         "photo_sha256": manifest.photo_sha256,
-        "quality": read_quality(subject.stage_path("preprocess")),
+        "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "seconds": round(result.seconds, 3),
         "stages": [
             {

@@ -6,10 +6,12 @@ from typing import Any
 
 import typer
 
-from avatarcli.capture.quality import read_quality
+from avatarcli.capture.quality import QUALITY_FILE
 from avatarcli.cli import options
 from avatarcli.cli.console import human_bytes, print_json, print_table
 from avatarcli.errors import WorkspaceError
+from avatarcli.files import read_json
+from avatarcli.stages.pipeline import FIT_FILE
 from avatarcli.workspace import Subject, Workspace
 
 STAGES = ("preprocess", "generate", "distill")
@@ -48,6 +50,8 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
         print(f"warning: {warning}")
     settings = entry["config"] or {}
     print(f"settings: preset {settings.get('preset')}, seed {settings.get('seed')}")
+    if entry["distill"]["fit"] and entry["stages"][-1]["state"] == _FINISHED:
+        print(_fit(entry["distill"]["fit"]))
     print_table(
         [
             (
@@ -89,10 +93,20 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
         "photo": photo,
         "photo_sha256": sha256,
         "config": config,
-        "quality": read_quality(subject.stage_path("preprocess")),
+        "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
+        "distill": {"fit": read_json(subject.stage_path("distill") / FIT_FILE)},
         "bytes": sum(stage["bytes"] for stage in stages),
         "stages": stages,
     }
+
+
+def _fit(fit: dict[str, dict[str, float]]) -> str:
+    """One line of what `fit.json` tells."""
+    line = f"fit: {fit['all']['psnr']:.1f} dB over its {fit['all']['pictures']} views"
+    if "held_out" in fit:
+        held_out, seen = fit["held_out"], fit["seen"]
+        line += f"; halfway {seen['psnr']:.1f} dB over those it was made of, {held_out['psnr']:.1f} dB over others"
+    return line
 
 
 def _state(subject: Subject, stage: str, *, thorough: bool) -> str:

@@ -25,9 +25,8 @@ Views = tuple[tuple[float, float], ...]
 
 _PICTURE = 1024  # pixels: side of the pictures; a face then spans as many pixels as texels
 _SHELL_DETAIL = 5  # texels along each side of a cell of the shell's grid: half a millimetre each
-_OFF_SKIN = (
-    0.008  # metres: strands beside a cheek are often bound to it, but a beard's hairs and glasses stay on the face
-)
+# Metres: strands beside a cheek are often bound to it, but a beard's hairs and glasses stay on the face.
+_OFF_SKIN = 0.008
 _DEPTH_TOLERANCE = 0.003  # metres
 # A texel is taken mostly from the views that look straight at it; averaging all of them would blur it.
 _SHARPNESS = 6

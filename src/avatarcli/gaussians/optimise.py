@@ -41,6 +41,9 @@ _BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians 
 _NEEDLE, _NEEDLE_FREE = 0.05, math.log(3.0)
 _CORRECTIVE = 30.0  # per metre of mean corrective offset
 _NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
+# Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
+# is judged by pictures it has not seen, and is yet made of all of them.
+_HELD_OUT_UNTIL = 0.7
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
 
 
@@ -73,12 +76,23 @@ class PictureSource(Protocol):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how: iterations; photo_every: each that-many-th step shows the photo; limit: Gaussians at most."""
+    """How long and how: iterations; photo_every: each that-many-th step shows the photo; limit: Gaussians at most; hold_out: each
+    that-many-th picture after the photo is not shown before `join` (0: all are shown from the start)."""
 
     iterations: int
     photo_every: int
     limit: int
     seed: int
+    hold_out: int = 0
+
+    @property
+    def join(self) -> int:
+        """The step from which the held-out pictures are shown too."""
+        return int(_HELD_OUT_UNTIL * self.iterations) if self.hold_out else 0
+
+    def shown(self, count: int) -> list[int]:
+        """Of `count` pictures, those that are shown from the start beside the photo."""
+        return [index for index in range(1, count) if not self.hold_out or index % self.hold_out != self.hold_out // 2]
 
 
 def optimise(
@@ -90,10 +104,12 @@ def optimise(
     device: str,
     folder: Path | None = None,
     advance: Callable[[int], None] = lambda steps: None,
+    judge: Callable[[Avatar], None] = lambda avatar: None,
 ) -> Avatar:
     """Fit the avatar to the pictures. With a folder, progress is kept there and a later call goes on from it.
 
     reach [G]: metres that each Gaussian may stray from where it starts before that counts as a fault; default REACH_OF_SKIN.
+    judge: sees the avatar once, before the first step that may show a held-out picture.
     The order of pictures depends on seed and step alone, so a resumed run sees the same ones.
     """
     if reach is None:
@@ -106,6 +122,8 @@ def optimise(
     every = max(50, schedule.iterations // 5)
     at_hand: dict[int, TrainingPicture] = {}
     for step in range(first, schedule.iterations):
+        if schedule.hold_out and step == schedule.join:
+            judge(state.avatar())
         index = _choose(step, len(pictures), schedule)
         if index not in at_hand:
             at_hand[index] = pictures[index].to(device)
@@ -125,9 +143,10 @@ def _choose(step: int, count: int, schedule: Schedule) -> int:
     """Which picture a step shows: the photo at regular intervals, the others in shuffled rounds."""
     if step % schedule.photo_every == 0 or count == 1:
         return 0
-    position = step - step // schedule.photo_every - 1
-    order = torch.randperm(count - 1, generator=torch.Generator().manual_seed(schedule.seed + position // (count - 1)))
-    return 1 + int(order[position % (count - 1)])
+    shown = schedule.shown(count) if step < schedule.join else range(1, count)
+    turn, place = divmod(step - step // schedule.photo_every - 1, len(shown))
+    order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(schedule.seed + turn))
+    return shown[int(order[place])]
 
 
 @dataclass

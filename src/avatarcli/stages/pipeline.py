@@ -22,6 +22,7 @@ from avatarcli.workspace import Subject, Workspace, redo_commands, slug
 
 HEAD_MODEL = "head/head.safetensors"
 AVATAR_FILE = "avatar.safetensors"
+FIT_FILE = "fit.json"  # how well the avatar shows the pictures it was made of
 # Settings that concern only one of the generators.
 _OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
 _OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
@@ -122,7 +123,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="distill",
-        version=3,
+        version=4,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},

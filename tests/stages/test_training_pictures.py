@@ -19,10 +19,17 @@ from avatarcli.generation.samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
+from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.track import HeadParameters, Track
-from avatarcli.stages.distill import _face_mask, _Pictures, _without_contradictions
+from avatarcli.stages.training_pictures import (
+    Authority,
+    ViewPictures,
+    face_mask,
+    photo_authority,
+    without_contradictions,
+)
 
 SIZE = 128
 
@@ -46,13 +53,27 @@ def seen_regions(head: PersonalHead, parameters: HeadParameters, camera: Camera)
     return torch.where(alike, corners[..., 0], -1)
 
 
+def bare(head: PersonalHead) -> Avatar:
+    """A start that covers the whole head, grey."""
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.full((32, 32, 3), 0.5)
+    samples = sample_skin(head, texture, skin_weights(head, dict.fromkeys(REGIONS, 1.0)), 4000, generator)
+    return Avatar(
+        head=head,
+        correctives=new_correctives(4000, 1, generator),
+        framing=Framing.of(head.neutral),
+        provenance={},
+        **start_gaussians(samples, SH_C0)._asdict(),
+    )
+
+
 @pytest.mark.parametrize("degrees", [0.0, 40.0, -40.0])
 def test_with_an_expression_the_face_counts_and_hair_and_shoulders_do_not(
     mean_head: PersonalHead, degrees: float
 ) -> None:
     camera = view(mean_head, degrees)
     for parameters in (HeadParameters.at_rest(), open_mouth()):
-        mask, region = _face_mask(mean_head, parameters, camera), seen_regions(mean_head, parameters, camera)
+        mask, region = face_mask(mean_head, parameters, camera), seen_regions(mean_head, parameters, camera)
         assert mask.shape == (SIZE, SIZE)
         assert mask.min() >= 0
         assert mask.max() <= 1 + 1e-5
@@ -74,9 +95,7 @@ def test_with_an_expression_the_face_counts_and_hair_and_shoulders_do_not(
 
 def test_the_mask_follows_the_chin_down(mean_head: PersonalHead) -> None:
     camera = view(mean_head, 0.0)
-    rest, opened = (
-        _face_mask(mean_head, parameters, camera) for parameters in (HeadParameters.at_rest(), open_mouth())
-    )
+    rest, opened = (face_mask(mean_head, parameters, camera) for parameters in (HeadParameters.at_rest(), open_mouth()))
     lowest = [int((mask > 0.5).any(1).nonzero().max()) for mask in (rest, opened)]
     assert lowest[1] > lowest[0] + 2
     # The open mouth is part of the face.
@@ -88,7 +107,7 @@ def test_the_mask_follows_the_chin_down(mean_head: PersonalHead) -> None:
 
 
 def test_from_behind_no_face_counts(mean_head: PersonalHead) -> None:
-    assert _face_mask(mean_head, open_mouth(), view(mean_head, 180.0)).mean() < 0.01
+    assert face_mask(mean_head, open_mouth(), view(mean_head, 180.0)).mean() < 0.01
 
 
 def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
@@ -103,7 +122,8 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
     photo = TrainingPicture(
         plan.cameras[0], HeadParameters.at_rest(), -1, torch.zeros(8, 8, 3), torch.zeros(8, 8), torch.zeros(8, 8)
     )
-    pictures = _Pictures(photo, video, mean_head)
+    start = bare(mean_head)
+    pictures = ViewPictures(photo, video, mean_head, Authority(start, torch.zeros(start.count), torch.ones(3)))
     assert len(pictures) == 5
     assert pictures[0] is photo
     for index, (view, frame) in enumerate(plan.pictures, 1):
@@ -115,7 +135,7 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
         torch.testing.assert_close(picture.color, picture.alpha[..., None].expand(-1, -1, 3), atol=0.01, rtol=0)
         assert (picture.trust == 1).all() == (frame == 0)
     moving = pictures[4].trust
-    assert torch.equal(moving, _face_mask(mean_head, plan.parameters[1:], plan.cameras[2]))
+    assert torch.equal(moving, face_mask(mean_head, plan.parameters[1:], plan.cameras[2]))
     assert moving.max() > 0.95
     assert moving.min() < 0.05
 
@@ -123,17 +143,7 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
 def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: PersonalHead) -> None:
     """The photo's matte reaches beyond the start on one side, below the chin and above it: below, it does not count there."""
     camera, rest = view(mean_head, 0.0), HeadParameters.at_rest()
-    model = mean_head.model
-    generator = torch.Generator().manual_seed(0)
-    texture = torch.full((32, 32, 3), 0.5)
-    samples = sample_skin(mean_head, texture, skin_weights(mean_head, dict.fromkeys(REGIONS, 1.0)), 4000, generator)
-    start = Avatar(
-        head=mean_head,
-        correctives=new_correctives(4000, 1, generator),
-        framing=Framing.of(mean_head.neutral),
-        provenance={},
-        **start_gaussians(samples, SH_C0)._asdict(),
-    )
+    model, start = mean_head.model, bare(mean_head)
     alpha = start.render(start.rig(), rest, camera).alpha.clamp(0, 1)
     landmarks, _ = camera.project(model.landmarks(mean_head.neutral))
     chin = int(landmarks[152, 1])
@@ -143,7 +153,45 @@ def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: Person
     photo = TrainingPicture(camera, rest, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
     zeros = torch.zeros(model.identity_size)
     track = Track(camera, zeros, mean_head.neutral * 0, rest.expression[0], rest.gaze[0], landmarks, rest.expression[0])
-    trust = _without_contradictions(photo, start, track, SIZE).trust
+    trust = without_contradictions(photo, start, track, SIZE).trust
     assert trust[chin + 12, column] < 0.05
     assert trust[chin - 40, column] == 1
     assert trust.mean() > 0.9
+
+
+def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(mean_head: PersonalHead) -> None:
+    start = bare(mean_head)
+    turn = torch.deg2rad(torch.tensor(30.0))
+    parameters = HeadParameters.at_rest()
+    parameters = replace(
+        parameters, head_pose=rigid(axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0])), torch.zeros(3))[None]
+    )
+    camera = view(mean_head, 30.0)  # it looks at the turned head from the front
+    alpha = start.render(start.rig(), parameters, camera).alpha.clamp(0, 1)
+    photo = TrainingPicture(camera, parameters, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
+    share = photo_authority(start, photo)
+    region = mean_head.model.region[mean_head.model.faces[start.binding]].long()
+    nose = (region == REGIONS.index("nose")).all(-1)
+    assert share[nose].max() > 0.9
+    lips = (region == REGIONS.index("lip")).all(-1)
+    talking = photo_authority(start, replace(photo, parameters=replace(parameters, expression=open_mouth().expression)))
+    assert share[lips].max() > 0.5
+    assert talking[lips & (start.means[:, 1] < start.means[lips, 1].mean())].max() < 0.1
+    torso = (region == REGIONS.index("torso")).all(-1)
+    front, back = start.means[:, 2] > 0.03, start.means[:, 2] < -0.08
+    assert share[torso & front].max() > 0.9
+    assert share[torso & back].max() == 0
+
+    authority = Authority.of(start, photo)
+    for degrees in (0.0, 20.0, 60.0, 180.0):
+        seen = view(mean_head, degrees)
+        trust, shown = (
+            authority.trust(HeadParameters.at_rest(), seen),
+            seen_regions(mean_head, HeadParameters.at_rest(), seen),
+        )
+        chest = trust[shown == REGIONS.index("torso")]
+        assert chest.mean() < 0.6 if degrees < 45 else chest.min() == 1
+        assert trust[shown < 0].mean() > 0.9
+
+    nowhere = photo_authority(start, replace(photo, trust=torch.zeros(SIZE, SIZE)))
+    assert nowhere.max() == 0

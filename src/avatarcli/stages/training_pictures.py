@@ -1,0 +1,152 @@
+"""The pictures that an avatar is fitted to, and how far each pixel of them is believed.
+
+The photo knows how the person looks; the views imagine the rest, and each imagines hair and clothes a little differently. Where
+both speak of the same place, one of them must give way, else the avatar shows both, torn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.capture.portrait import Portrait
+from avatarcli.diffusion.conditioning import pose_vertices
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.optimise import TrainingPicture
+from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.gaussians.rig import lengths
+from avatarcli.generation.cover import mouth_opening
+from avatarcli.generation.fill import blur, ramp
+from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.generation.shell import CHIN
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.mesh import rasterize_mesh, sample_image
+from avatarcli.geometry.rotations import quaternion_to_matrix
+from avatarcli.head.model import PersonalHead
+from avatarcli.head.track import HeadParameters, Track
+
+_STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
+_CONTRADICTION = 0.5  # of alpha, by which two outlines differ
+# The photo's authority: cosines between its direction and a view's (53° and 32°), and between its direction and the surface's.
+_NEAR = (0.6, 0.85)
+_SQUARE = (0.3, 0.6)
+# Metres by which the photo's expression moves skin: where it smiles, it does not know the face at rest.
+_MOVED = (0.0005, 0.002)
+_YIELD = 0.9  # of its trust a view loses where the photo has all the authority
+_BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
+
+
+def photo_picture(portrait: Portrait, track: Track, size: int) -> TrainingPicture:
+    """The photo as a training picture, at most `size` pixels wide.
+
+    An open mouth does not count: its teeth cannot be matched with the model's, and would be painted on tongue and lips.
+    """
+    full = portrait.size
+    portrait = portrait.resized(min(size, full))
+    alpha = portrait.matte * portrait.inside
+    mouth = mouth_opening(track.landmarks * (portrait.size / full), portrait.size, portrait.size)
+    return TrainingPicture(
+        camera=track.camera.resized(portrait.size, portrait.size),
+        parameters=track.parameters(),
+        moment=-1,
+        color=portrait.foreground * alpha[..., None],
+        alpha=alpha,
+        trust=portrait.inside * ~mouth,
+    )
+
+
+def without_contradictions(photo: TrainingPicture, start: Avatar, track: Track, size: int) -> TrainingPicture:
+    """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
+
+    Shoulders are wide, and cut off by the photo: there the views show others, and patches of both would stand beside each other.
+    size: pixels along the side of the picture that the track's landmarks are of.
+    """
+    outline = start.render(start.rig(), photo.parameters, photo.camera).alpha
+    rows = torch.arange(len(outline)) * (size / len(outline))
+    below = (rows > track.landmarks[CHIN, 1])[:, None]
+    wrong = blur((outline - photo.alpha)[..., None], len(outline) / 200).abs()[..., 0] > _CONTRADICTION
+    around = blur((below & wrong).float()[..., None], len(outline) / 100)[..., 0]
+    return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)))
+
+
+def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
+    """How far the photo decides about each of the start's Gaussians [G]: in [0, 1], 0 where its expression changes the face."""
+    rig, rest = start.rig(), HeadParameters.at_rest()
+    splats = start.splats(rig, photo.parameters)
+    still = start.splats(rig, replace(photo.parameters, expression=rest.expression, gaze=rest.gaze))
+    pixels, depth = photo.camera.project(splats.means)
+    # The start's Gaussians are discs; their last axis is the normal, outward.
+    normals = quaternion_to_matrix(splats.quaternions)[..., 2]
+    facing = (functional.normalize(photo.camera.centre - splats.means, dim=-1) * normals).sum(-1)
+    drawn = rasterize(*splats._replace(colors=depth[:, None]), photo.camera)
+    nearest = drawn.color[..., 0] / drawn.alpha.clamp(min=0.05)
+    seen = sample_image(torch.stack([nearest, photo.alpha, photo.trust], dim=-1), pixels)
+    size = torch.tensor([photo.camera.width, photo.camera.height])
+    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 0] + _BEHIND)
+    # Where the photo shows background, nothing stands, however obliquely it looks there.
+    square = torch.maximum(ramp(facing, *_SQUARE), (seen[:, 1] < 1 - _CONTRADICTION).float())
+    return visible * seen[:, 2] * square * (1 - ramp(lengths(splats.means - still.means), *_MOVED))
+
+
+@dataclass(frozen=True)
+class Authority:
+    """What views at rest leave to the photo. share [G]: see `photo_authority`; eye [3]: the photo's camera in the head's frame."""
+
+    start: Avatar
+    share: Tensor
+    eye: Tensor
+
+    @classmethod
+    def of(cls, start: Avatar, photo: TrainingPicture) -> Authority:
+        pose = photo.parameters.head_pose[0]
+        return cls(start, photo_authority(start, photo), (photo.camera.centre - pose[:3, 3]) @ pose[:3, :3])
+
+    def trust(self, parameters: HeadParameters, camera: Camera) -> Tensor:
+        """How far a view is believed [H, W]: less the nearer it looks from where the photo does, at what the photo knows."""
+        splats = self.start.splats(self.start.rig(), parameters)
+        ours, theirs = (functional.normalize(eye - splats.means, dim=-1) for eye in (camera.centre, self.eye))
+        share = self.share * ramp((ours * theirs).sum(-1), *_NEAR)
+        drawn = rasterize(*splats._replace(colors=share[:, None]), camera)
+        return 1 - _YIELD * drawn.color[..., 0].clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class ViewPictures:
+    """The photo, then every picture of the video, read when it is asked for."""
+
+    photo: TrainingPicture
+    video: MultiViewVideo
+    head: PersonalHead
+    authority: Authority
+
+    def __len__(self) -> int:
+        return 1 + len(self.video.plan.pictures)
+
+    def __getitem__(self, index: int) -> TrainingPicture:
+        if index == 0:
+            return self.photo
+        view, frame = self.video.plan.pictures[index - 1]
+        picture = self.video.read_frame(view, frame)
+        camera, parameters = self.video.plan.cameras[view], self.video.plan.parameters[frame : frame + 1]
+        # With another expression a model may imagine other hair. It is wanted for the face.
+        trust = self.authority.trust(parameters, camera) if frame == 0 else face_mask(self.head, parameters, camera)
+        return TrainingPicture(
+            camera=camera,
+            parameters=parameters,
+            moment=frame,
+            color=picture[..., :3],
+            alpha=picture[..., 3],
+            trust=trust,
+        )
+
+
+def face_mask(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
+    """1 [H, W] where a camera sees the moving part of the face, softly ending at its border."""
+    model = head.model
+    raster = rasterize_mesh(pose_vertices(head, parameters)[0], model.faces, camera)
+    still = model.in_regions(*_STILL)[model.faces].any(-1)
+    face = raster.covered & ~still[raster.face.clamp(min=0)]
+    return blur(face.float()[..., None], camera.width / 100)[..., 0]
