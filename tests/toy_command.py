@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
+
+from avatarcli.cli.main import main
 from avatarcli.workspace import Subject
 
 
@@ -18,6 +22,20 @@ class Done:
 
 
 Avatar = Callable[..., Done]
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> Done:
+    """What `avatar` with these arguments says, and how it leaves, in this process."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["avatar", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+    said = capfd.readouterr()
+    return Done(code, said.out, said.err)
 
 
 def commit_stage(subject: Subject, stage: str, text: str, made_from: tuple[str, ...] = ()) -> None:

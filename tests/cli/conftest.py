@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from avatarcli.cli.main import main
 from avatarcli.config import CreateConfig, to_json
 from avatarcli.records import Manifest
 from avatarcli.workspace import Workspace
-from toy_command import Avatar, Done, commit_stage
+from toy_command import Avatar, Done, commit_stage, run_main
 
 DataCommand = Callable[..., tuple[int, str, list[str]]]
 
@@ -22,15 +20,8 @@ def avatar_data(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
     """Exit code, stdout and stderr's lines of `avatar data …`."""
 
     def run(*arguments: object) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr(sys, "argv", ["avatar", "data", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        said = capfd.readouterr()
-        return code, said.out, said.err.splitlines()
+        done = run_main(monkeypatch, capfd, "data", *arguments)
+        return done.returncode, done.stdout, done.stderr.splitlines()
 
     return run
 
@@ -44,17 +35,9 @@ def avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
     def run(*arguments: object, **environment: str) -> Done:
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["avatar", *map(str, arguments)])
             for name, value in environment.items():
                 patch.setenv(name, value)
-            capfd.readouterr()
-            try:
-                main()
-                code = 0
-            except SystemExit as leaving:
-                code = int(leaving.code or 0)
-        said = capfd.readouterr()
-        return Done(code, said.out, said.err)
+            return run_main(patch, capfd, *arguments)
 
     return run
 

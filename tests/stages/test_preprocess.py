@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from avatarcli.cli.main import main
+from toy_command import run_main
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 EYES = 113  # the row of her eyes
@@ -27,15 +26,8 @@ def avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
     def run(*arguments: str) -> tuple[int, str, list[str]]:
         quiet = [] if arguments[0] == "info" else ["--quiet"]
-        monkeypatch.setattr(sys, "argv", ["avatar", *arguments, "--workspace", "avatars", *quiet])
-        capfd.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        said = capfd.readouterr()
-        return code, said.out, said.err.splitlines()
+        done = run_main(monkeypatch, capfd, *arguments, "--workspace", "avatars", *quiet)
+        return done.returncode, done.stdout, done.stderr.splitlines()
 
     return run
 
