@@ -1,8 +1,11 @@
-"""PLY, SPZ and bound PLY, read back by other people's readers and drawn again."""
+"""PLY, SPZ, SOG, splats in GLB and bound PLY, read back by other people's readers and drawn again."""
 
 from __future__ import annotations
 
 import gzip
+import json
+import struct
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +14,17 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+import zstandard
 from torch import Tensor
 
 from avatarcli.errors import ExportError
+from avatarcli.export.axes import Up, turned
 from avatarcli.export.gaussianavatars import MAX_FRAMES, write_bound
+from avatarcli.export.glb_splats import write_glb_splats
 from avatarcli.export.origin import Origin
 from avatarcli.export.ply import write_splats
-from avatarcli.export.spz import pack_rotations, write_spz
+from avatarcli.export.sog import table_of, write_sog, z_order
+from avatarcli.export.spz import SpzVersion, pack_rotations, write_spz
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize
@@ -73,8 +80,11 @@ def test_ply_says_where_it_comes_from(tmp_path: Path, splats: Splats, mark: Orig
     assert any(Origin.from_json(comment) == mark for comment in comments)
 
 
-def test_spz_read_by_gsply_draws_the_same(tmp_path: Path, splats: Splats, camera: Camera, mark: Origin) -> None:
-    write_spz(tmp_path / "face.spz", splats, mark)
+@pytest.mark.parametrize("version", [2, 3])
+def test_spz_read_by_gsply_draws_the_same(
+    tmp_path: Path, splats: Splats, camera: Camera, mark: Origin, version: SpzVersion
+) -> None:
+    write_spz(tmp_path / "face.spz", splats, mark, version)
     assert _agreement(_splats(gsply.read_spz(tmp_path / "face.spz")), splats, camera) > 35
 
 
@@ -83,6 +93,94 @@ def test_spz_is_gzip_with_the_mark_in_its_comment(tmp_path: Path, splats: Splats
     content = (tmp_path / "face.spz").read_bytes()
     assert gzip.decompress(content)[:4] == b"NGSP"
     assert Origin.from_json(content[10 : content.index(b"\0", 10)].decode()) == mark
+
+
+def test_spz_4_holds_the_same_as_3_in_streams_of_its_own(tmp_path: Path, splats: Splats, mark: Origin) -> None:
+    for version in (3, 4):
+        write_spz(tmp_path / f"{version}.spz", splats, mark, version)  # type: ignore[arg-type]
+    together = gzip.decompress((tmp_path / "3.spz").read_bytes())
+    content = (tmp_path / "4.spz").read_bytes()
+    magic, version, count, _, _, _, streams, contents = struct.unpack("<IIIBBBBI", content[:20])
+    assert (magic, version, count, streams) == (0x5053474E, 4, len(splats.means), 5)
+    assert Origin.from_json(content[32:contents].decode()) == mark
+    at, apart = contents + 16 * streams, b""
+    for packed, size in struct.iter_unpack("<QQ", content[contents:at]):
+        stream = zstandard.ZstdDecompressor().decompress(content[at : at + packed])
+        assert len(stream) == size
+        at, apart = at + packed, apart + stream
+    assert at == len(content)
+    assert apart == together[16:]
+
+
+def test_sog_read_by_gsply_draws_the_same(tmp_path: Path, splats: Splats, camera: Camera, mark: Origin) -> None:
+    write_sog(tmp_path / "face.sog", splats, mark)
+    assert _agreement(_splats(gsply.sogread(tmp_path / "face.sog")), splats, camera) > 35
+
+
+def test_sog_says_where_it_comes_from(tmp_path: Path, splats: Splats, mark: Origin) -> None:
+    write_sog(tmp_path / "face.sog", splats, mark)
+    asset = json.loads(zipfile.ZipFile(tmp_path / "face.sog").read("meta.json"))["asset"]
+    assert Origin.from_json(json.dumps(asset["extras"])) == mark
+
+
+def test_a_table_of_few_values_is_exact() -> None:
+    values = np.random.default_rng(0).choice([-3.0, 0.25, 7.0], (40, 3))
+    table, index = table_of(values)
+    assert np.abs(table[index] - values).max() < 10 / 8192
+
+
+def test_z_order_keeps_neighbours_together() -> None:
+    points = np.random.default_rng(0).random((2000, 3))
+    steps = np.linalg.norm(np.diff(points[z_order(points)], axis=0), axis=1).mean()
+    assert steps < 0.3 * np.linalg.norm(np.diff(points, axis=0), axis=1).mean()
+
+
+def test_glb_splats_read_back_draw_the_same(tmp_path: Path, splats: Splats, camera: Camera, mark: Origin) -> None:
+    write_glb_splats(tmp_path / "face.glb", splats, mark)
+    content = (tmp_path / "face.glb").read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    document, buffer = json.loads(content[20 : 20 + length]), content[28 + length :]
+    assert Origin.from_json(json.dumps(document["asset"]["extras"])) == mark
+    assert document["extensionsUsed"] == ["KHR_gaussian_splatting"]
+    (primitive,) = document["meshes"][0]["primitives"]
+    assert primitive["mode"] == 0
+
+    def column(name: str) -> Tensor:
+        accessor = document["accessors"][primitive["attributes"][name]]
+        view = document["bufferViews"][accessor["bufferView"]]
+        flat = np.frombuffer(buffer, "<f4", view["byteLength"] // 4, view["byteOffset"])
+        return torch.from_numpy(flat.copy()).view(accessor["count"], -1)
+
+    read = Splats(
+        column("POSITION"),
+        column("KHR_gaussian_splatting:ROTATION")[:, [3, 0, 1, 2]],
+        column("KHR_gaussian_splatting:SCALE"),
+        column("KHR_gaussian_splatting:OPACITY")[:, 0],
+        0.5 + SH_C0 * column("KHR_gaussian_splatting:SH_DEGREE_0_COEF_0"),
+    )
+    assert _agreement(read, splats, camera) > 60
+
+
+@pytest.mark.parametrize(("up", "axis"), [("y", (0, 1, 0)), ("-y", (0, -1, 0)), ("z", (0, 0, 1))])
+def test_turned_gaussians_are_the_same_in_a_turned_world(splats: Splats, up: Up, axis: tuple[int, int, int]) -> None:
+    other = turned(splats, up)
+    corners = torch.cat([torch.zeros(1, 3), torch.eye(3)])
+    blank = Splats(corners, torch.tensor([[1.0, 0, 0, 0]]).expand(4, 4), corners, corners[:, 0], corners)
+    origin, *axes = turned(blank, up).means
+    assert torch.allclose(axes[1] - origin, torch.tensor(axis).float(), atol=1e-6)
+    rotation = torch.stack([a - origin for a in axes], dim=-1)
+    assert torch.det(rotation) == pytest.approx(1, abs=1e-5)
+    # A Gaussian's axes turn with its place.
+    ours, theirs = quaternion_to_matrix(splats.quaternions), quaternion_to_matrix(other.quaternions)
+    assert torch.allclose(rotation @ ours, theirs, atol=1e-5)
+
+
+def test_a_ply_of_degree_3_has_45_zeros(tmp_path: Path, splats: Splats, mark: Origin) -> None:
+    write_splats(tmp_path / "face.ply", splats, mark, up="z", sh_degree=3)
+    data = gsply.plyread(tmp_path / "face.ply")
+    assert np.array(data.shN).size == 45 * len(splats.means)
+    assert not np.array(data.shN).any()
+    assert np.allclose(np.array(data.means)[:, 2], splats.means[:, 1])
 
 
 def test_packed_rotations_keep_every_axis_and_sign() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gsply
 import numpy as np
 import pytest
 import trimesh
@@ -104,6 +105,10 @@ def test_a_wrong_ending_is_refused(tmp_path: Path, ada: Subject, name: Any) -> N
         ({"format": "ply-sequence"}, "--expr"),
         ({"format": "html", "fps": 30.0}, "--expr"),
         ({"format": "ply-sequence", "clip": Path("speech"), "fps": 0.0}, "1 to 240"),
+        ({"format": "glb-splats", "up": "z"}, "ply, ply-sequence, spz, sog"),
+        ({"format": "ply", "sh_degree": 4}, "0 to 3"),
+        ({"format": "spz", "sh_degree": 3}, "ply-sequence"),
+        ({"format": "ply", "spz_version": 4}, "spz"),
     ],
 )
 def test_what_does_not_fit_the_format_is_refused(request_: dict[str, Any], words: str) -> None:
@@ -143,6 +148,25 @@ def test_too_many_frames_leave_no_folder(tmp_path: Path, ada: Subject) -> None:
     with pytest.raises(ExportError, match="cut the clip"):
         _export(ada, tmp_path / "bound", format="gaussianavatars", clip=tmp_path / "endless.npz")
     assert not (tmp_path / "bound").exists()
+
+
+def test_splat_files_stand_as_asked(ada: Subject, tmp_path: Path) -> None:
+    heights = {}
+    for up in (None, "-y", "z"):
+        _export(ada, tmp_path / f"{up}.ply", format="ply", up=up, sh_degree=1)
+        data = gsply.plyread(tmp_path / f"{up}.ply")
+        heights[up] = np.array(data.means)[:, 2 if up == "z" else 1]
+        assert np.array(data.shN).size == 9 * len(heights[up])
+    assert np.allclose(heights[None], heights["z"], atol=1e-6)
+    assert np.allclose(heights[None], -heights["-y"], atol=1e-6)
+    _export(ada, tmp_path / "face.glb", format="glb-splats", expression={"jawOpen": 0.5})
+    _export(ada, tmp_path / "face.sog", format="sog")
+    # PlayCanvas' readers turn it upright again.
+    assert np.median(np.array(gsply.sogread(tmp_path / "face.sog").means)[:, 1]) == pytest.approx(
+        -np.median(heights[None]), abs=1e-3
+    )
+    _export(ada, tmp_path / "face.spz", format="spz", spz_version=4)
+    assert (tmp_path / "face.spz").read_bytes()[:5] == b"NGSP\x04"
 
 
 def test_default_names() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -15,10 +15,12 @@ from avatarcli.files import check_place
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
+    from avatarcli.export.spz import SpzVersion
     from avatarcli.stages.export_request import ExportRequest, ExportResult
 
 # The names of `stages.export_request.FORMATS`, repeated because reading that module would slow down `avatar --help`.
-_Format = Literal["ply", "ply-sequence", "spz", "gaussianavatars", "transforms", "glb", "html"]
+_Format = Literal["ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"]
+_Up = Literal["y", "-y", "z"]  # `export.axes.Up`
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +42,9 @@ def export(
     ] = None,
     expression: Annotated[
         str,
-        typer.Option(metavar="E", help="ply, spz: neutral, smile, open-mouth, blink, or weights: jawOpen=0.6"),
+        typer.Option(
+            metavar="E", help="ply, spz, sog, glb-splats: neutral, smile, open-mouth, blink, or weights: jawOpen=0.6"
+        ),
     ] = "neutral",
     expr: Annotated[
         Path | None,
@@ -52,6 +56,23 @@ def export(
     head_motion: Annotated[
         bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
     ] = True,
+    up: Annotated[
+        _Up | None,
+        typer.Option(
+            help="ply, ply-sequence, spz, sog: the axis that is up. -y for SuperSplat, z for Blender. Default: y; sog: -y.",
+            show_default=False,
+        ),
+    ] = None,
+    sh_degree: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="ply, ply-sequence: 0 to 3; 3 for importers that insist on f_rest (all zeros here)."
+        ),
+    ] = 0,
+    spz_version: Annotated[
+        Literal["2", "3", "4"] | None,
+        typer.Option(help="spz: 2 for the oldest readers, 4 for the newest. Default: 3.", show_default=False),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -62,7 +83,16 @@ def export(
     from avatarcli.stages.render_request import parse_expression
 
     clip = None if expr is None else clip_path(expr)
-    request = ExportRequest(format, parse_expression(expression), clip, fps, head_motion)
+    request = ExportRequest(
+        format,
+        parse_expression(expression),
+        clip,
+        fps,
+        head_motion,
+        up=up,
+        sh_degree=sh_degree,
+        spz_version=None if spz_version is None else cast("SpzVersion", int(spz_version)),
+    )
     if output == STDOUT and request.folder:
         raise UsageError(f"-o -: {format} is a folder; name one")
     target = options.chosen_subject(workspace, subject)

@@ -1,8 +1,14 @@
 """SPZ: Niantic's compressed Gaussians, a quarter of the size of PLY.
 
-A 16-byte header and quantised attributes, all gzipped; the format's own axes are ours (x right, y up, z back). Version
-3 of the format (github.com/nianticlabs/spz, MIT) is written: what it adds is a rotation in 4 bytes instead of 3. The
-file has no room for a mark of origin but gzip's own header comment, which readers skip: it is there.
+A header and quantised attributes; the format's own axes are ours (x right, y up, z back). Three versions of the format are
+written (github.com/nianticlabs/spz, MIT):
+
+2  everything gzipped, rotations of 3 bytes: what the oldest readers know
+3  rotations of 4 bytes, four times as exact: what today's readers know
+4  every attribute compressed apart with Zstandard, after a plain header: the newest readers
+
+The format has no field for a mark of origin. It stands where readers skip: in gzip's header comment, or between the header
+and the table of contents of version 4.
 """
 
 from __future__ import annotations
@@ -10,14 +16,18 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
 
-_MAGIC, _VERSION = 0x5053474E, 3
+SpzVersion = Literal[2, 3, 4]
+
+_MAGIC = 0x5053474E
 # Positions are 24-bit integers of 2^-20 m: steps of a thousandth of a millimetre, out to 8 m. (12 bits, the usual
 # choice for streets and rooms, would be a quarter of a millimetre: coarser than an eyelid's Gaussians.)
 _FRACTIONAL_BITS = 20
@@ -28,20 +38,27 @@ _GZIP_COMMENT = 0x10  # flag in gzip's header
 Bytes = npt.NDArray[np.uint8]
 
 
-def write_spz(path: Path, splats: Splats, origin: Origin) -> None:
+def write_spz(path: Path, splats: Splats, origin: Origin, version: SpzVersion = 3) -> None:
     """Write Gaussians in the world (metres, y up). Raises OSError."""
     means, quaternions, scales, opacities, colors = (t.detach().double().cpu().numpy() for t in splats)
     limit = (1 << 23) - 1
     positions = np.rint(means * (1 << _FRACTIONAL_BITS)).clip(-limit, limit).astype("<i4")
-    body = [
-        struct.pack("<IIIBBBB", _MAGIC, _VERSION, len(means), 0, _FRACTIONAL_BITS, 0, 0),
+    rotations = _three_components(quaternions) if version == 2 else pack_rotations(quaternions)
+    attributes = [
         positions.view(np.uint8).reshape(-1, 4)[:, :3].tobytes(),
         _byte(opacities * 255).tobytes(),
         _byte(((colors - 0.5) / SH_C0 * _COLOR_SCALE + 0.5) * 255).tobytes(),
         _byte((np.log(scales) + _SCALE_OFFSET) * _SCALE_STEPS).tobytes(),
-        pack_rotations(quaternions).tobytes(),
+        rotations.tobytes(),
     ]
-    path.write_bytes(_gzip(b"".join(body), origin.to_json().encode("ascii")))
+    # The last byte counts the streams that follow; what is gzipped is one.
+    streams = len(attributes) if version == 4 else 0
+    header = struct.pack("<IIIBBBB", _MAGIC, version, len(means), 0, _FRACTIONAL_BITS, 0, streams)
+    mark = origin.to_json().encode("ascii")
+    if version == 4:
+        path.write_bytes(_streams(header, attributes, mark))
+    else:
+        path.write_bytes(_gzip(header + b"".join(attributes), mark))
 
 
 def pack_rotations(quaternions: npt.NDArray[np.float64]) -> npt.NDArray[np.uint32]:
@@ -64,6 +81,12 @@ def pack_rotations(quaternions: npt.NDArray[np.float64]) -> npt.NDArray[np.uint3
     return packed
 
 
+def _three_components(quaternions: npt.NDArray[np.float64]) -> Bytes:
+    """Quaternions [G, 4] (wxyz, any positive length) as x, y, z in bytes [G, 3]: 127.5 is zero, w is positive."""
+    unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return _byte((unit[:, 1:] * np.where(unit[:, :1] < 0, -1.0, 1.0) + 1) * 127.5)
+
+
 def _byte(values: npt.NDArray[np.float64]) -> Bytes:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
@@ -74,3 +97,11 @@ def _gzip(content: bytes, comment: bytes) -> bytes:
     packed = deflate.compress(content) + deflate.flush()
     header = struct.pack("<BBBBIBB", 0x1F, 0x8B, 8, _GZIP_COMMENT, 0, 2, 255) + comment + b"\0"
     return header + packed + struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
+
+
+def _streams(header: bytes, attributes: list[bytes], mark: bytes) -> bytes:
+    """Version 4's layout: the header of 32 bytes, here the mark, the table of contents, one Zstandard frame an attribute."""
+    mark += b" " * (-len(mark) % 8)
+    packed = [zstandard.ZstdCompressor(level=19).compress(content) for content in attributes]
+    contents = b"".join(struct.pack("<QQ", len(p), len(a)) for p, a in zip(packed, attributes, strict=True))
+    return header + struct.pack("<I12x", 32 + len(mark)) + mark + contents + b"".join(packed)

@@ -10,7 +10,8 @@ import torch
 
 from avatarcli import __version__
 from avatarcli.errors import AvatarError, ExportError
-from avatarcli.export import gaussianavatars, glb, html, ply, spz, transforms
+from avatarcli.export import gaussianavatars, glb, glb_splats, html, ply, sog, spz, transforms
+from avatarcli.export.axes import turned
 from avatarcli.export.origin import Origin
 from avatarcli.files import explain_io_error, finished_output
 from avatarcli.gaussians.avatar import Avatar, Splats
@@ -64,9 +65,11 @@ class _Export:
 
     def write(self, place: Path) -> None:
         {
-            "ply": lambda: ply.write_splats(place, self._face(), self.origin),
+            "ply": lambda: self._ply(place, self._face()),
             "ply-sequence": lambda: self._sequence(place),
-            "spz": lambda: spz.write_spz(place, self._face(), self.origin),
+            "spz": lambda: spz.write_spz(place, self._turned_face(), self.origin, self.request.spz_version or 3),
+            "sog": lambda: sog.write_sog(place, self._turned_face(), self.origin),
+            "glb-splats": lambda: glb_splats.write_glb_splats(place, self._face(), self.origin),
             "gaussianavatars": lambda: self._bound(place),
             "transforms": lambda: self._dataset(place),
             "glb": lambda: self._glb(place),
@@ -88,6 +91,12 @@ class _Export:
         parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
         return self.avatar.splats(self.avatar.rig(), parameters)
 
+    def _turned_face(self) -> Splats:
+        return turned(self._face(), self.request.axis)
+
+    def _ply(self, place: Path, splats: Splats) -> None:
+        ply.write_splats(place, splats, self.origin, up=self.request.axis, sh_degree=self.request.sh_degree)
+
     def _clip(self) -> Clip | None:
         if self.request.clip is None:
             return None
@@ -103,7 +112,7 @@ class _Export:
         with self.progress.task("export", len(parameters)) as advance:
             for index in range(len(parameters)):
                 splats = self.avatar.splats(rig, parameters[index : index + 1])
-                ply.write_splats(folder / FRAME_NAME.format(index), splats, self.origin)
+                self._ply(folder / FRAME_NAME.format(index), splats)
                 advance(1)
 
     def _bound(self, folder: Path) -> None:

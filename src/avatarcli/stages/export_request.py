@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from avatarcli.errors import UsageError
+from avatarcli.export.axes import Up
+from avatarcli.export.spz import SpzVersion
 from avatarcli.head.clips import MAX_FPS
 
-ExportFormat = Literal["ply", "ply-sequence", "spz", "gaussianavatars", "transforms", "glb", "html"]
+ExportFormat = Literal[
+    "ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"
+]
+
+MAX_SH_DEGREE = 3  # that readers of PLY know
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,16 @@ class FormatRules:
     suffix: str
     face: bool  # whether one expression can be chosen
     clip: Literal["none", "optional", "needed"]
+    up: Up | None = None  # the axis that is up when nobody says; None: the format says
 
 
 FORMATS: dict[ExportFormat, FormatRules] = {
-    "ply": FormatRules(".ply", face=True, clip="none"),
-    "ply-sequence": FormatRules("", face=False, clip="needed"),
-    "spz": FormatRules(".spz", face=True, clip="none"),
+    "ply": FormatRules(".ply", face=True, clip="none", up="y"),
+    "ply-sequence": FormatRules("", face=False, clip="needed", up="y"),
+    "spz": FormatRules(".spz", face=True, clip="none", up="y"),
+    # All its readers are PlayCanvas' or follow them.
+    "sog": FormatRules(".sog", face=True, clip="none", up="-y"),
+    "glb-splats": FormatRules(".glb", face=True, clip="none"),
     "gaussianavatars": FormatRules("", face=False, clip="optional"),
     "transforms": FormatRules("", face=False, clip="none"),
     "glb": FormatRules(".glb", face=False, clip="none"),
@@ -42,6 +52,9 @@ class ExportRequest:
     clip: Path | None = None
     fps: float | None = None  # frames a second that the clip is resampled to; None: its own
     head_motion: bool = True  # whether the clip's head rotation and translation move the head
+    up: Up | None = None  # the axis of the file that points to the top of the head; None: the format's default
+    sh_degree: int = 0  # of a PLY; coefficients beyond degree 0 are zeros
+    spz_version: SpzVersion | None = None  # None: 3
 
     def __post_init__(self) -> None:
         rules = FORMATS[self.format]
@@ -55,6 +68,20 @@ class ExportRequest:
             raise UsageError("--fps resamples a clip: add --expr speech, or a clip.npz")
         if self.fps is not None and not 1.0 <= self.fps <= MAX_FPS:
             raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
+
+        if self.up is not None and rules.up is None:
+            raise UsageError(f"--up fits the formats {_those(lambda r: r.up is not None)}, not {self.format}")
+        if not 0 <= self.sh_degree <= MAX_SH_DEGREE:
+            raise UsageError(f"--sh-degree {self.sh_degree}: choose 0 to {MAX_SH_DEGREE}")
+        if self.sh_degree and self.format not in ("ply", "ply-sequence"):
+            raise UsageError(f"--sh-degree fits the formats ply, ply-sequence, not {self.format}")
+        if self.spz_version is not None and self.format != "spz":
+            raise UsageError(f"--spz-version fits the format spz, not {self.format}")
+
+    @property
+    def axis(self) -> Up:
+        """The axis of the file that points to the top of the head."""
+        return self.up or FORMATS[self.format].up or "y"
 
     @property
     def folder(self) -> bool:
@@ -74,7 +101,8 @@ class ExportRequest:
         if self.folder:
             stem = self.clip.stem if self.format == "ply-sequence" and self.clip else self.format
             return Path(f"{subject}-{stem}{'-ply' if self.format == 'ply-sequence' else ''}")
-        return Path(f"{subject}{FORMATS[self.format].suffix}")
+        stem = f"{subject}-splats" if self.format == "glb-splats" else subject
+        return Path(f"{stem}{FORMATS[self.format].suffix}")
 
 
 @dataclass(frozen=True)
