@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from avatarcli.geometry.cameras import orbit_cameras
 SIZE = 128
 SKIN, HAIR = torch.tensor([0.80, 0.60, 0.50]), torch.tensor([0.25, 0.17, 0.10])
 TONES = Tones(SKIN, bald=False)
+NO_SCALP = torch.zeros(SIZE, SIZE)
 Y, X = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
 
 
@@ -59,7 +61,7 @@ def error(picture: Tensor, truth: Tensor, where: Tensor) -> float:
 def test_a_tinted_picture_gets_the_photos_tones(tint: tuple[float, float, float]) -> None:
     truth = person()
     hint, wrong = hint_of(truth), tinted(truth, torch.tensor(tint))
-    right = TONES.matched(wrong, hint, skin_mask())
+    right = TONES.matched(wrong, hint, skin_mask(), NO_SCALP)
     is_picture(right, wrong)
     assert tone_error(truth, hint) == 0
     assert tone_error(wrong, hint) > 0.05
@@ -74,7 +76,7 @@ def test_a_tinted_picture_gets_the_photos_tones(tint: tuple[float, float, float]
 
 def test_a_right_picture_is_left_alone() -> None:
     truth = person()
-    same = TONES.matched(truth, hint_of(truth), skin_mask())
+    same = TONES.matched(truth, hint_of(truth), skin_mask(), NO_SCALP)
     is_picture(same, truth)
     assert (same - truth).abs().max() < 0.01
     assert (same - truth).abs().mean() < 1e-4
@@ -85,7 +87,7 @@ def test_unseen_skin_gets_the_tint_of_the_persons_skin_and_nothing_else_does() -
     truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
     wrong = tinted(truth, torch.tensor([0.94, 1.03, 0.98]))
     lower = skin_mask() * (Y > 80)
-    right = TONES.matched(wrong, nothing, lower)
+    right = TONES.matched(wrong, nothing, lower, NO_SCALP)
     is_picture(right, wrong)
 
     def tint_error(picture: Tensor, where: Tensor) -> float:
@@ -100,7 +102,7 @@ def test_unseen_skin_gets_the_tint_of_the_persons_skin_and_nothing_else_does() -
     neck = (Y > 86) & (truth[..., 3] > 0.99)
     assert (right - wrong)[neck][:, :3].mean(-1).abs().max() < 0.02
     blue = tinted(truth, torch.tensor([0.3, 0.6, 1.0]))
-    assert (TONES.matched(blue, nothing, skin_mask()) - blue).abs().max() < 5e-3
+    assert (TONES.matched(blue, nothing, skin_mask(), NO_SCALP) - blue).abs().max() < 5e-3
 
 
 def test_where_picture_and_photo_show_different_things_neither_changes_the_other() -> None:
@@ -109,7 +111,7 @@ def test_where_picture_and_photo_show_different_things_neither_changes_the_other
     glasses = ((X - 52).abs() < 10) & ((Y - 60).abs() < 5)
     wrong = tinted(truth, torch.tensor([0.85, 0.85, 0.85]))
     wrong = torch.cat([torch.where(glasses[..., None], 0.05, wrong[..., :3]), wrong[..., 3:]], dim=-1)
-    right = TONES.matched(wrong, hint_of(truth), skin_mask())
+    right = TONES.matched(wrong, hint_of(truth), skin_mask(), NO_SCALP)
     assert right[glasses][:, :3].max() < 0.08
     around = ((X - 52).abs() > 12) & (X < 66) & (Y > 50)
     assert error(right, truth, around) < 0.05 * error(wrong, truth, around)
@@ -118,11 +120,42 @@ def test_where_picture_and_photo_show_different_things_neither_changes_the_other
 def test_a_change_has_its_limits() -> None:
     truth = person()
     pale = tinted(truth, torch.tensor([0.55, 0.55, 0.55]))
-    right = TONES.matched(pale, hint_of(truth), skin_mask())
+    right = TONES.matched(pale, hint_of(truth), skin_mask(), NO_SCALP)
     middle = (X > 40) & (X < 60) & (Y > 50) & (Y < 80)
     gain = right[middle][:, :3] / pale[middle][:, :3]
     assert gain.min() > 1.3
     assert gain.max() < 1.6  # half as much again, of colours that are a little raised
+
+
+def test_dark_hair_behind_becomes_as_light_as_the_photos_and_dark_clothes_do_not() -> None:
+    """From behind the photo sees nothing; a jacket as dark as the hair fills the lower third."""
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    dark = HAIR * 0.4
+    behind = torch.cat([torch.where((Y < 80)[..., None], dark, 0.9 * dark) * truth[..., 3:], truth[..., 3:]], dim=-1)
+    scalp = ((Y < 70) & (truth[..., 3] > 0.99)).float()
+    tones = Tones(SKIN, bald=False, hair=HAIR)
+    right = tones.matched(behind, nothing, NO_SCALP, scalp)
+    is_picture(right, behind)
+    middle = (Y > 20) & (Y < 60) & ((X - 64).abs() < 25)
+    wrong, left = ((picture[middle][:, :3] - HAIR).abs().mean() for picture in (behind, right))
+    assert left < 0.5 * wrong
+    assert (right[middle][:, :3] <= HAIR).all()  # a little darker still, as real hair is behind
+    assert error(right, behind, Y > 100) < 0.01
+    # What the photo sees is its own; who shows no hair gets none.
+    assert error(tones.matched(behind, hint_of(behind), NO_SCALP, scalp), behind, X < 60) < 0.01
+    assert torch.equal(
+        TONES.matched(behind, nothing, NO_SCALP, scalp), TONES.matched(behind, nothing, NO_SCALP, NO_SCALP)
+    )
+
+
+def test_hair_is_what_covers_the_scalp_in_the_photo() -> None:
+    picture = person()
+    photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])
+    scalp = (Y < 60).float()  # down over the forehead, which is skin
+    hair = Tones.of(photo, scalp).hair
+    assert hair is not None
+    assert (hair - HAIR).abs().max() < 0.05
+    assert Tones.of(photo, (Y > 60).float()).hair is None
 
 
 def photo_with(hair: Tensor) -> PhotoView:
@@ -143,7 +176,7 @@ def photo_with(hair: Tensor) -> PhotoView:
 
 
 def test_a_bald_persons_scalp_is_skin() -> None:
-    haired, bald = Tones.of(photo_with(HAIR)), Tones.of(photo_with(SKIN - 0.02))
+    haired, bald = (Tones.of(photo_with(hair), torch.zeros(4, 4)) for hair in (HAIR, SKIN - 0.02))
     assert (haired.bald, haired.bare_regions) == (False, SKIN_REGIONS)
     assert (bald.bald, bald.bare_regions) == (True, (*SKIN_REGIONS, "scalp"))
     assert torch.equal(bald.skin, SKIN)

@@ -125,10 +125,10 @@ def _finish(
     camera = plan.cameras[view]
     vertices = pose_vertices(request.head, plan.parameters[frame : frame + 1])[0]
     raster = rasterize_mesh(vertices, model.faces, camera)
-    bare = model.in_regions(*request.tones.bare_regions)[model.faces].all(-1)
-    skin = (raster.covered & bare[raster.face.clamp(min=0)]).float()
+    skin = model.shows(raster, *request.tones.bare_regions)
+    scalp = model.shows(raster, "scalp")
     moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
     ways = [functional.normalize(c.centre, dim=-1) for c in (camera, request.reference.camera)]
     angle = float(torch.dot(*ways).clamp(-1, 1).acos())
-    toned = request.tones.matched(without_islands(picture), hint, skin)
+    toned = request.tones.matched(without_islands(picture), hint, skin, scalp)
     return with_detail(toned, hint, moved, angle)

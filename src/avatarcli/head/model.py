@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.errors import WeightsError
+from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.weights import weights_file
@@ -85,6 +86,11 @@ class HeadModel:
         """Which vertices [N] (bool) belong to any of the named REGIONS."""
         wanted = torch.tensor([REGIONS.index(name) for name in names], device=self.region.device)
         return torch.isin(self.region.long(), wanted)
+
+    def shows(self, raster: MeshRaster, *names: str) -> Tensor:
+        """1 where a picture [H, W] of the head shows any of the named REGIONS. raster: the picture of its faces."""
+        named = self.in_regions(*names)[self.faces].all(-1)
+        return (raster.covered & named[raster.face.clamp(min=0)]).float()
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices [..., N, 3] of people [..., K] at rest, before any free-form residual."""

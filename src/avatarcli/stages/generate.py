@@ -16,6 +16,7 @@ from avatarcli.generation.scene import Scene, build_scene, look_at_photo
 from avatarcli.generation.shell import Shell, fit_shell
 from avatarcli.generation.tones import Tones
 from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.models import find_model, generator_of, model_digest
@@ -71,6 +72,7 @@ def generate_views(
     portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
     image, matte, inside = portrait.foreground, portrait.matte, portrait.inside
     head, posed, photo = look_at_photo(load_head_model(), track, image, matte, inside, portrait.region(Label.HAIR))
+    scalp = head.model.shows(rasterize_mesh(posed, head.model.faces, track.camera), "scalp")
     framing, plan = _plan(head, fit_shell(head, posed, track.camera, matte, inside), config, config.size)
     request = GenerateRequest(
         weights=weights,
@@ -78,7 +80,7 @@ def generate_views(
         reference=Reference.of(image, matte, inside, track),
         video=MultiViewVideo(out, plan, framing, generator=f"mmvdm:{digest[:16]}"),
         settings=SamplingSettings(steps=config.steps, guidance=config.guidance),
-        tones=Tones.of(photo),
+        tones=Tones.of(photo, scalp),
         seed=seed,
         signature=digest,
         offload=hardware.offload,
