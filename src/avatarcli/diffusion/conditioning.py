@@ -106,15 +106,18 @@ def rasterize_frames(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshRas
 
 
 class Conditioner:
-    """Makes the maps of one person and one photo, on the device where `head` and `reference` are."""
+    """Makes the maps of one person and one photo, on the device where `head` and `reference` are.
+
+    posed [N, 3]: the head's vertices in the photo.
+    """
 
     def __init__(self, head: PersonalHead, reference: Reference) -> None:
         self.head = head
         self.reference = reference
         self._faces = head.model.faces
-        self._posed = pose_vertices(head, reference.parameters)[0]
-        self._normals = vertex_normals(self._posed, self._faces)
-        self._depth = rasterize_mesh(self._posed, self._faces, reference.camera).depth
+        self.posed = pose_vertices(head, reference.parameters)[0]
+        self._normals = vertex_normals(self.posed, self._faces)
+        self._depth = rasterize_mesh(self.posed, self._faces, reference.camera).depth
 
     def of_reference(self, size: int) -> FrameMaps:
         """The maps of the photo itself, as a single frame of `size` × `size` pixels."""
@@ -150,7 +153,7 @@ class Conditioner:
 
     def _warp(self, raster: MeshRaster) -> Tensor:
         """The photo carried through the mesh [F, H, W, 5]: premultiplied RGB, visibility, facing ratio."""
-        points = raster.interpolate(self._posed, self._faces)
+        points = raster.interpolate(self.posed, self._faces)
         normals = functional.normalize(raster.interpolate(self._normals, self._faces), dim=-1)
         pixels, facing, visible = visible_points(
             points.flatten(0, 2), normals.flatten(0, 2), self.reference.camera, self._depth, tolerance=_DEPTH_TOLERANCE

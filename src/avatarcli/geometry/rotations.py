@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.geometry.kept import constant
+
 
 def axis_angle_to_matrix(rotvec: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of rotation vectors [..., 3] (radians), by Rodrigues' formula.
@@ -51,12 +53,12 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of quaternions [..., 4] (wxyz, any positive length)."""
     unit = functional.normalize(quaternion, dim=-1)
     squares = (unit[..., :, None] * unit[..., None, :]).flatten(-2)
-    return (squares @ _constant("matrix", quaternion)).unflatten(-1, (3, 3))
+    return (squares @ _products("matrix", quaternion.dtype, quaternion.device)).unflatten(-1, (3, 3))
 
 
 def quaternion_multiply(left: Tensor, right: Tensor) -> Tensor:
     """Hamilton product [..., 4] of quaternions (wxyz): the rotation `right` followed by `left`."""
-    return (left[..., :, None] * right[..., None, :]).flatten(-2) @ _constant("product", left)
+    return (left[..., :, None] * right[..., None, :]).flatten(-2) @ _products("product", left.dtype, left.device)
 
 
 # Both functions are sums of products of components, given as (sign, first, second) for every entry of the result. As one matrix
@@ -71,28 +73,26 @@ _TERMS = {
 }  # fmt: skip
 
 
-def _constant(name: str, like: Tensor) -> Tensor:
-    """The matrix [16, entries] of _TERMS, of the type and on the device of another tensor."""
-    key = (name, like.dtype, like.device)
-    if key not in _CONSTANTS:
-        # Made outside inference mode even when first asked for inside it: training may need it next.
-        with torch.inference_mode(False):
-            matrix = torch.zeros(16, len(_TERMS[name]), dtype=like.dtype)
-            for column, terms in enumerate(_TERMS[name]):
-                for term in terms.split():
-                    row = "wxyz".index(term[1]) * 4 + "wxyz".index(term[2])
-                    matrix[row, column] += 1.0 if term[0] == "+" else -1.0
-            _CONSTANTS[key] = matrix.to(like.device)
-    return _CONSTANTS[key]
+@constant
+def _products(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix [16, entries] of _TERMS."""
+    matrix = torch.zeros(16, len(_TERMS[name]), dtype=dtype)
+    for column, terms in enumerate(_TERMS[name]):
+        for term in terms.split():
+            row = "wxyz".index(term[1]) * 4 + "wxyz".index(term[2])
+            matrix[row, column] += 1.0 if term[0] == "+" else -1.0
+    return matrix.to(device)
 
 
-_CONSTANTS: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+@constant
+def _last_row(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype, device=device)
 
 
 def rigid(rotation: Tensor, translation: Tensor) -> Tensor:
     """Homogeneous transforms [..., 4, 4] of rotations [..., 3, 3] and translations [..., 3]."""
     top = torch.cat([rotation, translation[..., None]], dim=-1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=top.dtype, device=top.device).expand(*top.shape[:-2], 1, 4)
+    bottom = _last_row(top.dtype, top.device).expand(*top.shape[:-2], 1, 4)
     return torch.cat([top, bottom], dim=-2)
 
 

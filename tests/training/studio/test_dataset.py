@@ -148,7 +148,7 @@ def test_views_at_once_equal_views_one_by_one(mean_head: PersonalHead) -> None:
     conditioner = Conditioner(mean_head, Reference(picture, torch.ones(64, 64), cameras[0], HeadParameters.at_rest()))
     clip = HeadParameters.at_rest(5)
     clip.expression[:, EXPRESSION_INDEX["jawOpen"]] = torch.linspace(0, 1, 5)
-    together, _ = condition_views(conditioner, clip, cameras)
+    together, _ = condition_views(conditioner, clip, cameras, pose_vertices(conditioner.head, clip))
     for view in range(2):
         slow = rasterize_frames(pose_vertices(mean_head, clip), mean_head.model.faces, cameras[view])
         alone = conditioner.of_view(clip, cameras[view], raster=slow)

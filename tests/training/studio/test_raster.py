@@ -11,7 +11,8 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera, intrinsics, look_at, orbit_cameras
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh
 from avatarcli.head.model import PersonalHead
-from avatarcli.training.studio.raster import CutOut, fragments, key_depth, nearest, project, rasterize
+from avatarcli.training.studio.raster import fragments, key_depth, nearest, project, rasterize
+from avatarcli.training.studio.raster_torch import CutOut
 
 
 def cameras(width: int = 30, height: int = 22) -> Camera:

@@ -53,9 +53,9 @@ _BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 _SUBJECT_BITS = 32
 # Metres: pictures end above the bust's lower edge. People with wide hair would be framed down to it; they lose the hair's ends.
 _LOWEST = -0.275
-# Pixels of all views and frames that are rendered, and given maps, at a time: about 100 and 400 bytes each.
-_RENDERED_AT_ONCE, _MAPPED_AT_ONCE = {"cpu": 1 << 23}, {"cpu": 1 << 20}
-_AT_ONCE_ELSEWHERE = 1 << 24
+# Pixels of all views and frames that are rendered, and given maps, at a time: about 100 and 400 bytes each. On a GPU too that is
+# enough to be busy, and leaves room for other processes.
+_RENDERED_AT_ONCE, _MAPPED_AT_ONCE = 1 << 23, 1 << 20
 # Where cameras that see the face only stand, radians beside and above it, and how much they show around it, as a share
 # of it: about as `generation.plan.with_face_views` has them.
 _FACE_YAW, _FACE_PITCH, _FACE_MARGIN = 0.9, 0.25, (0.05, 0.3)
@@ -148,9 +148,13 @@ class Studio:
         conditioners = [
             self._conditioner(number, photo, subject, mesh, poser, light, framing) for photo in range(settings.photos)
         ]
-        cameras = self._cameras(number, framing, pose_vertices(conditioners[0].head, clip)).to(self.device)
+        heads = [pose_vertices(conditioner.head, clip) for conditioner in conditioners]
+        cameras = self._cameras(number, framing, heads[0]).to(self.device)
         video, regions = self._pictures(mesh, poser(motion.to(self.device)), cameras, light)
-        views = [self._maps(conditioner, clip, cameras, regions) for conditioner in conditioners]
+        views = [
+            self._maps(conditioner, clip, head, cameras, regions)
+            for conditioner, head in zip(conditioners, heads, strict=True)
+        ]
         photos = [condition_photo(conditioner, settings.size) for conditioner in conditioners]
         return StudioSample(
             number=number,
@@ -163,15 +167,13 @@ class Studio:
             photo_maps=torch.stack([maps.packed()[0].half() for _, maps in photos]),
         )
 
-    def _at_once(self, room: dict[str, int]) -> int:
-        """How many views are worked on at a time."""
-        pixels = room.get(self.device.type, _AT_ONCE_ELSEWHERE)
+    def _at_once(self, pixels: int) -> int:
+        """How many views make about so many pixels."""
         return max(1, pixels // (self.settings.frames * self.settings.size**2))
 
     def _framing(self, poser: Poser) -> Framing:
         """As `avatar generate` frames the reconstructed person, hair included."""
-        rest = poser(HeadParameters.at_rest().to(self.device))
-        framing = Framing.of(rest.vertices[0])
+        framing = Framing.of(poser.vertices(HeadParameters.at_rest().to(self.device))[0])
         return replace(framing, span=min(framing.span, 2 * (framing.target[1] - _LOWEST)))
 
     def _cameras(self, number: int, framing: Framing, heads: Tensor) -> Camera:
@@ -241,14 +243,14 @@ class Studio:
         return rgba.permute(0, 1, 4, 2, 3).contiguous(), regions
 
     def _maps(
-        self, conditioner: Conditioner, clip: HeadParameters, cameras: Camera, regions: Tensor
+        self, conditioner: Conditioner, clip: HeadParameters, heads: Tensor, cameras: Camera, regions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """hint, maps and weight of all views."""
+        """hint, maps and weight of all views. heads [F, N, 3]: the misfit head in the clip's poses."""
         step = self._at_once(_MAPPED_AT_ONCE)
         parts = []
         for start in range(0, len(cameras), step):
             some = cameras[start : start + step]
-            made, raster = condition_views(conditioner, clip, some)
+            made, raster = condition_views(conditioner, clip, some, heads)
             shape = (len(some), len(clip))
             weight = loss_weight(conditioner.head.model, raster, regions[start : start + step].float() / 255)
             maps = pack_frames(made.maps.unflatten(0, shape))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+COMPILE_VARIABLE = "AVATAR_STUDIO_COMPILE"
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
 def fused(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """A function of tensors that is compiled into few kernels when its first argument (a tensor, or an object of some) lies on
-    a GPU.
+    a GPU and AVATAR_STUDIO_COMPILE is 1.
 
-    Run one operation at a time, a GPU spends its time on starting kernels and on carrying what is in between to memory and
-    back. A CPU runs the function as it stands: tests need no compiler, and the caches hold what is in between. Compiling takes
-    a few seconds a function, once a machine (torch keeps the result); TORCHDYNAMO_DISABLE=1 turns it off.
+    Run one operation at a time, a GPU spends some of its time on starting kernels and on carrying what is in between to memory
+    and back. But compiling takes seconds a function, two minutes before the first sample, in every process that renders: it
+    only pays where one process draws for hours. A CPU always runs the function as it stands.
     """
 
     @functools.cache
@@ -28,6 +30,8 @@ def fused(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if os.environ.get(COMPILE_VARIABLE) != "1":
+            return function(*args, **kwargs)
         parts = [args[0]] if isinstance(args[0], Tensor) else vars(args[0]).values()
         if any(isinstance(part, Tensor) and part.is_cuda for part in parts):
             return compiled()(*args, **kwargs)

@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.geometry.cameras import Camera, intrinsics, look_at
+from avatarcli.geometry.kept import constant, once_each
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.training.studio import materials
 from avatarcli.training.studio.fused import fused
 from avatarcli.training.studio.materials import CASTERS, STRANDS, among, finishes
-from avatarcli.training.studio.raster import CutOut, key_depth, nearest, project
+from avatarcli.training.studio.raster import key_depth, nearest, project
+from avatarcli.training.studio.raster_torch import CutOut
 from avatarcli.training.studio.scene import CUT_OUT, Light, Material, PosedMesh, RenderMesh
 from avatarcli.training.studio.textures import Textures
 
@@ -76,14 +78,14 @@ def irradiance_coefficients(ambient: Tensor) -> Tensor:
 def light_vertices(mesh: RenderMesh, posed: PosedMesh, light: Light, textures: Textures) -> VertexLight:
     """Light on all vertices of F frames."""
     device = posed.vertices.device
-    material = _vertex_material(mesh, posed.vertices.shape[1])
+    material = _vertex_material(mesh)
     strand = among(material, tuple(STRANDS))
     normal = _rounded(vertex_normals(posed.vertices, mesh.faces), posed.vertices, strand)
     tangent = _tangents(mesh, posed.vertices)
     finish = finishes(device)[material]
     shadows = _Shadows(mesh, posed, normal, strand, textures)
     lift = finish[:, materials.LIFT, None]
-    sky = fibonacci_sphere(SKY_DIRECTIONS).to(device)
+    sky = fibonacci_sphere(SKY_DIRECTIONS, device)
     from_sky, openness = _sky_light(
         normal, tangent, posed.occlusion, shadows.sky(sky), strand, finish, light.ambient, sky
     )
@@ -154,11 +156,18 @@ def _lamp_light(
     return irradiance
 
 
-def _vertex_material(mesh: RenderMesh, count: int) -> Tensor:
+@once_each
+def _vertex_material(mesh: RenderMesh) -> Tensor:
     """Material of each vertex [N]: of its triangles, which all share it."""
-    material = torch.zeros(count, dtype=torch.int64, device=mesh.faces.device)
+    material = torch.zeros(len(mesh.canonical), dtype=torch.int64, device=mesh.faces.device)
     material[mesh.faces] = mesh.material.long()[:, None].expand(-1, 3)
     return material
+
+
+@once_each
+def _rows(mesh: RenderMesh, wanted: tuple[Material, ...], shown: bool = False) -> Tensor:
+    """Which triangles [n] are of one of these materials and, if asked for, `shown`: not hidden."""
+    return (among(mesh.material, wanted) & ~(mesh.hidden & shown)).nonzero()[:, 0]
 
 
 def _rounded(normal: Tensor, vertices: Tensor, strand: Tensor) -> Tensor:
@@ -173,7 +182,7 @@ def _rounded(normal: Tensor, vertices: Tensor, strand: Tensor) -> Tensor:
 
 def _tangents(mesh: RenderMesh, vertices: Tensor) -> Tensor:
     """Unit vectors [F, N, 3] along strands, in the direction in which v grows; zero off the strands."""
-    rows = among(mesh.material, tuple(STRANDS)).nonzero()[:, 0]
+    rows = _rows(mesh, tuple(STRANDS))
     total = torch.zeros_like(vertices)
     faces, uv = mesh.faces[rows], mesh.uv[rows].float()
     one, two = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
@@ -193,13 +202,14 @@ def _response(normal: Tensor, tangent: Tensor, strand: Tensor, sky: Tensor) -> T
     return torch.where(strand[:, None], hair, cosine.clamp(min=0))
 
 
-def fibonacci_sphere(count: int) -> Tensor:
+@constant
+def fibonacci_sphere(count: int, device: torch.device) -> Tensor:
     """Directions [count, 3] spread evenly over the sphere."""
     i = torch.arange(count, dtype=torch.float64) + 0.5
     y = 1 - 2 * i / count
     turn = math.pi * (1 + math.sqrt(5)) * i
     across = (1 - y * y).sqrt()
-    return torch.stack([across * turn.cos(), y, across * turn.sin()], dim=-1).float()
+    return torch.stack([across * turn.cos(), y, across * turn.sin()], dim=-1).float().to(device)
 
 
 def _disc(count: int) -> list[tuple[float, float]]:
@@ -224,7 +234,7 @@ class _Shadows:
         self.receivers = posed.vertices + _LIFT * normal
         self.bias = torch.where(strand, _STRAND_BIAS, _BIAS)
         self.strand = strand
-        rows = (among(mesh.material, CASTERS) & ~mesh.hidden).nonzero()[:, 0]
+        rows = _rows(mesh, CASTERS, True)
         self.faces = mesh.faces[rows]
         self.cut_out = CutOut(
             among(mesh.material[rows], CUT_OUT),

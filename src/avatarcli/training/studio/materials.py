@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatarcli.geometry.kept import constant
 from avatarcli.training.studio.scene import REGION_NAMES, Material
 
 Colour = tuple[float, float, float]
@@ -65,6 +66,7 @@ REFLECTANCE, BROAD, BROAD_SHARE, NARROW, NARROW_SHARE, SHEEN = range(7, 13)
 STRAND, GLOSSY, TINTED = range(13, 16)
 
 
+@constant
 def finishes(device: torch.device) -> Tensor:
     """All materials [13, 16]: the numbers of Finish, strength of strands' highlights, whether the texture's alpha is gloss, and
     whether it is a tint's opacity."""
@@ -76,6 +78,7 @@ def finishes(device: torch.device) -> Tensor:
     return torch.tensor(rows, dtype=torch.float32, device=device)
 
 
+@constant
 def region_table(device: torch.device) -> Tensor:
     """Which of REGION_NAMES each material counts to [13, 4], one 1 a row."""
     index = [REGION_NAMES.index(_REGION.get(material, "skin")) for material in Material]
@@ -84,4 +87,9 @@ def region_table(device: torch.device) -> Tensor:
 
 def among(material: Tensor, wanted: tuple[Material, ...]) -> Tensor:
     """Where `material` is one of those wanted (bool, same shape)."""
-    return torch.isin(material, torch.tensor([int(m) for m in wanted], device=material.device))
+    return torch.isin(material, _numbers(wanted, material.device))
+
+
+@constant
+def _numbers(materials: tuple[Material, ...], device: torch.device) -> Tensor:
+    return torch.tensor([int(material) for material in materials], device=device)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.model import NECK_SHARE
+from avatarcli.geometry.rotations import axis_angle_to_matrix
+from avatarcli.head.model import NECK_CHAIN, eye_turns, neck_chain, neck_turns
 from avatarcli.head.track import HeadParameters
 from avatarcli.training.studio.pack_head import PackHead
 from avatarcli.training.studio.scene import BoundMesh, PosedMesh
 
-_CHAIN = ("neck01", "neck02", "neck03", "head")
 # Inner lips (MediaPipe's points 13 and 14) nearer than the first are shut, farther than the second wide open: metres.
 _INNER_LIPS = (13, 14)
 _LIPS_SHUT, _LIPS_OPEN = 0.0025, 0.0085
@@ -49,46 +49,56 @@ class Poser:
 
     def __call__(self, motion: HeadParameters) -> PosedMesh:
         """Frames of the subject. `motion` lies on the subject's device."""
-        head, drawn = self._head, self._head.drawn
-        frames = len(motion)
-        expression = motion.expression
-        offset = torch.tensordot(expression, drawn.expression_basis, dims=1)
-        coarse = self._neutral + torch.tensordot(expression, head.expression_basis, dims=1)
-        rest = self._drawn + offset
-        eyes = self._turn_eyes(rest, motion.gaze)
+        coarse = self._coarse(motion)
+        vertices, offset, eyes = self._posed(motion, coarse)
         occlusion = self._occlusion(coarse, eyes)
-        for name, vertices in eyes.items():
-            rest[:, drawn.rows(name)] = vertices
-        worn = (coarse[:, self._bind_index] * self._bind_weight[..., None]).sum(-2) + self._bind_offset
-        vertices = self._carry(torch.cat([rest, worn], dim=1), motion)
         return PosedMesh(
             vertices=vertices,
-            offset=torch.cat([offset, torch.zeros_like(worn)], dim=1),
-            occlusion=torch.cat([occlusion, self._worn_occlusion.expand(frames, -1)], dim=1),
+            offset=functional.pad(offset, (0, 0, 0, vertices.shape[1] - offset.shape[1])),
+            occlusion=torch.cat([occlusion, self._worn_occlusion.expand(len(motion), -1)], dim=1),
         )
+
+    def vertices(self, motion: HeadParameters) -> Tensor:
+        """The vertices [F, N, 3] alone, without what the sky sees of them, which is most of the work."""
+        return self._posed(motion, self._coarse(motion))[0]
 
     def landmarks(self, motion: HeadParameters) -> Tensor:
         """MediaPipe's 478 points [F, 478, 3] in the world, metres. Those of the irises follow the gaze."""
         head = self._head
-        coarse = self._neutral + torch.tensordot(motion.expression, head.expression_basis, dims=1)
-        coarse = coarse.clone()
+        coarse = self._coarse(motion)
+        turns, eyes = _turns(motion)
         for side, part in enumerate(("eye_l", "eye_r")):
-            coarse[:, head.rows(part)] = self._turned(coarse[:, head.rows(part)], part, motion.gaze[:, side])
+            coarse[:, head.rows(part)] = self._turned(coarse[:, head.rows(part)], part, eyes[side])
         corners = head.landmark_triangles
         skinning = (head.skinning[corners] * head.landmark_weights[..., None]).sum(-2)
-        return self._carry(head.landmarks(coarse), motion, skinning)
+        return self._carry(head.landmarks(coarse), motion, turns, skinning)
 
-    def _turned(self, vertices: Tensor, eye: str, gaze: Tensor) -> Tensor:
-        """An eye's vertices [F, n, 3] turned about its joint by gaze [F, 2] (yaw to the subject's left, pitch up)."""
-        rotation = axis_angle_to_matrix(torch.stack([-gaze[:, 1], gaze[:, 0], torch.zeros_like(gaze[:, 0])], dim=-1))
+    def _coarse(self, motion: HeadParameters) -> Tensor:
+        """All rows [F, N, 3] of the person's head with the expressions, not yet carried."""
+        return self._neutral + torch.tensordot(motion.expression, self._head.expression_basis, dims=1)
+
+    def _posed(self, motion: HeadParameters, coarse: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """All vertices; what the expression adds to the drawn head's [F, M, 3]; and the turned eyes' at rest, by part."""
+        drawn = self._head.drawn
+        turns, of_eyes = _turns(motion)
+        offset = torch.tensordot(motion.expression, drawn.expression_basis, dims=1)
+        rest = self._drawn + offset
+        eyes = self._turn_eyes(rest, of_eyes)
+        for name, vertices in eyes.items():
+            rest[:, drawn.rows(name)] = vertices
+        worn = (coarse[:, self._bind_index] * self._bind_weight[..., None]).sum(-2) + self._bind_offset
+        return self._carry(torch.cat([rest, worn], dim=1), motion, turns, self._skinning), offset, eyes
+
+    def _turned(self, vertices: Tensor, eye: str, rotation: Tensor) -> Tensor:
+        """An eye's vertices [F, n, 3] turned about its joint [F, 3, 3]."""
         centre = self._joints[self._head.joint_names.index(eye)]
         return (vertices - centre) @ rotation.transpose(-1, -2) + centre
 
-    def _turn_eyes(self, rest: Tensor, gaze: Tensor) -> dict[str, Tensor]:
+    def _turn_eyes(self, rest: Tensor, turns: Tensor) -> dict[str, Tensor]:
         turned = {}
         for side, letter in enumerate("lr"):
             for part in (f"eye_{letter}", f"cornea_{letter}"):
-                turned[part] = self._turned(rest[:, self._head.drawn.rows(part)], f"eye_{letter}", gaze[:, side])
+                turned[part] = self._turned(rest[:, self._head.drawn.rows(part)], f"eye_{letter}", turns[side])
         return turned
 
     def _occlusion(self, coarse: Tensor, eyes: dict[str, Tensor]) -> Tensor:
@@ -114,16 +124,16 @@ class Poser:
             result[:, drawn.rows(name)] = 1.0
         return result
 
-    def _carry(self, points: Tensor, motion: HeadParameters, skinning: Tensor | None = None) -> Tensor:
-        """Points [F, P, 3] at rest moved by the neck, then by the pose of the whole bust."""
-        if skinning is None:
-            skinning = self._skinning
-        frames = len(motion)
-        chain = [torch.eye(4, dtype=points.dtype, device=points.device).expand(frames, 4, 4)]
-        for name in _CHAIN:
-            rotation = axis_angle_to_matrix(motion.neck * NECK_SHARE.get(name, 0.0))
-            joint = self._joints[self._head.joint_names.index(name)]
-            chain.append(chain[-1] @ rigid(rotation, joint - rotation @ joint))
-        bones = motion.head_pose[:, None] @ torch.stack(chain, dim=1)
+    def _carry(self, points: Tensor, motion: HeadParameters, turns: Tensor, skinning: Tensor) -> Tensor:
+        """Points [F, P, 3] at rest moved by the neck (turns [4, F, 3, 3] of NECK_CHAIN), then by the pose of the whole bust."""
+        joints = [self._joints[self._head.joint_names.index(name)] for name in NECK_CHAIN]
+        bones = motion.head_pose[:, None] @ neck_chain(turns, joints).transpose(0, 1)
         blended = (skinning @ bones[:, :, :3].flatten(2)).unflatten(-1, (3, 4))
         return (blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]
+
+
+def _turns(motion: HeadParameters) -> tuple[Tensor, Tensor]:
+    """Rotations of the neck's joints [4, F, 3, 3] and of both eyes [2, F, 3, 3], made at once."""
+    every = torch.cat([neck_turns(motion.neck), eye_turns(motion.gaze).transpose(0, 1)])
+    turns = axis_angle_to_matrix(every)
+    return turns[: len(NECK_CHAIN)], turns[len(NECK_CHAIN) :]

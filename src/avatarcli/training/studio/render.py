@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.kept import once_each
 from avatarcli.training.studio.fused import fused
 from avatarcli.training.studio.lighting import VertexLight, light_vertices
 from avatarcli.training.studio.materials import STRANDS, among, finishes, region_table
-from avatarcli.training.studio.raster import EMPTY, CutOut, fragments, nearest, project
+from avatarcli.training.studio.raster import fragments, nearest, project
+from avatarcli.training.studio.raster_torch import EMPTY, CutOut
 from avatarcli.training.studio.scene import CLEAR, CUT_OUT, SHEETS, Light, Material, PosedMesh, RenderMesh, StudioFrames
 from avatarcli.training.studio.shading import (
     Points,
@@ -31,9 +33,9 @@ from avatarcli.training.studio.shading import (
 from avatarcli.training.studio.textures import Textures
 
 Shader = Callable[[Points, Light], tuple[Tensor, Tensor]]
-# Samples drawn at a time: few, for a CPU's caches; a GPU needs millions to be busy (these take some 5 GB).
+# Samples drawn at a time: few, for a CPU's caches; a GPU needs millions to be busy, and has to hold them for several processes.
 _SAMPLES = {"cpu": 1 << 18}
-_SAMPLES_ELSEWHERE = 1 << 25
+_SAMPLES_ELSEWHERE = 1 << 22
 _BRIGHTEST = 4.0  # linear: one sample's glint must not outshine its pixel
 _CHANNELS = 11  # of a sample: linear colour 3, alpha 1, normal 3, regions 4
 # What only closed surfaces hide: their backs are never seen, so they need not be drawn.
@@ -100,6 +102,27 @@ class _Hits:
     eye: Tensor
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """Triangles that are drawn together. rows [t]: which of the mesh's; faces [t, 3]; closed [t] bool: only their fronts are
+    seen; bias [t] metres."""
+
+    rows: Tensor
+    faces: Tensor
+    closed: Tensor
+    bias: Tensor
+
+
+@once_each
+def _layers(mesh: RenderMesh) -> tuple[_Layer, _Layer, _Layer]:
+    """What is solid, sheets, and what is clear: drawn in this order."""
+    sheets, clear = among(mesh.material, SHEETS), among(mesh.material, CLEAR)
+    closed = among(mesh.material, _CLOSED)
+    every = (chosen.nonzero()[:, 0] for chosen in (~sheets & ~clear & ~mesh.hidden, sheets, clear))
+    solid, sheet, lens = (_Layer(rows, mesh.faces[rows], closed[rows], mesh.depth_bias[rows]) for rows in every)
+    return solid, sheet, lens
+
+
 class _Painter:
     """One subject's frames and light, ready for any camera."""
 
@@ -108,12 +131,9 @@ class _Painter:
     ) -> None:
         self.mesh, self.posed = mesh, posed
         self.supersample = supersample
-        sheets, clear = among(mesh.material, SHEETS), among(mesh.material, CLEAR)
-        self.solid = (~sheets & ~clear & ~mesh.hidden).nonzero()[:, 0]
-        self.sheets, self.clear = sheets.nonzero()[:, 0], clear.nonzero()[:, 0]
-        self.closed = among(mesh.material, _CLOSED)
+        self.solid, self.sheets, self.clear = _layers(mesh)
         self.strands = among(mesh.material, tuple(STRANDS))
-        rows = self.solid
+        rows = self.solid.rows
         self.cut_out = CutOut(
             among(mesh.material[rows], CUT_OUT), lambda face, weights, area: textures.solid(rows[face], weights, area)
         )
@@ -132,15 +152,13 @@ class _Painter:
 
     def draw(self, camera: Camera, frame: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """rgba, normal, regions, position, offset and depth of B pictures: B cameras, frames [B]."""
-        mesh, fine = self.mesh, self.supersample
+        fine = self.supersample
         size = (fine * camera.height, fine * camera.width)
         screen = project(self.posed.vertices[frame], camera.resized(size[1], size[0]))
-        faces, rows = mesh.faces[self.solid], self.solid
-        keys = nearest(
-            screen, faces, size, cull_backfaces=self.closed[rows], bias=mesh.depth_bias[rows], cut_out=self.cut_out
-        )
-        seen = fragments(keys, screen, faces)
-        face, eye = rows[seen.face], camera.centre.float()
+        solid = self.solid
+        keys = nearest(screen, solid.faces, size, cull_backfaces=solid.closed, bias=solid.bias, cut_out=self.cut_out)
+        seen = fragments(keys, screen, solid.faces)
+        face, eye = solid.rows[seen.face], camera.centre.float()
         samples = torch.zeros(keys.numel(), _CHANNELS, device=screen.device)
         strands = self.strands[face]
         for chosen, paint in ((~strands, _paint_surfaces), (strands, _paint_strands)):
@@ -148,12 +166,11 @@ class _Painter:
             if len(some):
                 hits = _Hits(face[some], seen.weights[some], seen.area[some], seen.picture[some], frame, eye)
                 samples[seen.sample[some]] = paint(self.surface, hits)
-        for rows, lay in ((self.sheets, _lay_sheets), (self.clear, _lay_clear)):
-            faces = mesh.faces[rows]
-            over = nearest(screen, faces, size, cull_backfaces=self.closed[rows], bias=mesh.depth_bias[rows])
-            seen = fragments(torch.where(over < keys, over, EMPTY), screen, faces)
+        for layer, lay in ((self.sheets, _lay_sheets), (self.clear, _lay_clear)):
+            over = nearest(screen, layer.faces, size, cull_backfaces=layer.closed, bias=layer.bias)
+            seen = fragments(torch.where(over < keys, over, EMPTY), screen, layer.faces)
             if len(seen.sample):
-                hits = _Hits(rows[seen.face], seen.weights, seen.area, seen.picture, frame, eye)
+                hits = _Hits(layer.rows[seen.face], seen.weights, seen.area, seen.picture, frame, eye)
                 samples[seen.sample] = lay(self.surface, hits, samples[seen.sample])
         pictures = samples.view(len(frame), camera.height, fine, camera.width, fine, _CHANNELS)
         return *_develop(pictures), *self._maps(screen, camera, frame)

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.diffusion.autoencoder import VideoAutoencoder
-from avatarcli.diffusion.conditioning import Conditioner, FrameMaps, pose_vertices
+from avatarcli.diffusion.conditioning import Conditioner, FrameMaps
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.head.model import REGIONS, HeadModel
 from avatarcli.head.track import HeadParameters
@@ -77,19 +78,18 @@ class StudioSample:
 def condition_photo(conditioner: Conditioner, size: int) -> tuple[Tensor, FrameMaps]:
     """The reference's picture [4, S, S] and maps, as the pipeline makes them at `size` pixels."""
     view = conditioner.reference.resized(size)
-    raster = rasterize(
-        pose_vertices(conditioner.head, view.parameters), conditioner.head.model.faces, batch_of_one(view.camera)
-    )
+    raster = rasterize(conditioner.posed[None], conditioner.head.model.faces, batch_of_one(view.camera))
     maps = conditioner.of_view(view.parameters, batch_of_one(view.camera), raster=raster, inside=view.inside)
     return view.picture.permute(2, 0, 1), maps
 
 
 def condition_views(
-    conditioner: Conditioner, parameters: HeadParameters, cameras: Camera
+    conditioner: Conditioner, parameters: HeadParameters, cameras: Camera, heads: Tensor
 ) -> tuple[FrameMaps, MeshRaster]:
-    """The maps of V cameras × F frames, and what they see of the misfit head; a leading V · F."""
+    """The maps of V cameras × F frames, and what they see of the misfit head; a leading V · F. heads [F, N, 3]: its
+    `pose_vertices`."""
     views, frames = len(cameras), len(parameters)
-    vertices = pose_vertices(conditioner.head, parameters).repeat(views, 1, 1)
+    vertices = heads.repeat(views, 1, 1)
     every = Camera(
         cameras.world_to_camera.repeat_interleave(frames, 0),
         cameras.K.repeat_interleave(frames, 0),
@@ -106,13 +106,18 @@ def loss_weight(model: HeadModel, raster: MeshRaster, regions: Tensor) -> Tensor
 
     What hair or clothes cover counts as they do.
     """
-    table = torch.tensor([_IMPORTANCE.get(name, 1.0) for name in REGIONS], device=regions.device)
-    of_face = table[model.region[model.faces[:, 0]]]
+    of_face = _importance(regions.device)[model.region[model.faces[:, 0]]]
     head = torch.where(raster.covered, of_face[raster.face.clamp(min=0)], 1.0).view(regions.shape[:-1])
     covered = regions[..., REGION_NAMES.index("hair")] + regions[..., REGION_NAMES.index("clothes")]
     weight = 1 + (head - 1) * (1 - covered).clamp(0, 1)
     cells = functional.avg_pool2d(weight, PIXELS_PER_LATENT)[:, :, None]
     return pack_frames(cells).mean(2, keepdim=True)
+
+
+@constant
+def _importance(device: torch.device) -> Tensor:
+    """Of each of REGIONS."""
+    return torch.tensor([_IMPORTANCE.get(name, 1.0) for name in REGIONS], device=device)
 
 
 def as_bytes(picture: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class BoundMesh:
         return replace(self, **moved)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextureBank:
     """Textures of any sizes on end.
 
@@ -86,7 +86,7 @@ class TextureBank:
         return TextureBank(self.texels.to(device), self.layout.to(device))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RenderMesh:
     """All parts of one subject on end, ready to be drawn in any pose.
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatarcli.geometry.kept import once_each
 from avatarcli.training.studio.assets import HELD_OUT_SKINS, StudioAssets
 from avatarcli.training.studio.skin_sheets import DARKEST, SkinAtlas, SkinSheet, encoded, linear
 
@@ -196,7 +197,7 @@ def bake_skin(assets: StudioAssets, look: SkinLook, dye: Tensor | None = None) -
         colour = colour - 1.3 * melanin * _moles(atlas, look)
     light = colour.exp()
     for name, flesh in _FLESH.items():
-        inside = atlas.spread((atlas.region == assets.head.region_names.index(name)).float())
+        inside = _where(atlas, assets.head.region_names.index(name))
         base = torch.tensor(flesh, device=light.device)[:, None, None]
         grey = (0.6 * relative.mean(0, keepdim=True)).exp()
         light = light + (base * grey.clamp(max=1.4) - light) * inside
@@ -232,6 +233,7 @@ def _rolled(noise: Tensor, place: tuple[int, int], step: int) -> Tensor:
     return noise.roll((place[0] * (step + 1), place[1] * (step + 2)), dims=(0, 1))
 
 
+@once_each
 def _spots(atlas: SkinAtlas, places: tuple[tuple[float, float, float, float], ...]) -> Tensor:
     """Soft spots [H, W] in [0, 1] around places (x, y, z, radius) on the average head."""
     total = torch.zeros(atlas.region.shape, device=atlas.region.device)
@@ -239,6 +241,12 @@ def _spots(atlas: SkinAtlas, places: tuple[tuple[float, float, float, float], ..
         centre = torch.tensor([x, y, z], device=total.device)
         total = total + torch.exp(-0.5 * ((atlas.position - centre) / radius).square().sum(-1))
     return atlas.spread(total.clamp(max=1))
+
+
+@once_each
+def _where(atlas: SkinAtlas, region: int) -> Tensor:
+    """How far texels [H, W] lie in a region, in [0, 1]."""
+    return atlas.spread((atlas.region == region).float())
 
 
 def _moles(atlas: SkinAtlas, look: SkinLook) -> Tensor:
@@ -270,8 +278,7 @@ def _hairy(atlas: SkinAtlas, light: Tensor, look: SkinLook, dye: Tensor | None, 
 
 def _made_up(assets: StudioAssets, light: Tensor, gloss: Tensor, makeup: MakeUp) -> tuple[Tensor, Tensor]:
     atlas, names = assets.atlas, assets.head.region_names
-    lips = atlas.spread((atlas.region == names.index("lip")).float())
-    lids = atlas.spread((atlas.region == names.index("eyelid")).float())
+    lips, lids = _where(atlas, names.index("lip")), _where(atlas, names.index("eyelid"))
     grey = light.mean(0, keepdim=True)
     usual = (grey * lips).sum() / lips.sum().clamp(min=1e-3)
     shading = (grey / usual.clamp(min=1e-3)).clamp(0.4, 1.6)

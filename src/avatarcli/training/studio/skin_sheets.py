@@ -39,7 +39,7 @@ class SkinSheet:
         return SkinSheet(self.albedo.to(device), self.tone.to(device), self.bare.to(device))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SkinAtlas:
     """Where texels lie on the head.
 
@@ -99,7 +99,9 @@ def make_atlas(head: PackHead, scalp: Tensor, beard: Tensor) -> SkinAtlas:
     weight, vertex = seen.weights[rows, columns], follows[fine]
     near = weight.argmax(-1, keepdim=True)
     fringe = max(round(_HAIR_FRINGE * scalp.shape[0]), 1)
-    covered = functional.max_pool2d(scalp[None, None], 2 * fringe + 1, 1, padding=fringe)[0]
+    # Rows, then columns: over a whole square at once a CPU takes half a minute.
+    covered = functional.max_pool2d(scalp[None, None], (1, 2 * fringe + 1), 1, padding=(0, fringe))
+    covered = functional.max_pool2d(covered, (2 * fringe + 1, 1), 1, padding=(fringe, 0))[0]
     return SkinAtlas(
         vertex=vertex,
         weight=weight,
@@ -146,7 +148,8 @@ def _blurred(picture: Tensor, radius: int) -> Tensor:
     """Box blur, twice, of [C, H, W]."""
     for _ in range(2):
         padded = functional.pad(picture[None], (radius,) * 4, mode="replicate")
-        picture = functional.avg_pool2d(padded, 2 * radius + 1, 1)[0]
+        rows = functional.avg_pool2d(padded, (1, 2 * radius + 1), 1)
+        picture = functional.avg_pool2d(rows, (2 * radius + 1, 1), 1)[0]
     return picture
 
 

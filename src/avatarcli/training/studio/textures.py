@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatarcli.geometry.kept import once_each
 from avatarcli.training.studio.fused import fused
 from avatarcli.training.studio.scene import RenderMesh, TextureBank
 
@@ -119,11 +120,13 @@ def _hash(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return ((value >> 8) & 0xFFFFFF).float() * 2.0**-24
 
 
+@once_each
 def _mip_maps(bank: TextureBank) -> tuple[Tensor, Tensor]:
     """Texels int32 [P] of all sizes of all textures, and their layout [L, levels, 3] as TextureBank's.
 
     Each size halves the one before. A texel is the mean of four, weighted by alpha, so that the colour that pictures hide where
-    they are transparent does not bleed in. All textures of a size are made at once.
+    they are transparent does not bleed in.
+    All textures of a size are made at once; and kept, for a subject is drawn for its photo and for its views.
     """
     texels, layout = bank.texels.contiguous(), bank.layout
     sizes, layouts = [texels.view(torch.int32).view(-1)], [layout]
