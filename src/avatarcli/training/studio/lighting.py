@@ -30,6 +30,9 @@ _SKY_DISTANCE = 6.0  # metres: as good as parallel
 _SKY_TAPS, _SKY_RADIUS = 4, 1.2  # texels
 _LAMP_SIZE = 256
 _SEARCH_TAPS, _LAMP_TAPS = 8, 16
+# Places looked up in shadow maps at a time: few, for a CPU's caches; many, for a GPU, which waits for each to be started.
+_LOOKED_UP = {"cpu": 1 << 18}
+_LOOKED_UP_ELSEWHERE = 1 << 24
 _REACH = 0.25  # metres: how far before a receiver blockers are looked for
 # Metres by which a receiver is moved off its surface and towards the light, so that texels of a surface do not shade that surface.
 _LIFT, _BIAS = 0.003, 0.004
@@ -164,6 +167,18 @@ def _vertex_material(mesh: RenderMesh) -> Tensor:
     return material
 
 
+def _taps(count: int, like: Tensor) -> list[Tensor]:
+    """The points of `_disc` [2, k, 1, 1] in few batches, so that look-ups for receivers [M, N] do not take more than
+    _LOOKED_UP each."""
+    at_once = max(1, _LOOKED_UP.get(like.device.type, _LOOKED_UP_ELSEWHERE) // max(1, like.numel()))
+    return list(_disc_tensor(count, like.device).split(at_once, dim=1))
+
+
+@constant
+def _disc_tensor(count: int, device: torch.device) -> Tensor:
+    return torch.tensor(_disc(count), device=device).T[..., None, None].contiguous()
+
+
 @once_each
 def _rows(mesh: RenderMesh, wanted: tuple[Material, ...], shown: bool = False) -> Tensor:
     """Which triangles [n] are of one of these materials and, if asked for, `shown`: not hidden."""
@@ -295,24 +310,26 @@ def _share_of_lamp(depth: Tensor, screen: Tensor, bias: Tensor, strand: Tensor, 
     limit = z - bias
     search = size * _REACH / (z - _REACH).clamp(min=0.1) * focal / z
     blocked, blockers = torch.zeros_like(z), torch.zeros_like(z)
-    for dx, dy in _disc(_SEARCH_TAPS):
-        found = _look_up(depth, column + search * dx, row + search * dy)
+    for taps in _taps(_SEARCH_TAPS, z):
+        found = _look_up(depth, column + search * taps[0], row + search * taps[1])
         blocks = found < limit
-        blocked = blocked + blocks
-        blockers = blockers + torch.where(blocks, found, 0.0)
+        blocked = blocked + blocks.sum(0)
+        # One by one: sums of a batch are rounded in an order of its own.
+        for far in torch.where(blocks, found, 0.0):
+            blockers = blockers + far
     blocker = blockers / blocked.clamp(min=1)
     penumbra = size * (z - blocker) / blocker.clamp(min=0.1) * focal / z
     # Strands scatter light among each other, which blurs their shadows.
     least = torch.where(strand, 3.0, 1.5)
     spread = torch.where(blocked > 0, penumbra.clamp(max=0.1 * _LAMP_SIZE), 0.0).maximum(least)
     seen = torch.zeros_like(z)
-    for dx, dy in _disc(_LAMP_TAPS):
-        seen = seen + (_look_up(depth, column + spread * dx, row + spread * dy) > limit)
+    for taps in _taps(_LAMP_TAPS, z):
+        seen = seen + (_look_up(depth, column + spread * taps[0], row + spread * taps[1]) > limit).sum(0)
     return seen * (1 / _LAMP_TAPS)
 
 
 def _look_up(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """Values [M, N] of maps [M, S, S] at pixel positions [M, N]."""
+    """Values [..., M, N] of maps [M, S, S] at pixel positions [..., M, N]."""
     size = maps.shape[-1]
     x, y = column.nan_to_num().clamp(0, size - 1).long(), row.nan_to_num().clamp(0, size - 1).long()
-    return maps.flatten(1).gather(1, y * size + x)
+    return maps.flatten(1).expand(*x.shape[:-1], -1).gather(-1, y * size + x)
