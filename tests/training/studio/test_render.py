@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera, orbit_cameras
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
+from avatarcli.training.studio import lighting
 from avatarcli.training.studio.lighting import VertexLight, harmonics, light_vertices
 from avatarcli.training.studio.materials import finishes
 from avatarcli.training.studio.render import composite, render
@@ -419,3 +420,21 @@ def test_colours_survive_coding() -> None:
     assert float((encode(decode(values)) - values).abs().max()) < 1e-4
     curve = tone(torch.linspace(0, 6, 100))
     assert bool((curve[1:] > curve[:-1]).all())
+
+
+def test_shadows_do_not_depend_on_how_many_places_are_looked_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    depth = 1 + torch.rand(2, 64, 64, generator=generator)
+    screen = torch.rand(2, 3, 500, generator=generator) * torch.tensor([64.0, 64.0, 2.0])[:, None]
+    bias, strand = torch.full((500,), 0.004), torch.arange(500) % 3 == 0
+    shares = []
+    for at_once in (1, 2500, 1 << 20):
+        monkeypatch.setattr(lighting, "_LOOKED_UP", {"cpu": at_once})
+        shares.append(
+            lighting._share_of_lamp(
+                depth, screen, bias, strand, torch.tensor([[0.1], [0.3]]), torch.full((2, 1), 300.0)
+            )
+        )
+    assert 0.1 < shares[0].mean() < 0.9
+    assert torch.equal(shares[0], shares[1])
+    assert torch.equal(shares[0], shares[2])
