@@ -78,7 +78,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_learning_rate_rises_stays_and_falls() -> None:
     config = TrainConfig(steps=100, batch_size=1, learning_rate=1.0, warmup=10, flat=0.6)
-    factors = [learning_rate_factor(config, step) for step in range(100)]
+    factors = [learning_rate_factor(config, step, step / 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert all(f == 1 for f in factors[9:61])
     assert all(a > b for a, b in pairwise(factors[60:]))

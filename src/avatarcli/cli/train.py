@@ -15,9 +15,24 @@ _Data = Annotated[
 ]
 _Out = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Checkpoints and the model.")]
 _Config = Annotated[str, typer.Option("--config", metavar="NAME|FILE", help="A preset or a TOML file.")]
-_Base = Annotated[
+_Init = Annotated[
     str | None,
-    typer.Option("--base", metavar="NAME|FOLDER", help="A model to start from; for 2b, CogVideoX-2B as it was pulled."),
+    typer.Option(
+        "--init",
+        "--base",
+        metavar="NAME|FOLDER|FILE",
+        help="Weights to start from: a model that was pulled, a model's folder, or a safetensors file; for 2b, CogVideoX-2B.",
+    ),
+]
+_Assets = Annotated[
+    Path | None, typer.Option("--assets", metavar="FOLDER", help="The pack that people are rendered from (docs/studio.md).")
+]
+_Clips = Annotated[Path | None, typer.Option("--clips", metavar="FOLDER", help="Further motion for rendered people.")]
+_Real = Annotated[
+    Path | None, typer.Option("--real", metavar="FOLDER", help="Real people, from `avatar data photos --pictures`.")
+]
+_Minutes = Annotated[
+    float | None, typer.Option("--minutes", min=0.01, help="How long to train, rendering aside; instead of the preset's.")
 ]
 
 
@@ -41,11 +56,33 @@ def autoencoder(output: _Out, data: _Data = None, config: _Config = "mini", quie
 
 
 def mmvdm(
-    output: _Out, data: _Data = None, config: _Config = "mini", base: _Base = None, quiet: options.Quiet = False
+    output: _Out,
+    data: _Data = None,
+    config: _Config = "mini",
+    init: _Init = None,
+    assets: _Assets = None,
+    clips: _Clips = None,
+    real: _Real = None,
+    minutes: _Minutes = None,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Train the multi-view video diffusion model. A run that was stopped is continued."""
+    """Train the multi-view video diffusion model. A run that was stopped is continued.
+
+    From the asset pack to weights in one go, on a GPU: avatar train mmvdm --config studio --assets makehuman -o runs/mine
+    Then: avatar create photo.jpg --weights runs/mine/weights
+    On four: torchrun --nproc_per_node 4 -m avatarcli train mmvdm --config studio --assets makehuman -o runs/mine
+    """
     from avatarcli.models import find_transformer
     from avatarcli.training.run import train_mmvdm
 
-    start = None if base is None else find_transformer(base)
-    train_mmvdm(data, output, config, start, Console(quiet=quiet))
+    start = None if init is None else Path(init).expanduser()
+    if init is not None and start is not None and not start.is_file():
+        start = find_transformer(init)
+    studio = {"assets": assets, "clips": clips}
+    changes = {
+        "studio": {name: str(value) for name, value in studio.items() if value is not None},
+        "pool": {} if real is None else {"real": str(real)},
+        "train": {} if minutes is None else {"minutes": minutes, "steps": 0},
+    }
+    wanted = {table: values for table, values in changes.items() if values}
+    train_mmvdm(data, output, config, start, Console(quiet=quiet), changes=wanted)

@@ -116,6 +116,20 @@ def load_model(kind: type[Model], folder: Path, *, dtype: torch.dtype = torch.fl
     return _fill(model, tensors, folder, dtype)
 
 
+def fill_from(model: MultiViewVideoTransformer, place: Path) -> None:
+    """Give a model the weights of a model's folder, or of a safetensors file, whole or as `encode_int8` made them.
+
+    Raises:
+        WeightsError: they are missing, damaged or another model's.
+    """
+    if place.is_dir():
+        tensors = load_transformer(place).state_dict()
+    else:
+        tensors = decode_int8(_read(place, "name a file or folder of weights"))
+    _check_tensors(model.state_dict(), tensors, place, "the [model] of the settings", "name other weights")
+    model.load_state_dict(tensors)
+
+
 def save_int8(model: SmallVideoAutoencoder | MultiViewVideoTransformer, folder: Path) -> None:
     """Write a model for shipping: config.json and int8 weights, about a quarter of the float32 size."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -224,17 +238,23 @@ def _file_errors(path: Path, mend: str) -> Iterator[None]:
 
 def _fill(model: Any, tensors: dict[str, Tensor], folder: Path, dtype: torch.dtype) -> Any:
     """Give a model on the meta device its tensors."""
-    wanted = model.state_dict()
-    if missing := wanted.keys() - tensors.keys():
-        raise WeightsError(f"{folder} lacks {len(missing)} tensors, {min(missing)} the first; {_MEND}")
-    if surplus := tensors.keys() - wanted.keys():
-        raise WeightsError(f"{folder} has {len(surplus)} tensors that the model has not, {min(surplus)} the first")
-    for name, tensor in wanted.items():
-        if tensors[name].shape != tensor.shape:
-            found = list(tensors[name].shape)
-            raise WeightsError(f"{folder}: {name} has shape {found}, its config.json says {list(tensor.shape)}")
+    _check_tensors(model.state_dict(), tensors, folder, "its config.json", _MEND)
     cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     module: nn.Module = model
     module.load_state_dict(cast, assign=True)
     module.requires_grad_(True)
     return module.eval()
+
+
+def _check_tensors(
+    wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], place: Path, origin: str, mend: str
+) -> None:
+    """Raise WeightsError unless the tensors are those that a model wants. origin: what says what it wants."""
+    if missing := wanted.keys() - tensors.keys():
+        raise WeightsError(f"{place} lacks {len(missing)} tensors, {min(missing)} the first; {mend}")
+    if surplus := tensors.keys() - wanted.keys():
+        raise WeightsError(f"{place} has {len(surplus)} tensors that the model has not, {min(surplus)} the first")
+    for name, tensor in wanted.items():
+        if tensors[name].shape != tensor.shape:
+            found = list(tensors[name].shape)
+            raise WeightsError(f"{place}: {name} has shape {found}, {origin} says {list(tensor.shape)}")

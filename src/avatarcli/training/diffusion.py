@@ -72,22 +72,38 @@ def diffusion_loss(
     samples, views, latents = batch.latents.shape[:3]
     device = batch.latents.device
     scene = batch.scene(choose_given(samples, views, latents))
-    given = scene.given
-    target_weight = (~given).float()
-    if batch.weight is not None:
-        cells = torch.cat(
-            [batch.weight.new_ones(samples, 1, *batch.weight.shape[3:]), batch.weight.flatten(1, 2)], dim=1
-        )
-        target_weight = target_weight[:, :, None, None, None] * cells
-    else:
-        target_weight = target_weight[:, :, None, None, None]
     level = torch.randint(0, NOISE_LEVELS, (samples,), device=device)
     noise = torch.randn_like(scene.latents)
+    hidden = torch.rand(samples, device=device) < hide_photo
+    errors, weights = velocity_errors(model, scene, batch.weight, scheduler, level, noise, hidden=hidden)
+    return errors.sum() / weights.sum()
+
+
+def velocity_errors(
+    model: nn.Module,
+    scene: LatentScene,
+    weight: Tensor | None,
+    scheduler: CogVideoXDDIMScheduler,
+    level: Tensor,
+    noise: Tensor,
+    *,
+    hidden: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Squared errors [B, N, 1, h, w] of the velocities, times what they count, and what they count: 0 where a latent is given.
+
+    weight [B, V, T, 1, h, w]: of the latents beside the photo's; level [B] and noise [B, N, 16, h, w]: how noisy they are made;
+    hidden [B] (bool): samples whose photo the model does not see.
+    """
+    given = scene.given
+    counts = (~given)[:, :, None, None, None].float()
+    if weight is not None:
+        counts = counts * torch.cat([torch.ones_like(weight[:, 0, :1]), weight.flatten(1, 2)], dim=1)
     noisy = scheduler.add_noise(scene.latents, noise, level)
     target = scheduler.get_velocity(scene.latents, noise, level)
-    scene = scene.without_photo(torch.rand(samples, device=device) < hide_photo)
+    if hidden is not None:
+        scene = scene.without_photo(hidden)
     x = torch.where(given[:, :, None, None, None], scene.latents, noisy)
     timestep = torch.where(given, 0, level[:, None])
     velocity = model(x, timestep, scene.time_index, scene.given, scene.conditioning)
-    error = (velocity.float() - target).square().mean(2, keepdim=True) * target_weight
-    return error.sum() / target_weight.expand_as(error).sum()
+    errors = (velocity.float() - target).square().mean(2, keepdim=True) * counts
+    return errors, counts.expand_as(errors)

@@ -7,28 +7,32 @@ one model spread over them; run plainly, on one device.
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from avatarcli.errors import WorkspaceError
-from avatarcli.progress import Progress
-from avatarcli.training.pieces import piece_shapes, stream_pieces, write_pieces
-from avatarcli.training.sharding import fill, own_part, shard, whole
+from avatarcli.errors import UsageError
+from avatarcli.progress import Progress, SilentProgress
+from avatarcli.training.clock import Clock
+from avatarcli.training.companion import Companion
+from avatarcli.training.journal import Journal
+from avatarcli.training.sharding import shard, whole
 from avatarcli.training.sources import Source, prefetched
+from avatarcli.training.state import TrainingState
+from avatarcli.training.stopwatch import Stopwatch
 
 _CHECKPOINT = "checkpoint"
-_STATE = "state.json"
+FLAT_FILE = "flat.safetensors"
+_PARTS = 1000  # of the progress bar
 
 Batch = TypeVar("Batch")
 
@@ -37,23 +41,32 @@ Batch = TypeVar("Batch")
 class TrainConfig:
     """How a model is trained. Every number a preset may set."""
 
-    steps: int
     batch_size: int  # samples a process and step
     learning_rate: float
+    steps: int = 0  # how long, or
+    minutes: float = 0.0  # how long by the clock, rendering aside
     warmup: int = 200  # steps over which the learning rate rises
-    flat: float = 0.6  # share of the steps before it falls, along a cosine, to nothing
+    flat: float = 0.6  # share of the training before it falls, along a cosine, to nothing
     weight_decay: float = 0.01
     beta2: float = 0.98
     gradient_clip: float = 1.0  # largest norm of a step's gradient
     ema_decay: float = 0.999
     mixed_precision: Literal["no", "bf16"] = "no"
     gradient_checkpointing: bool = False  # compute activations twice rather than keep them
+    compile: bool = False  # the model's blocks, which takes half a minute a shape of batch and gains a third
     shard: bool = False  # spread weights and optimiser over the processes rather than keep all in each
     prefetch: int = 2  # batches made ahead, in a thread
     checkpoint_every: int = 500  # steps
+    checkpoint_minutes: float = 0.0  # of training; these count instead, if given
+    judge_minutes: float = 2.0  # between looks at held-out people, where there are any
     piece_mib: float = 0.0  # largest size of a checkpoint's files; 0 for no limit
     log_every: int = 20  # steps
+    say_every: float = 15.0  # seconds between lines on the terminal
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps > 0) == (self.minutes > 0):
+            raise UsageError(f"[train] needs steps or minutes, one of them: {self.steps} and {self.minutes} are given")
 
 
 @dataclass(frozen=True)
@@ -74,19 +87,30 @@ def train(
     config: TrainConfig,
     out: Path,
     progress: Progress,
+    *,
+    clock: Clock | None = None,
+    companion: Companion[Batch] | None = None,
+    describe: Callable[[int], tuple[str, int]] | None = None,
 ) -> TrainResult:
     """Train `model` in place and leave it on the CPU with its averaged weights.
 
-    Checkpoints are kept in the folder `out`; one found there is continued.
+    Checkpoints are kept in the folder `out`; one found there is continued. The weights before the learning rate falls, from
+    which a later training can go on, are kept there as `flat.safetensors`.
 
     source: makes the batch of a step, on any device, in a thread of its own; loss_of: its loss, which draws from torch's global
-    random numbers. These are seeded anew at every step, so that a run that was stopped goes on as if it had not been.
+    random numbers. These are seeded anew at every step, so that a run of so many steps that was stopped goes on as if it had not
+    been. clock: the training's own, where the source looks at it too; companion: what goes along; describe: what a step's batch
+    is of, and how many samples.
 
     Raises:
         WorkspaceError: the checkpoint is another model's or damaged.
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(config, out)
+    main = accelerator.is_main_process
+    progress = progress if main else SilentProgress()
+    clock = clock or Clock(config.steps, config.minutes)
+    companion = companion or Companion()
     sharded = config.shard and accelerator.num_processes > 1
     if sharded:
         # Sharding changes a model's class: the caller's own comes back to life when its weights are gathered.
@@ -95,60 +119,122 @@ def train(
         shard(module, bf16=config.mixed_precision == "bf16")
     else:
         module = model.to(accelerator.device).train()
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(module, config.weight_decay), lr=config.learning_rate, betas=(0.9, config.beta2)
-    )
-    average = {name: value.detach().clone() for name, value in module.state_dict().items()}
-    start = _resume(out / _CHECKPOINT, module, optimizer, average, config)
+    optimizer = _optimizer(module, config)
+    state = TrainingState(module, optimizer)
+    found = state.resume(out / _CHECKPOINT)
+    companion.begin(found.get("companion", {}))
+    if config.compile:
+        compile_blocks(module)
     wrapped = module if sharded else accelerator.prepare_model(module)
-    losses: list[float] = []
+
+    def differentiate(batch: Batch) -> Tensor:
+        with accelerator.autocast():
+            loss = loss_of(wrapped, batch)
+        accelerator.backward(loss)
+        return loss
+
+    for batch in companion.rehearsal() if config.compile else ():
+        differentiate(batch)
+        optimizer.zero_grad(set_to_none=True)
+    watch = Stopwatch(accelerator.device)
+    journal = Journal(watch, lambda values, step: accelerator.log(values, step=step), progress)
+    done = start = int(found.get("step", 0))
+    share = 0.0
+    saves, judgements = _Intervals(config.checkpoint_minutes), _Intervals(config.judge_minutes)
+
+    def judge(step: int) -> None:
+        with state.averaged(), torch.compiler.set_stance("force_eager"), accelerator.autocast():
+            journal.judged(companion.judge(module), step)
+
+    def save(step: int) -> None:
+        notes = {"step": step, "minutes": clock.minutes, "companion": companion.state(), "config": asdict(config)}
+        state.save(out / _CHECKPOINT, notes, piece_bytes=int(config.piece_mib * 2**20) or None, write=main)
+
+    def steps() -> Iterator[int]:
+        for step in clock.steps(start, minutes=float(found.get("minutes", 0.0))):
+            with clock.paused():
+                companion.before_step(clock.share(step))
+            yield step
+
     with (
-        progress.task("train", config.steps) as advance,
-        prefetched(source, range(start, config.steps), depth=config.prefetch) as batches,
+        progress.task("train", _PARTS) as advance,
+        prefetched(source, steps(), depth=config.prefetch) as batches,
     ):
-        advance(start)
         for step, batch in enumerate(batches, start):
+            before, share = share, clock.share(step)
+            advance(int(share * _PARTS) - int(before * _PARTS))
+            with clock.paused():
+                if before < config.flat <= share and step > start:
+                    state.export(out / FLAT_FILE, write=main)
+                if judgements.due(clock.agreed_minutes(step)):
+                    judge(step)
             torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
+            learning_rate = config.learning_rate * learning_rate_factor(config, step, share)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * learning_rate_factor(config, step)
-            with accelerator.autocast():
-                loss = loss_of(wrapped, batch)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(module.parameters(), config.gradient_clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            # A young average follows fast: the first weights are worth nothing.
-            _follow(average, module, min(config.ema_decay, (step + 1) / (step + 10)))
-            losses.append(float(loss.detach()))
-            if (step + 1) % config.log_every == 0:
-                accelerator.log({"loss": losses[-1], "learning_rate": group["lr"]}, step=step + 1)
-            done = step + 1 == config.steps
-            if done or (step + 1) % config.checkpoint_every == 0:
-                tensors = _tensors(module, optimizer, average)
-                if sharded:
-                    tensors = {name: whole(tensor).cpu() for name, tensor in tensors.items()}
-                if accelerator.is_main_process:
-                    _save(out / _CHECKPOINT, step + 1, tensors, config)
-            advance(1)
-    average = {name: whole(value).cpu() for name, value in average.items()}
+                group["lr"] = learning_rate
+            with watch.running():
+                loss = differentiate(batch)
+                accelerator.clip_grad_norm_(module.parameters(), config.gradient_clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                # A young average follows fast: the first weights are worth nothing.
+                state.follow(min(config.ema_decay, (step + 1) / (step + 10)))
+            done = step + 1
+            journal.note(*(describe(step) if describe else ("all", config.batch_size)), loss)
+            if done % config.log_every == 0:
+                journal.log(done, learning_rate)
+            journal.say(done, share, config.say_every, companion.report)
+            timely = saves.due(clock.agreed_minutes(step))
+            if timely if config.checkpoint_minutes else done % config.checkpoint_every == 0:
+                with clock.paused():
+                    save(done)
+    if done > start:
+        save(done)
+    journal.fetch()
+    with state.averaged(), torch.compiler.set_stance("force_eager"), accelerator.autocast():
+        companion.conclude(module)
+    average = {name: whole(value).cpu() for name, value in state.average.items()}
     accelerator.end_training()
     model.load_state_dict(average, assign=sharded)
     model.cpu().eval()
-    return TrainResult(losses, accelerator.is_main_process)
+    return TrainResult(journal.losses, main)
 
 
-def training_device() -> torch.device:
-    """Where batches are wanted: this process' GPU, or the CPU."""
-    return (
-        torch.device("cuda", PartialState().local_process_index) if torch.cuda.is_available() else torch.device("cpu")
-    )
-
-
-def learning_rate_factor(config: TrainConfig, step: int) -> float:
-    """The share of the full learning rate at a step."""
+def learning_rate_factor(config: TrainConfig, step: int, share: float) -> float:
+    """The share of the full learning rate at a step, before which a share of the training was done."""
     rise = min(1.0, (step + 1) / max(config.warmup, 1))
-    fall = max(0.0, (step / config.steps - config.flat) / max(1 - config.flat, 1e-9))
-    return rise * 0.5 * (1 + math.cos(math.pi * fall))
+    fall = max(0.0, (share - config.flat) / max(1 - config.flat, 1e-9))
+    return rise * 0.5 * (1 + math.cos(math.pi * min(fall, 1.0)))
+
+
+def step_seed(seed: int, step: int, process: int) -> int:
+    return (seed * 1_000_003 + step) * 4099 + process
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile the repeated blocks of a model in place, which leaves the names of its parameters as they are."""
+    names = getattr(model, "_no_split_modules", None) or ()
+    # One a block and shape, and a batch of every source has a shape of its own.
+    torch._dynamo.config.recompile_limit = 64
+    for module in model.modules():
+        if type(module).__name__ in names:
+            module.compile(dynamic=False)
+
+
+class _Intervals:
+    """Says when another interval of so many minutes is over; never, of 0."""
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes = minutes
+        self._last: float | None = None
+
+    def due(self, now: float) -> bool:
+        if self._last is None:
+            self._last = now
+        over = self._minutes > 0 and now - self._last >= self._minutes
+        if over:
+            self._last = now
+        return over
 
 
 def _accelerator(config: TrainConfig, out: Path) -> Accelerator:
@@ -158,10 +244,22 @@ def _accelerator(config: TrainConfig, out: Path) -> Accelerator:
         log_with=logger,
         project_dir=out,
         cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
     if logger:
         accelerator.init_trackers("log", config={k: v for k, v in asdict(config).items() if v is not None})
     return accelerator
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    parameters = list(model.parameters())
+    return torch.optim.AdamW(
+        _parameter_groups(model, config.weight_decay),
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        # Spread parameters take the plain way: fused kernels on them have not been tried.
+        fused=all(p.is_cuda and not isinstance(p, DTensor) for p in parameters) or None,
+    )
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -169,79 +267,3 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     matrices = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
     vectors = [p for p in model.parameters() if p.ndim <= 1 and p.requires_grad]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def step_seed(seed: int, step: int, process: int) -> int:
-    return (seed * 1_000_003 + step) * 4099 + process
-
-
-@torch.no_grad()
-def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    parameters = dict(model.named_parameters())
-    names = list(parameters)
-    ours, theirs = ([own_part(tensors[n].detach()) for n in names] for tensors in (average, parameters))
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
-    # Buffers are statistics, averaged already.
-    for name, value in model.named_buffers():
-        if name in average:
-            average[name].copy_(value)
-
-
-def _save(folder: Path, step: int, tensors: dict[str, Tensor], config: TrainConfig) -> None:
-    """Replace the checkpoint. A kill at any moment leaves the old one or the new one."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir()
-    write_pieces(tensors, fresh, piece_bytes=int(config.piece_mib * 2**20) or None)
-    (fresh / _STATE).write_text(json.dumps({"step": step, "config": asdict(config)}, indent=1))
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _resume(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], config: TrainConfig
-) -> int:
-    """Put a checkpoint's state in place; the number of steps it has done, 0 when there is none."""
-    if not folder.exists():
-        # A kill between the two renames of `_save`.
-        old = folder.with_name(f".{folder.name}.old")
-        if not old.exists():
-            return 0
-        os.replace(old, folder)
-    try:
-        step = int(json.loads((folder / _STATE).read_text())["step"])
-        found = piece_shapes(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise WorkspaceError(f"{folder}: damaged checkpoint ({error}); delete it to start over") from error
-    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
-    wanted = _tensors(model, optimizer, average)
-    different = [n for n in wanted.keys() | found.keys() if n not in wanted or found.get(n) != list(wanted[n].shape)]
-    if different:
-        raise WorkspaceError(f"{folder} is of another model ({min(different)} differs); delete it or train elsewhere")
-    try:
-        # One after another: every process of a sharded run reads them all.
-        with torch.no_grad():
-            for name, value in stream_pieces(folder):
-                fill(wanted[name], value)
-    except (OSError, ValueError, KeyError) as error:
-        raise WorkspaceError(f"{folder}: damaged checkpoint ({error}); delete it to start over") from error
-    return min(step, config.steps)
-
-
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All that a checkpoint holds, by name. The tensors are the live ones."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors.update({f"average.{name}": value for name, value in average.items()})
-    for name, parameter in model.named_parameters():
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if moment in optimizer.state.get(parameter, {}):
-                tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
-    return tensors

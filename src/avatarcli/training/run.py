@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
-from avatarcli.diffusion.checkpoints import load_transformer, save_int8
+from avatarcli.diffusion.checkpoints import fill_from, load_transformer, save_int8
 from avatarcli.diffusion.schedule import make_scheduler
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
-from avatarcli.progress import Progress
+from avatarcli.models import AUTOENCODER_FOLDERS, TRANSFORMER_FOLDER, autoencoder_folder, find_model
+from avatarcli.progress import Progress, SilentProgress
+from avatarcli.training.agreement import Process, training_device
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss
+from avatarcli.training.clock import Clock
 from avatarcli.training.data import SampleFolder, draw_scenes, draw_videos
 from avatarcli.training.diffusion import MultiViewBatch, diffusion_loss
-from avatarcli.training.loop import TrainConfig, step_seed, train, training_device
+from avatarcli.training.loop import TrainConfig, step_seed, train
+from avatarcli.training.pool.pool import Pool
 from avatarcli.training.settings import PhaseSettings, SourceSettings, TrainSettings, load_settings
 from avatarcli.training.sources import Curriculum, Phase, Source
-from avatarcli.training.studio_source import Process, StudioBatches
+from avatarcli.training.studio_source import StudioBatches
 
 MODEL_FOLDER = "model"
 INT8_FOLDER = "model-int8"
+WEIGHTS_FOLDER = "weights"  # the transformer and its autoencoder, int8, as `--weights` takes them
 
 Batch = TypeVar("Batch")
 Draw = Callable[[torch.Generator], Batch]
@@ -39,68 +46,145 @@ def train_autoencoder(data: Path | None, out: Path, config: str, progress: Progr
         WorkspaceError: `out` holds another model's checkpoint.
     """
     settings = load_settings("autoencoder", config, model=SmallVideoAutoencoder, loss=autoencoder_loss)
-    source = _curriculum(data, settings, _read_videos, StudioBatches.videos)
+    clock = Clock(settings.train.steps, settings.train.minutes)
+    studio = cache(lambda: _open_studio(settings))
+    source = _curriculum(
+        data, settings, clock, _read_videos, lambda count, wanted: studio().videos(count, wanted)
+    )
     torch.manual_seed(settings.train.seed)
     model = SmallVideoAutoencoder(**settings.model)
-    result = train(model, source, partial(autoencoder_loss, **settings.loss), settings.train, out, progress)
+    loss = partial(autoencoder_loss, **settings.loss)
+    result = train(model, source, loss, settings.train, out, progress, clock=clock)
     _write(model, out, settings.train, result.main_process)
 
 
-def train_mmvdm(data: Path | None, out: Path, config: str, base: Path | None, progress: Progress) -> None:
-    """Train the diffusion model on a folder of encoded scenes (see `draw_scenes`) and write it to `out`.
+def train_mmvdm(
+    data: Path | None,
+    out: Path,
+    config: str,
+    start: Path | None,
+    progress: Progress,
+    *,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Train the diffusion model on encoded scenes (see `draw_scenes`) and on people rendered meanwhile, and write it to `out`.
 
-    base: a CogVideoX transformer folder, or a model of ours, to start from; default random weights.
+    start: weights to start from, by default random ones: a CogVideoX transformer folder, a folder of a model of ours, or a file of
+    weights for the [model] of the settings. changes: values for settings of tables, instead of those that `config` has.
 
     Raises:
         UsageError: settings or samples cannot be used.
-        WeightsError: `base` cannot be loaded.
-        WorkspaceError: `out` holds another model's checkpoint.
+        WeightsError: `start` or the autoencoder cannot be loaded.
+        WorkspaceError: `out` holds another model's checkpoint, or the render processes do not work.
     """
-    settings = load_settings("mmvdm", config, model=MultiViewVideoTransformer, loss=diffusion_loss)
-    if base is not None and settings.model:
-        raise UsageError(f"--base {base} fixes the architecture: remove [model] from the settings {config}")
-    if base is None and not settings.model:
-        raise UsageError(f"the settings {config} start from a trained model: name its folder with --base")
-    source = _curriculum(data, settings, _read_scenes, StudioBatches.scenes)
+    settings = load_settings("mmvdm", config, model=MultiViewVideoTransformer, loss=diffusion_loss, changes=changes)
     torch.manual_seed(settings.train.seed)
-    model = MultiViewVideoTransformer(**settings.model) if base is None else load_transformer(base)
+    model = _transformer(settings, config, start)
     if settings.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     loss = partial(diffusion_loss, scheduler=make_scheduler(), **settings.loss)
-    result = train(model, source, loss, settings.train, out, progress)
+    process = _process(settings)
+    clock = Clock(settings.train.steps, settings.train.minutes)
+    with ExitStack() as stack:
+
+        @cache
+        def pool() -> Pool:
+            assert settings.studio is not None  # as the settings were checked
+            autoencoder = Path(settings.studio.autoencoder) if settings.studio.autoencoder else _shipped_autoencoder()
+            dtype = torch.bfloat16 if settings.train.mixed_precision == "bf16" else torch.float32
+            quiet = progress if process.rank == 0 else SilentProgress()
+            opened = Pool(settings.studio, settings.pool, autoencoder, out, process, quiet, dtype=dtype)
+            return stack.enter_context(opened)
+
+        def draw(count: int, wanted: SourceSettings) -> Source[MultiViewBatch]:
+            return pool().source(count, wanted)
+
+        curriculum = _curriculum(data, settings, clock, _read_scenes, draw)
+        pooled = any(s.studio or s.real for phase in _phases(data, settings) for s in phase.sources)
+        if pooled and settings.train.shard:
+            raise UsageError(f"--config {config}: rendered people work with whole models only: set shard = false")
+        result = train(
+            model,
+            curriculum,
+            loss,
+            settings.train,
+            out,
+            progress,
+            clock=clock,
+            companion=pool() if pooled else None,
+            describe=partial(_describe, settings, curriculum, _phases(data, settings)),
+        )
     _write(model, out, settings.train, result.main_process)
+    if pooled and result.main_process:
+        save_int8(model, out / WEIGHTS_FOLDER / TRANSFORMER_FOLDER)
+        shutil.copytree(pool().autoencoder_folder, out / WEIGHTS_FOLDER / AUTOENCODER_FOLDERS[0], dirs_exist_ok=True)
+
+
+def _transformer(settings: TrainSettings, config: str, start: Path | None) -> MultiViewVideoTransformer:
+    """The model to train, with its first weights."""
+    if not settings.model:
+        if start is None or start.is_file():
+            raise UsageError(f"the settings {config} start from a trained model: name its folder with --init")
+        return load_transformer(start)
+    model = MultiViewVideoTransformer(**settings.model)
+    if start is not None:
+        fill_from(model, start)
+    return model
+
+
+def _open_studio(settings: TrainSettings) -> StudioBatches:
+    assert settings.studio is not None  # as the settings were checked
+    return StudioBatches(settings.studio, _process(settings))
+
+
+def _shipped_autoencoder() -> Path:
+    return autoencoder_folder(find_model(None))
+
+
+def _process(settings: TrainSettings) -> Process:
+    state = PartialState()
+    return Process(state.process_index, state.num_processes, settings.train.seed, training_device())
+
+
+def _phases(data: Path | None, settings: TrainSettings) -> tuple[PhaseSettings, ...]:
+    """Those of the settings. A folder with samples of its own is the only source there is."""
+    return (PhaseSettings(),) if data is not None and any(data.glob("*.safetensors")) else settings.curriculum
 
 
 def _curriculum(
     data: Path | None,
     settings: TrainSettings,
+    clock: Clock,
     read: Callable[[SampleFolder, int, SourceSettings], Draw[Batch]],
-    render: Callable[[StudioBatches, int, SourceSettings], Source[Batch]],
+    render: Callable[[int, SourceSettings], Source[Batch]],
 ) -> Curriculum[Batch]:
-    """The phases of the settings on the folders below `data`. A folder with samples of its own is the only source there is."""
-    phases = settings.curriculum
-    if data is not None and any(data.glob("*.safetensors")):
-        phases = (PhaseSettings(),)
-    state = PartialState()
-    process = Process(state.process_index, state.num_processes, settings.train.seed, training_device())
-    studio = cache(lambda: _open_studio(settings, process))
+    """The phases of the settings on the folders below `data` and on who is rendered."""
+    process = _process(settings)
 
     def source(wanted: SourceSettings) -> Source[Batch]:
         count = wanted.batch_size or settings.train.batch_size
-        if wanted.studio:
-            return render(studio(), count, wanted)
+        if wanted.studio or wanted.real:
+            return render(count, wanted)
         if data is None:
             raise UsageError("name the folder of samples with --data")
         draw = read(SampleFolder(data / wanted.folder), count, wanted)
         return lambda step: draw(torch.Generator().manual_seed(step_seed(process.seed, step, process.rank)))
 
+    phases = _phases(data, settings)
     opened = [Phase(p.until, [(source(wanted), wanted.weight) for wanted in p.sources]) for p in phases]
-    return Curriculum(opened, settings.train.steps, settings.train.seed)
+    return Curriculum(opened, clock.share, settings.train.seed)
 
 
-def _open_studio(settings: TrainSettings, process: Process) -> StudioBatches:
-    assert settings.studio is not None  # as the settings were checked
-    return StudioBatches(settings.studio, process)
+def _describe(
+    settings: TrainSettings, curriculum: Curriculum[Batch], phases: Sequence[PhaseSettings], step: int
+) -> tuple[str, int]:
+    """What a step's batch is of, and how many samples."""
+    phase, chosen = curriculum.choose(step)
+    wanted = phases[phase].sources[chosen]
+    kind = "real" if wanted.real else f"{'studio' if wanted.studio else wanted.folder}"
+    if wanted.studio and wanted.latents and wanted.latents[1] > 1:
+        kind = "clips"
+    return kind, wanted.batch_size or settings.train.batch_size
 
 
 def _read_videos(folder: SampleFolder, count: int, wanted: SourceSettings) -> Draw[VideoBatch]:

@@ -21,7 +21,7 @@ Source = Callable[[int], Batch]  # the batch of a step; asked for steps in risin
 
 @dataclass(frozen=True)
 class Phase(Generic[Batch]):
-    """A part of the training, up to the share `until` of its steps, with sources and how often each is asked."""
+    """A part of the training, up to the share `until` of it, with sources and how often each is asked."""
 
     until: float
     sources: Sequence[tuple[Source[Batch], float]]
@@ -29,17 +29,26 @@ class Phase(Generic[Batch]):
 
 @dataclass(frozen=True)
 class Curriculum(Generic[Batch]):
-    """Phases one after another. At every step all processes draw from the same source, so that none waits for another's work."""
+    """Phases one after another. At every step all processes draw from the same source, so that none waits for another's work.
+
+    share: of the training that is done before a step.
+    """
 
     phases: Sequence[Phase[Batch]]
-    steps: int
+    share: Callable[[int], float]
     seed: int
 
     def __call__(self, step: int) -> Batch:
-        phase = next((p for p in self.phases if step < p.until * self.steps), self.phases[-1])
-        weights = torch.tensor([weight for _, weight in phase.sources])
+        phase, chosen = self.choose(step)
+        return self.phases[phase].sources[chosen][0](step)
+
+    def choose(self, step: int) -> tuple[int, int]:
+        """The places of a step's phase, and of its source there."""
+        share = self.share(step)
+        place = next((i for i, phase in enumerate(self.phases) if share < phase.until), len(self.phases) - 1)
+        weights = torch.tensor([weight for _, weight in self.phases[place].sources])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        return phase.sources[int(torch.multinomial(weights, 1, generator=generator))][0](step)
+        return place, int(torch.multinomial(weights, 1, generator=generator))
 
 
 @contextmanager

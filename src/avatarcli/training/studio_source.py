@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
-from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.diffusion.packing import frame_count
-from avatarcli.errors import UsageError
 from avatarcli.training.autoencoder import VideoBatch
-from avatarcli.training.data import scene_batch, stack_videos
-from avatarcli.training.diffusion import MultiViewBatch
+from avatarcli.training.agreement import Process
+from avatarcli.training.data import stack_videos
 from avatarcli.training.loop import step_seed
 from avatarcli.training.settings import SourceSettings, StudioTable
 from avatarcli.training.sources import Source
@@ -24,16 +21,6 @@ from avatarcli.training.studio.dataset import Studio, StudioSettings
 from avatarcli.training.studio.motion import MotionLibrary
 
 _VIEWS, _LATENTS = (8, 8), (1, 1)  # where a source does not say
-
-
-@dataclass(frozen=True)
-class Process:
-    """Which of the processes that train this is, and what they share."""
-
-    rank: int
-    world: int
-    seed: int
-    device: torch.device
 
 
 class StudioBatches:
@@ -52,19 +39,6 @@ class StudioBatches:
         self._studio = Studio(
             StudioAssets.load(table.assets, extra_skins=skins), settings, process.device, library=library
         )
-
-    def scenes(self, count: int, wanted: SourceSettings) -> Source[MultiViewBatch]:
-        """Encoded scenes, for the diffusion model."""
-        if self._table.autoencoder is None:
-            raise UsageError("[studio] needs `autoencoder`, the folder of the model that encodes what it renders")
-        autoencoder = load_model(SmallVideoAutoencoder, Path(self._table.autoencoder)).to(self._process.device)
-
-        def source(step: int) -> MultiViewBatch:
-            generator, studio = self._draw(step, wanted)
-            scenes = [studio.sample(index).scene(autoencoder) for index in self._people(step, count)]
-            return scene_batch(scenes, self._process.device, generator)
-
-        return source
 
     def videos(self, count: int, wanted: SourceSettings) -> Source[VideoBatch]:
         """Videos, for the autoencoder: a view each, of as few people as give so many."""

@@ -1,0 +1,1 @@
+"""People rendered beside the training, encoded once, and drawn many times."""

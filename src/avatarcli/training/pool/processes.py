@@ -1,0 +1,117 @@
+"""The render processes of one training process: started, throttled and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from avatarcli.errors import DeviceError, WorkspaceError
+from avatarcli.files import write_atomically
+from avatarcli.training.pool.renderer import CONTROL_FILE, LOG_FILE, Orders
+
+_MPS = "nvidia-cuda-mps-control"
+_ENDING = 8.0  # seconds for a person that is being rendered
+
+
+class Renderers:
+    """Processes that fill `folder` with people. They begin with their full share of the time."""
+
+    def __init__(self, orders: Orders, service: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="avatar-pool-"))
+        orders.write(self.folder)
+        self.throttle(1.0)
+        environment = {
+            **os.environ,
+            # Compiling for a process that lives for minutes costs more than it gains.
+            "TORCHDYNAMO_DISABLE": "1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.8",
+        }
+        if orders.device == "cuda":
+            environment["CUDA_VISIBLE_DEVICES"] = _visible(torch.cuda.current_device())
+        if service is not None:
+            environment["CUDA_MPS_PIPE_DIRECTORY"] = str(service)
+        with (self.folder / LOG_FILE).open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "avatarcli.training.pool.renderer", str(self.folder)],
+                env=environment,
+                start_new_session=True,  # so that all of them can be ended together
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def throttle(self, duty: float) -> None:
+        """Let them work for a share of the time."""
+        write_atomically(self.folder / CONTROL_FILE, json.dumps({"duty": duty}).encode())
+
+    def files(self) -> list[Path]:
+        """People that wait, the earliest number first."""
+        return sorted(self.folder.glob("[!.]*.safetensors"), key=lambda path: path.name.split("_")[1:])
+
+    def check(self) -> None:
+        """Raise WorkspaceError when they have ended on their own."""
+        if (code := self._process.poll()) is not None:
+            text = (self.folder / LOG_FILE).read_text(errors="replace").strip()
+            reason = text.splitlines()[-1] if text else f"exit code {code}"
+            raise WorkspaceError(f"the render processes have ended: {reason}")
+
+    def end(self) -> None:
+        """Wait until they have ended, and remove the folder."""
+        with suppress(OSError):
+            (self.folder / CONTROL_FILE).unlink()
+        try:
+            self._process.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class GpuSharing:
+    """NVIDIA's multi-process service for the render processes of this machine: without it they take turns on a GPU.
+
+    The training does not go through it. Where the program is not installed, or does not start, there is none.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        if shutil.which(_MPS) is None:
+            return
+        self.folder = Path(tempfile.mkdtemp(prefix="avatar-mps-"))
+        started = subprocess.run([_MPS, "-d"], env=self._environment(), capture_output=True, timeout=30, check=False)
+        if started.returncode:
+            self.end()
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "CUDA_MPS_PIPE_DIRECTORY": str(self.folder),
+            "CUDA_MPS_LOG_DIRECTORY": str(self.folder),
+        }
+
+    def end(self) -> None:
+        if self.folder is None:
+            return
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                [_MPS], input=b"quit\n", env=self._environment(), capture_output=True, timeout=30, check=False
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = None
+
+
+def _visible(device: int) -> str:
+    """The name by which a process that sees only this GPU sees it."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return names.split(",")[device] if names else str(device)

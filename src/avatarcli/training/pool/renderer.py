@@ -1,0 +1,204 @@
+"""Render processes: `python -m avatarcli.training.pool.renderer FOLDER`, which `Renderers` starts.
+
+The first process loads the studio's assets and forks the others, which share its memory: it must not touch the GPU itself. Each
+renders and encodes people of its own and leaves them in the folder, as files that the training takes away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
+from avatarcli.diffusion.checkpoints import load_model
+from avatarcli.files import read_json
+from avatarcli.training.pool.encoding import Tone, encode_sample
+from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, write_sample
+from avatarcli.training.studio.assets import StudioAssets
+from avatarcli.training.studio.dataset import Studio, StudioSettings
+from avatarcli.training.studio.motion import MotionLibrary
+
+ORDERS_FILE, CONTROL_FILE, LOG_FILE = "orders.json", "control.json", "log.txt"
+STILL, CLIP = "still", "clip"
+
+_SHARING = "CUDA_MPS_PIPE_DIRECTORY"
+_WAITING = 96  # files that may lie there before a renderer waits; about 2 MB each
+_REST = 0.1  # seconds between looks at what is wanted
+_LOADING_THREADS = 8
+_MEMORY_SHARE = 0.5  # of a GPU, for all of its renderers together
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the renderers of one training process make.
+
+    worker `w` of process `rank` renders the people first + held_out + (n × workers + w) × world + rank, for n = 0, 1, …; before them those
+    of the first `held_out` whose number in that order is its own, as pictures for `held_out_folder`, if they are not there.
+    The settings' own views and frames are those of stills; every person whose number falls into the share `motion` is shown in
+    clips. toned: share of the people whose colours are changed.
+    """
+
+    assets: str
+    clips: str | None
+    skins: str | None
+    autoencoder: str
+    settings: StudioSettings
+    clip_views: int
+    clip_frames: int
+    motion: float
+    toned: float
+    first: int
+    held_out: int
+    held_out_first: int
+    held_out_folder: str
+    workers: int
+    rank: int
+    world: int
+    device: str
+
+    def write(self, folder: Path) -> None:
+        (folder / ORDERS_FILE).write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Orders:
+        content = json.loads((folder / ORDERS_FILE).read_text())
+        return cls(**{**content, "settings": StudioSettings(**content["settings"])})
+
+    def people(self, worker: int, turn: int) -> int:
+        """The number of a worker's person of a turn."""
+        return self.first + (turn * self.workers + worker) * self.world + self.rank
+
+    def is_clip(self, index: int) -> bool:
+        """Evenly spread: whether so many more clips are due after this person than before."""
+        return int((index + 1) * self.motion) > int(index * self.motion)
+
+
+def main(folder: Path) -> int:
+    orders = Orders.read(folder)
+    trial = _try_sharing()
+    torch.set_num_threads(max(1, min(_LOADING_THREADS, (os.cpu_count() or 1) // orders.world)))
+    assets = StudioAssets.load(orders.assets, extra_skins=None if orders.skins is None else Path(orders.skins))
+    library = MotionLibrary.load(None if orders.clips is None else Path(orders.clips))
+    if trial is not None and trial.wait():
+        _log(folder, 0, "NVIDIA's multi-process service does not work here: renderers take turns on the GPU")
+        del os.environ[_SHARING]
+    children = []
+    for worker in range(orders.workers):
+        child = os.fork()
+        if not child:
+            os._exit(_work(folder, orders, worker, assets, library))
+        children.append(child)
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+
+
+def _try_sharing() -> subprocess.Popen[bytes] | None:
+    """A process that uses the GPU through the multi-process service, if there is to be one; it fails where that does not work."""
+    if _SHARING not in os.environ:
+        return None
+    return subprocess.Popen(
+        ["timeout", "40", sys.executable, "-c", "import torch; torch.ones(1).cuda().item()"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _work(folder: Path, orders: Orders, worker: int, assets: StudioAssets, library: MotionLibrary) -> int:
+    """All that one renderer does. Never raises: what goes wrong is written to the log."""
+    try:
+        torch.set_num_threads(1)
+        if orders.device == "cuda":
+            torch.cuda.set_per_process_memory_fraction(_MEMORY_SHARE / orders.workers)
+        Renderer(folder, orders, worker, assets, library).run()
+    except BaseException:
+        _log(folder, worker, traceback.format_exc())
+        return 1
+    return 0
+
+
+class Renderer:
+    """One of several that fill a folder."""
+
+    def __init__(
+        self, folder: Path, orders: Orders, worker: int, assets: StudioAssets, library: MotionLibrary
+    ) -> None:
+        self._folder, self._orders, self._worker = folder, orders, worker
+        self._parent = os.getppid()
+        self._studio = Studio(assets, orders.settings, orders.device, library=library)
+        self._autoencoder = load_model(SmallVideoAutoencoder, Path(orders.autoencoder)).to(orders.device)
+        self._autoencoder.requires_grad_(False)
+
+    def run(self) -> None:
+        """Render until the control file says that it is over, or whoever is to take the people is gone."""
+        self._hold_out()
+        failures = turn = 0
+        while (duty := self._duty()) is not None:
+            if not duty or self._waiting() >= _WAITING:
+                time.sleep(_REST)
+                continue
+            start = time.monotonic()
+            index = self._orders.people(self._worker, turn)
+            turn += 1
+            try:
+                self._render(index)
+            except Exception:
+                # Now and then a person cannot be assembled, or does not fit the memory that is left.
+                failures += 1
+                _log(self._folder, self._worker, f"person {index}: {traceback.format_exc()}")
+                if self._orders.device == "cuda":
+                    torch.cuda.empty_cache()
+                if failures > 20 and failures > turn / 2:
+                    raise
+            time.sleep((time.monotonic() - start) * (1 / duty - 1))
+
+    def _hold_out(self) -> None:
+        orders = self._orders
+        for number in range(orders.held_out):
+            path = Path(orders.held_out_folder) / f"{number:04d}{HELD_OUT_SUFFIX}"
+            if number % (orders.workers * orders.world) == self._worker * orders.world + orders.rank and not path.exists():
+                write_sample(self._studio.sample(orders.held_out_first + number), path)
+
+    def _render(self, index: int) -> None:
+        orders = self._orders
+        studio, kind = self._studio, STILL
+        if orders.is_clip(index):
+            studio, kind = copy(studio), CLIP  # all that is costly to make is shared
+            studio.settings = replace(orders.settings, views=orders.clip_views, frames=orders.clip_frames)
+        sample = studio.sample(index)
+        rng = np.random.default_rng(sample.number)
+        tone = Tone.draw(rng) if rng.random() < orders.toned else None
+        for photo, record in enumerate(encode_sample(sample, self._autoencoder, tone)):
+            # Hidden until it is whole.
+            name = f"{kind}_{index:012d}_{photo}.safetensors"
+            partial = self._folder / f".{name}"
+            save_file({key: value.cpu().contiguous() for key, value in record.items()}, partial)
+            partial.rename(self._folder / name)
+
+    def _duty(self) -> float | None:
+        """The share of the time to work, or None when it is over."""
+        control = read_json(self._folder / CONTROL_FILE)
+        if control is None or os.getppid() != self._parent:
+            return None
+        return float(control["duty"])
+
+    def _waiting(self) -> int:
+        return sum(1 for _ in self._folder.glob("[!.]*.safetensors"))
+
+
+def _log(folder: Path, worker: int, text: str) -> None:
+    with (folder / LOG_FILE).open("a") as stream:
+        stream.write(f"renderer {worker}: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
