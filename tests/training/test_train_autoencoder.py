@@ -74,7 +74,7 @@ def test_train_commands_write_models_that_load(tmp_path: Path) -> None:
     train_mmvdm(scenes, tmp_path / "more", str(small), tmp_path / "mmvdm" / "model", SilentProgress())
     second = load_model(MultiViewVideoTransformer, tmp_path / "more" / "model")
     assert not torch.equal(first.proj_out.weight, second.proj_out.weight)
-    with pytest.raises(UsageError, match="--base"):
+    with pytest.raises(UsageError, match="--init"):
         train_mmvdm(scenes, tmp_path / "none", str(small), None, SilentProgress())
 
 

@@ -56,6 +56,10 @@ def photos(
     include_evaluated: _Evaluated = None,
     limit: _Limit = None,
     autoencoder: _Autoencoder = None,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures", help="Keep pictures, for `avatar train mmvdm --real`, which changes their colours."),
+    ] = False,
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -71,7 +75,7 @@ def photos(
         samples = LondonPhotos(folder, size, views=views, photos=photos, evaluated=include_evaluated)
     else:
         samples = Portraits(folder, size, evaluated=include_evaluated)
-    _collect(samples, out, autoencoder, device, limit, json, quiet)
+    _collect(samples, out, autoencoder, device, limit, json, quiet, pictures=pictures)
 
 
 def multiview(
@@ -123,10 +127,14 @@ def _collect(
     limit: int | None,
     json: bool,
     quiet: bool,
+    *,
+    pictures: bool = False,
 ) -> None:
     from avatarcli.training.collect import write_captured
 
-    done = write_captured(samples, out, Console(quiet=quiet), autoencoder=autoencoder, device=device, limit=limit)
+    done = write_captured(
+        samples, out, Console(quiet=quiet), autoencoder=autoencoder, pictures=pictures, device=device, limit=limit
+    )
     if json:
         unusable = list(done.unusable)
         print_json({"folder": str(out), "kind": done.kind, "made": done.made, "kept": done.kept, "unusable": unusable})

@@ -25,14 +25,16 @@ _Init = Annotated[
     ),
 ]
 _Assets = Annotated[
-    Path | None, typer.Option("--assets", metavar="FOLDER", help="The pack that people are rendered from (docs/studio.md).")
+    Path | None,
+    typer.Option("--assets", metavar="FOLDER", help="The pack that people are rendered from (docs/studio.md)."),
 ]
 _Clips = Annotated[Path | None, typer.Option("--clips", metavar="FOLDER", help="Further motion for rendered people.")]
 _Real = Annotated[
     Path | None, typer.Option("--real", metavar="FOLDER", help="Real people, from `avatar data photos --pictures`.")
 ]
 _Minutes = Annotated[
-    float | None, typer.Option("--minutes", min=0.01, help="How long to train, rendering aside; instead of the preset's.")
+    float | None,
+    typer.Option("--minutes", min=0.01, help="How long to train, rendering aside; instead of the preset's."),
 ]
 
 
@@ -79,7 +81,7 @@ def mmvdm(
     if init is not None and start is not None and not start.is_file():
         start = find_transformer(init)
     studio = {"assets": assets, "clips": clips}
-    changes = {
+    changes: dict[str, dict[str, object]] = {
         "studio": {name: str(value) for name, value in studio.items() if value is not None},
         "pool": {} if real is None else {"real": str(real)},
         "train": {} if minutes is None else {"minutes": minutes, "steps": 0},

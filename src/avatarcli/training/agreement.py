@@ -23,11 +23,16 @@ class Process:
     device: torch.device
 
 
+def training_state() -> PartialState:
+    """The processes as accelerate knows them. Without being told it does not count those that train on CPUs."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def training_device() -> torch.device:
     """Where a process works: its GPU, or the CPU."""
-    return (
-        torch.device("cuda", PartialState().local_process_index) if torch.cuda.is_available() else torch.device("cpu")
-    )
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", training_state().local_process_index)
 
 
 def agreed(value: float, kind: Literal["first", "least", "most", "sum"]) -> float:

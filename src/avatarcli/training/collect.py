@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from avatarcli.config import DeviceName
 from avatarcli.diffusion.generate import load_autoencoder
@@ -14,7 +11,6 @@ from avatarcli.errors import PhotoError, UsageError, VideoError
 from avatarcli.files import write_atomically
 from avatarcli.progress import Progress
 from avatarcli.training.captured import CapturedSamples
-from avatarcli.training.studio.sample import StudioSample
 from avatarcli.training.studio.writer import Kind, claim_folder, sample_bytes, sample_names, studio_device
 
 SETTINGS_FILE = "captured.json"
@@ -36,22 +32,27 @@ def write_captured(
     progress: Progress,
     *,
     autoencoder: Path | None = None,
+    pictures: bool = False,
     device: DeviceName = "auto",
     limit: int | None = None,
 ) -> Collected:
     """Write everybody's samples (at most `limit` people's) into the folder `out`; files that are there are kept.
 
     Without an autoencoder: videos for `avatar train autoencoder`, a file a view. With one: scenes for
-    `avatar train mmvdm`, a file a person. Whose pictures cannot be used is said and left out.
+    `avatar train mmvdm`, a file a person. Or all that is known of a person as `pictures`, a file each, for its pool. Whose pictures
+    cannot be used is said and left out.
 
     Raises:
-        UsageError: the folder holds samples of other settings, or nobody's pictures can be used.
+        UsageError: the folder holds samples of other settings, nobody's pictures can be used, or both an autoencoder and
+            `pictures` are asked for.
         WorkspaceError: the folder cannot be written.
         WeightsError: the autoencoder cannot be loaded. DeviceError: the GPU cannot be used.
     """
+    if pictures and autoencoder is not None:
+        raise UsageError("--pictures are not encoded: leave out --autoencoder")
     place = studio_device(device)
     model = None if autoencoder is None else load_autoencoder(autoencoder).to(place)
-    kind: Kind = "videos" if model is None else "scenes"
+    kind: Kind = "pictures" if pictures else "videos" if model is None else "scenes"
     encoder = None if autoencoder is None else autoencoder.resolve().name
     claim_folder(out, {"kind": kind, "autoencoder": encoder, **samples.settings}, SETTINGS_FILE)
     made = kept = 0
@@ -69,7 +70,10 @@ def write_captured(
                     progress.warn(f"{name} is left out: {error}")
                     unusable.append(name)
                 else:
-                    contents = sample.videos() if model is None else [_moved(sample, place).scene(model)]
+                    if pictures:
+                        contents = [sample.tensors()]
+                    else:
+                        contents = sample.videos() if model is None else [sample.to(place).scene(model)]
                     for path, content in zip(paths, contents, strict=True):
                         write_atomically(path, sample_bytes(content, sample.number))
                     made += len(paths)
@@ -77,9 +81,3 @@ def write_captured(
     if not made + kept:
         raise UsageError(f"no sample can be made of {len(names)} people; the first: {unusable[0]}")
     return Collected(kind, made, kept, tuple(unusable))
-
-
-def _moved(sample: StudioSample, device: str) -> StudioSample:
-    """The sample on the autoencoder's device."""
-    moved: dict[str, Any] = {k: v.to(device) for k, v in vars(sample).items() if isinstance(v, Tensor)}
-    return replace(sample, **moved)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import fill_from, load_transformer, save_int8
@@ -19,7 +18,7 @@ from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.models import AUTOENCODER_FOLDERS, TRANSFORMER_FOLDER, autoencoder_folder, find_model
 from avatarcli.progress import Progress, SilentProgress
-from avatarcli.training.agreement import Process, training_device
+from avatarcli.training.agreement import Process, training_device, training_state
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss
 from avatarcli.training.clock import Clock
 from avatarcli.training.data import SampleFolder, draw_scenes, draw_videos
@@ -48,9 +47,7 @@ def train_autoencoder(data: Path | None, out: Path, config: str, progress: Progr
     settings = load_settings("autoencoder", config, model=SmallVideoAutoencoder, loss=autoencoder_loss)
     clock = Clock(settings.train.steps, settings.train.minutes)
     studio = cache(lambda: _open_studio(settings))
-    source = _curriculum(
-        data, settings, clock, _read_videos, lambda count, wanted: studio().videos(count, wanted)
-    )
+    source = _curriculum(data, settings, clock, _read_videos, lambda count, wanted: studio().videos(count, wanted))
     torch.manual_seed(settings.train.seed)
     model = SmallVideoAutoencoder(**settings.model)
     loss = partial(autoencoder_loss, **settings.loss)
@@ -142,7 +139,7 @@ def _shipped_autoencoder() -> Path:
 
 
 def _process(settings: TrainSettings) -> Process:
-    state = PartialState()
+    state = training_state()
     return Process(state.process_index, state.num_processes, settings.train.seed, training_device())
 
 

@@ -26,7 +26,9 @@ class SourceSettings:
     """One folder of samples in a phase, or people who are rendered as [studio] says."""
 
     folder: str = "."  # below that of --data
-    studio: bool = False  # rendered people; for mmvdm from the pool: in clips where `latents` are more than one, else in stills
+    studio: bool = (
+        False  # rendered people; for mmvdm from the pool: in clips where `latents` are more than one, else in stills
+    )
     real: bool = False  # the real people of [pool]
     weight: float = 1.0  # how often it is drawn from, beside the others
     batch_size: int | None = None  # default: that of [train]
@@ -171,7 +173,9 @@ def _check_pool(config: str, pool: PoolTable) -> None:
             raise UsageError(f"--config {config}: {name} of [pool] is {getattr(pool, name)}, wanted at least {bound}")
     for name in ("beside", "motion", "toned"):
         if not 0 <= getattr(pool, name) <= 1:
-            raise UsageError(f"--config {config}: {name} of [pool] is {getattr(pool, name)}, wanted a share from 0 to 1")
+            raise UsageError(
+                f"--config {config}: {name} of [pool] is {getattr(pool, name)}, wanted a share from 0 to 1"
+            )
 
 
 def _phase(config: str, content: Mapping[str, Any]) -> PhaseSettings:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.packing import frame_count
-from avatarcli.training.autoencoder import VideoBatch
 from avatarcli.training.agreement import Process
+from avatarcli.training.autoencoder import VideoBatch
 from avatarcli.training.data import stack_videos
 from avatarcli.training.loop import step_seed
 from avatarcli.training.settings import SourceSettings, StudioTable

@@ -19,7 +19,6 @@ from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.training.agreement import combined
 from avatarcli.training.diffusion import MultiViewBatch, velocity_errors
 from avatarcli.training.pool.encoding import encode_sample
-from avatarcli.training.pool.samples import moved
 from avatarcli.training.pool.store import LatentStore
 from avatarcli.training.studio.sample import StudioSample
 
@@ -29,7 +28,7 @@ _BUCKETS = ("below 30°", "30 to 60°", "60 to 120°", "above 120°", "face")
 _BOUNDS = (30, 60, 120)  # degrees between the photo's direction and the view's
 _FORWARD = 47  # of the maps: how far a cell's ray goes along the photo's own axis
 _ON_SHEET = 4  # people
-_WHITE = 0.92
+_BACKGROUND = 0.92
 
 
 @dataclass
@@ -47,7 +46,7 @@ class HeldOut:
     def __post_init__(self) -> None:
         store = LatentStore(max(1, len(self.people)), self.device, self.dtype)
         for person in self.people:
-            store.add(next(encode_sample(moved(person, self.device), self.autoencoder)))
+            store.add(next(encode_sample(person.to(self.device), self.autoencoder)))
         self._batch = store.everything() if self.people else None
         self._scheduler: CogVideoXDDIMScheduler = make_scheduler()
 
@@ -93,8 +92,8 @@ class HeldOut:
         rows = []
         for number, person in enumerate(self.people[:_ON_SHEET]):
             photo = person.photo[:1].cpu().float() / 255
-            for pictures in (torch.cat([photo, _pictures(person)]), torch.cat([torch.zeros_like(photo), self.imagine(model, number)])):
-                rows.append(torch.cat(list(pictures[:, :3] + (1 - pictures[:, 3:]) * _WHITE), dim=-1))
+            true, made = _pictures(person), self.imagine(model, number)
+            rows += [_row(torch.cat([photo, true])), _row(torch.cat([torch.zeros_like(photo), made]))]
         if rows:
             picture = torch.cat(rows, dim=-2).clamp(0, 1).permute(1, 2, 0).numpy()
             Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
@@ -121,7 +120,9 @@ def mean_losses(groups: Mapping[str, HeldOut], model: nn.Module) -> dict[str, fl
     return {name: float(total / count) for name, (total, count) in zip(groups, sums, strict=True) if count}
 
 
-def mean_psnr(groups: Mapping[str, HeldOut], model: MultiViewVideoTransformer) -> dict[str, dict[str, tuple[float, int]]]:
+def mean_psnr(
+    groups: Mapping[str, HeldOut], model: MultiViewVideoTransformer
+) -> dict[str, dict[str, tuple[float, int]]]:
     """As `mean_losses`, decibels by the view's angle, and how many views they are of."""
     sums = combined(torch.stack([group.psnr(model) for group in groups.values()]), "sum")
     return {
@@ -133,6 +134,11 @@ def mean_psnr(groups: Mapping[str, HeldOut], model: MultiViewVideoTransformer) -
 
 def _scene(batch: MultiViewBatch) -> LatentScene:
     return batch.scene(torch.zeros(batch.latents.shape[:3], dtype=torch.bool))
+
+
+def _row(pictures: Tensor) -> Tensor:
+    """RGB [3, S, n S] of pictures [n, 4, S, S] side by side on light grey."""
+    return torch.cat(list(pictures[:, :3] + (1 - pictures[:, 3:]) * _BACKGROUND), dim=-1)
 
 
 def _pictures(person: StudioSample) -> Tensor:

@@ -19,18 +19,19 @@ from torch import nn
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.diffusion.packing import latent_count
+from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.progress import Progress
 from avatarcli.training.agreement import Process, agreed
 from avatarcli.training.companion import Companion
 from avatarcli.training.diffusion import MultiViewBatch
+from avatarcli.training.loop import step_seed
 from avatarcli.training.pool.encoding import Tone, encode_sample
 from avatarcli.training.pool.held_out import HeldOut, mean_losses, mean_psnr
 from avatarcli.training.pool.processes import GpuSharing, Renderers
 from avatarcli.training.pool.renderer import CLIP, STILL, Orders
-from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, moved, read_sample
+from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, read_sample
 from avatarcli.training.pool.store import LatentStore
-from avatarcli.training.loop import step_seed
 from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
 from avatarcli.training.studio.dataset import StudioSettings
@@ -113,10 +114,10 @@ class Pool(Companion[MultiViewBatch]):
 
     def rehearsal(self) -> Iterator[MultiViewBatch]:
         """Empty batches of the sizes that the sources draw."""
-        shapes = set()
-        for count, wanted in self._sources:
-            views, latents = self._limits(wanted)
-            shapes.update((count, v, t) for v in {*views} for t in {*latents})
+        shapes: set[tuple[int, int, int]] = set()
+        for samples, wanted in self._sources:
+            views_limits, latents_limits = self._limits(wanted)
+            shapes.update((samples, v, t) for v in {*views_limits} for t in {*latents_limits})
         for count, views, latents in sorted(shapes):
             self._progress.info(f"compiling for {count} samples of {views} views and {latents} latents")
             side = self._studio.size // 8
@@ -150,6 +151,7 @@ class Pool(Companion[MultiViewBatch]):
         """Writes the scores and contact sheets of the held-out people."""
         if not self._held_out:
             return
+        assert isinstance(model, MultiViewVideoTransformer)  # what a pool is for
         losses = mean_losses(self._held_out, model)
         scores = mean_psnr(self._held_out, model)
         if self._process.rank:
@@ -162,7 +164,7 @@ class Pool(Companion[MultiViewBatch]):
         (self._out / SCORES_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     def report(self) -> str:
-        stores = ", ".join(f"{len(store)} {name}s" if name != REAL else f"{len(store)} real" for name, store in self._stores.items())
+        stores = ", ".join(f"{len(store)} {name}" for name, store in self._stores.items())
         seen = sum(self._stores[name].added for name in (STILL, CLIP))
         return f"{seen} people seen, {stores} kept here"
 
@@ -191,7 +193,7 @@ class Pool(Companion[MultiViewBatch]):
             for number, path in enumerate(files)
             for variant in range(self._table.real_variants)
             for record in encode_sample(
-                moved(read_sample(path), self._process.device),
+                read_sample(path).to(self._process.device),
                 self._autoencoder,
                 Tone.draw(np.random.default_rng([number, variant])) if variant else None,
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from avatarcli.errors import DeviceError, WorkspaceError
+from avatarcli.errors import WorkspaceError
 from avatarcli.files import write_atomically
 from avatarcli.training.pool.renderer import CONTROL_FILE, LOG_FILE, Orders
 

@@ -43,10 +43,10 @@ _MEMORY_SHARE = 0.5  # of a GPU, for all of its renderers together
 class Orders:
     """What the renderers of one training process make.
 
-    worker `w` of process `rank` renders the people first + held_out + (n × workers + w) × world + rank, for n = 0, 1, …; before them those
-    of the first `held_out` whose number in that order is its own, as pictures for `held_out_folder`, if they are not there.
-    The settings' own views and frames are those of stills; every person whose number falls into the share `motion` is shown in
-    clips. toned: share of the people whose colours are changed.
+    Worker w of process `rank` renders the people first + (n × workers + w) × world + rank, for n = 0, 1, …; before them, for
+    `held_out_folder` and if they are not there, those of the people held_out_first + m, m below `held_out`, that are its own
+    by the same rule, as pictures. The settings' own views and frames are those of stills; a share `motion` is shown in clips.
+    toned: share of the people whose colours are changed.
     """
 
     assets: str
@@ -80,8 +80,9 @@ class Orders:
         return self.first + (turn * self.workers + worker) * self.world + self.rank
 
     def is_clip(self, index: int) -> bool:
-        """Evenly spread: whether so many more clips are due after this person than before."""
-        return int((index + 1) * self.motion) > int(index * self.motion)
+        """Evenly spread over each process's people: whether so many more clips are due after this one than before."""
+        place = (index - self.first) // self.world
+        return int((place + 1) * self.motion) > int(place * self.motion)
 
 
 def main(folder: Path) -> int:
@@ -129,9 +130,7 @@ def _work(folder: Path, orders: Orders, worker: int, assets: StudioAssets, libra
 class Renderer:
     """One of several that fill a folder."""
 
-    def __init__(
-        self, folder: Path, orders: Orders, worker: int, assets: StudioAssets, library: MotionLibrary
-    ) -> None:
+    def __init__(self, folder: Path, orders: Orders, worker: int, assets: StudioAssets, library: MotionLibrary) -> None:
         self._folder, self._orders, self._worker = folder, orders, worker
         self._parent = os.getppid()
         self._studio = Studio(assets, orders.settings, orders.device, library=library)
@@ -165,7 +164,10 @@ class Renderer:
         orders = self._orders
         for number in range(orders.held_out):
             path = Path(orders.held_out_folder) / f"{number:04d}{HELD_OUT_SUFFIX}"
-            if number % (orders.workers * orders.world) == self._worker * orders.world + orders.rank and not path.exists():
+            if (
+                number % (orders.workers * orders.world) == self._worker * orders.world + orders.rank
+                and not path.exists()
+            ):
                 write_sample(self._studio.sample(orders.held_out_first + number), path)
 
     def _render(self, index: int) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from avatarcli.errors import UsageError
 from avatarcli.files import write_atomically
@@ -21,17 +19,17 @@ _TENSORS = ("video", "hint", "maps", "weight", "photo", "photo_hint", "photo_map
 def write_sample(sample: StudioSample, path: Path) -> None:
     """Write a sample's tensors by their names, a whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, sample_bytes({name: getattr(sample, name) for name in _TENSORS}, sample.number))
+    write_atomically(path, sample_bytes(sample.tensors(), sample.number))
 
 
-def read_sample(path: Path, device: torch.device | str = "cpu") -> StudioSample:
-    """What `write_sample` wrote.
+def read_sample(path: Path) -> StudioSample:
+    """What `write_sample` or `avatar data photos --pictures` wrote, on the CPU.
 
     Raises:
         UsageError: the file is damaged or holds something else.
     """
     try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
+        with safe_open(str(path), framework="pt") as file:
             missing = [name for name in _TENSORS if name not in file.keys()]  # noqa: SIM118 (no mapping)
             if missing:
                 raise UsageError(
@@ -43,9 +41,3 @@ def read_sample(path: Path, device: torch.device | str = "cpu") -> StudioSample:
     except (OSError, SafetensorError, ValueError) as error:
         raise UsageError(f"cannot read the sample {path} ({error})") from error
     return StudioSample(number=number, **tensors)
-
-
-def moved(sample: StudioSample, device: torch.device | str) -> StudioSample:
-    """The sample on another device."""
-    tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(sample).items() if isinstance(v, Tensor)}
-    return StudioSample(number=sample.number, **tensors)

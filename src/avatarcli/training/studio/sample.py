@@ -43,6 +43,14 @@ class StudioSample:
     photo_hint: Tensor
     photo_maps: Tensor
 
+    def tensors(self) -> dict[str, Tensor]:
+        """By their names."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def to(self, device: torch.device | str) -> StudioSample:
+        """The sample on another device."""
+        return StudioSample(self.number, **{name: value.to(device) for name, value in self.tensors().items()})
+
     def videos(self) -> list[dict[str, Tensor]]:
         """Samples for `avatar train autoencoder`, one a view (see `training.data.draw_videos`); photos take turns."""
         return [

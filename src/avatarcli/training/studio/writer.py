@@ -23,7 +23,7 @@ from avatarcli.training.studio.dataset import Studio, StudioSettings
 from avatarcli.training.studio.motion import MotionLibrary
 
 SETTINGS_FILE = "studio.json"
-Kind = Literal["videos", "scenes"]
+Kind = Literal["videos", "scenes", "pictures"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def write_samples(
 
 def sample_names(kind: Kind, name: str, views: int) -> list[str]:
     """The files of one sample."""
-    if kind == "scenes":
+    if kind != "videos":
         return [f"{name}.safetensors"]
     return [f"{name}_v{view:02d}.safetensors" for view in range(views)]
 
