@@ -98,7 +98,10 @@ ORDERS = Orders(
 
 def test_nobody_is_rendered_twice_and_nobody_who_is_held_out(tmp_path: Path) -> None:
     drawn = [
-        replace(ORDERS, rank=rank).people(worker, turn) for rank in range(2) for worker in range(3) for turn in range(50)
+        replace(ORDERS, rank=rank).people(worker, turn)
+        for rank in range(2)
+        for worker in range(3)
+        for turn in range(50)
     ]
     assert len(set(drawn)) == len(drawn) == 300
     held_out = {ORDERS.held_out_first + number for number in range(ORDERS.held_out)}

@@ -1,81 +1,136 @@
-"""Training on people that are rendered as they are needed."""
+"""Training on people who are rendered meanwhile."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_model, save_int8
-from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
-from avatarcli.errors import UsageError
+from avatarcli.diffusion.transformer import MultiViewVideoTransformer
+from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.progress import SilentProgress
+from avatarcli.training.pool.held_out import HeldOut
+from avatarcli.training.pool.samples import read_sample, write_sample
 from avatarcli.training.run import train_autoencoder, train_mmvdm
-from avatarcli.training.settings import SourceSettings, StudioTable
-from avatarcli.training.studio_source import Process, StudioBatches
 
 SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def table(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> StudioTable:
-    folder = tmp_path_factory.mktemp("autoencoder")
-    torch.manual_seed(0)
-    save_int8(SmallVideoAutoencoder((8, 8, 8), 8), folder)
-    return StudioTable(str(pack), autoencoder=str(folder), size=SIZE, face_views=1)
-
-
-def batches(table: StudioTable, rank: int = 0) -> StudioBatches:
-    return StudioBatches(table, Process(rank, 2, seed=3, device=torch.device("cpu")))
-
-
-def test_every_process_and_step_sees_people_of_its_own_and_the_same_ones_again(table: StudioTable) -> None:
-    wanted = SourceSettings(studio=True, views=(1, 2), latents=(1, 1))
-    source = batches(table).scenes(1, wanted)
-    first, second = source(0), source(1)
-    elsewhere = batches(table, rank=1).scenes(1, wanted)(0)
-    assert first.photo.shape == (1, 16, 4, 4)
-    assert first.photo_conditioning.shape == (1, CONDITIONING_CHANNELS, 4, 4)
-    views = first.latents.shape[1]
-    assert views in (2, 3)  # the face's own view is one more
-    assert first.latents.shape == (1, views, 1, 16, 4, 4)
-    assert first.conditioning.shape == (1, views, 1, CONDITIONING_CHANNELS, 4, 4)
-    assert first.weight is not None
-    for other in (second, elsewhere):
-        assert not torch.equal(other.photo, first.photo)
-    again = batches(table).scenes(1, wanted)(0)
-    assert torch.equal(again.latents, first.latents)
-    assert torch.equal(again.conditioning, first.conditioning)
-
-
-def test_both_models_train_on_it_without_any_folder(table: StudioTable, tmp_path: Path) -> None:
-    text = f"""
-[train]
-steps = 1
-batch_size = 1
-learning_rate = 1e-3
-[studio]
-assets = "{table.assets}"
-size = {SIZE}
-[[curriculum]]
-sources = [{{ studio = true, views = 1, latents = 1 }}]
+SMALL = {"num_attention_heads": 1, "attention_head_dim": 32, "num_layers": 1, "time_embed_dim": 8}
+MODEL = "[model]\n" + "\n".join(f"{name} = {value}" for name, value in SMALL.items())
+POOL = """
+[pool]
+renderers = 2
+render_minutes = 0.001
+stills = 2
+clips = 1
+views = 1
+clip_views = 1
+clip_frames = 5
+motion = 0.5
+first = 7
+held_out = 1
+real_held_out = 1
+real_variants = 2
 """
-    settings = tmp_path / "settings.toml"
-    settings.write_text(f"{text}\n[model]\nwidths = [8, 8, 8]\ntrunk_width = 8\n")
-    train_autoencoder(None, tmp_path / "autoencoder", str(settings), SilentProgress())
-    autoencoder = tmp_path / "autoencoder" / "model-int8"
-    small = "[model]\nnum_attention_heads = 1\nnum_layers = 1\ntime_embed_dim = 8\n"
-    settings.write_text(text + small)
-    with pytest.raises(UsageError, match="needs `autoencoder`"):
-        train_mmvdm(None, tmp_path / "mmvdm", str(settings), None, SilentProgress())
-    settings.write_text(text.replace("[studio]", f'[studio]\nautoencoder = "{autoencoder}"') + small)
-    train_mmvdm(None, tmp_path / "mmvdm", str(settings), None, SilentProgress())
-    load_model(MultiViewVideoTransformer, tmp_path / "mmvdm" / "model")
-    settings.write_text(text.replace("[studio]", "[loss]").replace("assets", "#").replace("size = 32", "") + small)
-    with pytest.raises(UsageError, match=r"needs \[studio\] with `assets`"):
-        train_mmvdm(None, tmp_path / "other", str(settings), None, SilentProgress())
-    settings.write_text("[train]\nsteps = 1\nbatch_size = 2\nlearning_rate = 1e-3\n" + small)
+
+
+class Said(SilentProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def settings(folder: Path, steps: int, *tables: str) -> str:
+    path = folder / f"settings{steps}.toml"
+    train = f"[train]\nsteps = {steps}\nbatch_size = 2\nlearning_rate = 5e-3\nwarmup = 5\nema_decay = 0.9\n"
+    train += "prefetch = 0\nsay_every = 0\n"
+    path.write_text(train + "\n".join(tables))
+    return str(path)
+
+
+def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) -> None:
+    """One call renders, encodes and trains; another continues with people of its own."""
+    torch.manual_seed(0)
+    save_int8(SmallVideoAutoencoder((8, 8, 8), 8), tmp_path / "autoencoder")
+    studio = f'[studio]\nassets = "{pack}"\nautoencoder = "{tmp_path / "autoencoder"}"\nsize = {SIZE}\nface_views = 1\n'
+    phases = "[[curriculum]]\nsources = [{ studio = true }, { studio = true, latents = 2 }, { real = true }]\n"
+    out, said = tmp_path / "out", Said()
+    train_mmvdm(None, out, settings(tmp_path, 60, MODEL, studio, POOL, phases), None, said)
+    for kind in ("studio", "clips"):
+        assert any(f"loss {kind}" in line and "people seen" in line for line in said.lines)
+    path = out / "held-out" / "0000.safetensors"
+    with safe_open(str(path), framework="pt") as file:
+        assert file.metadata() == {"subject": "7"}
+    judged = HeldOut(
+        [read_sample(path)], load_model(SmallVideoAutoencoder, tmp_path / "autoencoder"), torch.device("cpu"), 1
+    )
+
+    def loss_of(model: MultiViewVideoTransformer) -> float:
+        total, count = judged.loss(model)
+        return total / count
+
+    torch.manual_seed(0)
+    fresh = loss_of(MultiViewVideoTransformer(**SMALL))
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["loss"]["studio"] < 0.8 * fresh
+    assert scores["psnr"]["studio"].keys() >= {"face"}
+    assert (out / "held-out-studio.png").stat().st_size > 0
+    trained = load_model(MultiViewVideoTransformer, out / "weights" / "transformer")
+    assert loss_of(trained) == pytest.approx(scores["loss"]["studio"], rel=0.05)
+    load_model(SmallVideoAutoencoder, out / "weights" / "autoencoder")
+    assert load_file(out / "flat.safetensors")["proj_out.weight"].dtype == torch.float16
+    state = json.loads((out / "checkpoint" / "state.json").read_text())
+    assert state["companion"]["next"] >= 7 + 1 + 2  # after who is held out, a still and a clip were seen
+    # Going on: others are rendered, and real people are there too. The held-out file stays as it is.
+    real = tmp_path / "real"
+    for name in ("a", "b"):
+        write_sample(read_sample(path), real / f"{name}.safetensors")
+    kept, said = path.stat().st_mtime_ns, Said()
+    train_mmvdm(
+        None,
+        out,
+        settings(tmp_path, 70, MODEL, studio, POOL, phases),
+        None,
+        said,
+        changes={"pool": {"real": str(real)}},
+    )
+    later = json.loads((out / "checkpoint" / "state.json").read_text())
+    assert later["step"] == 70
+    assert later["companion"]["next"] >= state["companion"]["next"] + 2
+    assert path.stat().st_mtime_ns == kept
+    assert any("2 real" in line for line in said.lines)
+    assert json.loads((out / "scores.json").read_text())["loss"].keys() == {"studio", "real"}
+
+
+def test_autoencoder_trains_on_rendered_people(pack: Path, tmp_path: Path) -> None:
+    studio = f'[studio]\nassets = "{pack}"\nsize = {SIZE}\n[[curriculum]]\nsources = [{{ studio = true, views = 1 }}]\n'
+    config = settings(tmp_path, 1, "[model]\nwidths = [8, 8, 8]\ntrunk_width = 8\n", studio)
+    train_autoencoder(None, tmp_path / "autoencoder", config, SilentProgress())
+    load_model(SmallVideoAutoencoder, tmp_path / "autoencoder" / "model-int8")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    save_int8(SmallVideoAutoencoder((8, 8, 8), 8), tmp_path / "autoencoder")
+    phases = "[[curriculum]]\nsources = [{ studio = true }]\n"
+    with pytest.raises(UsageError, match="with --assets"):
+        train_mmvdm(None, tmp_path / "other", settings(tmp_path, 1, MODEL, phases), None, SilentProgress())
+    studio = f'[studio]\nassets = "{tmp_path / "none"}"\nautoencoder = "{tmp_path / "autoencoder"}"\n'
+    with pytest.raises(WorkspaceError, match=r"no folder .*none"):
+        train_mmvdm(None, tmp_path / "other", settings(tmp_path, 1, MODEL, studio, phases), None, SilentProgress())
+    real = "[pool]\nreal = 'gone'\n"
+    with pytest.raises(UsageError, match="gone holds 0 samples of real people"):
+        train_mmvdm(
+            None, tmp_path / "other", settings(tmp_path, 1, MODEL, studio, real, phases), None, SilentProgress()
+        )
+    only_real = "[[curriculum]]\nsources = [{ real = true }]\n"
+    with pytest.raises(UsageError, match="folder of real people with --real"):
+        train_mmvdm(None, tmp_path / "other", settings(tmp_path, 1, MODEL, only_real), None, SilentProgress())
     with pytest.raises(UsageError, match="with --data"):
-        train_mmvdm(None, tmp_path / "other", str(settings), None, SilentProgress())
+        train_mmvdm(None, tmp_path / "other", settings(tmp_path, 1, MODEL), None, SilentProgress())

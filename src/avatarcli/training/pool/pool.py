@@ -78,6 +78,7 @@ class Pool(Companion[MultiViewBatch]):
         self._next = pool.first + pool.held_out  # the first number that nobody has been shown
         self._turns = 0
         self._steps = 0
+        self._turn_began = 0.0
         self._renderers: Renderers | None = None
         self._sharing: GpuSharing | None = None
 
@@ -119,6 +120,7 @@ class Pool(Companion[MultiViewBatch]):
             views_limits, latents_limits = self._limits(wanted)
             shapes.update((samples, v, t) for v in {*views_limits} for t in {*latents_limits})
         for count, views, latents in sorted(shapes):
+            self._take()
             self._progress.info(f"compiling for {count} samples of {views} views and {latents} latents")
             side = self._studio.size // 8
             zeros = {
@@ -256,6 +258,7 @@ class Pool(Companion[MultiViewBatch]):
         folder = [self._sharing.folder if self._sharing else None]
         broadcast_object_list(folder)
         self._renderers = Renderers(orders, folder[0])
+        self._turn_began = time.monotonic()
 
     def _end_rendering(self) -> None:
         if self._renderers is not None:
@@ -268,9 +271,11 @@ class Pool(Companion[MultiViewBatch]):
     def _turn(self) -> None:
         """Render at full speed, until the turn's time is over and there is somebody of every kind."""
         assert self._renderers is not None  # the last turn is what ends them
-        self._renderers.throttle(1.0)
-        before = {kind: self._stores[kind].added for kind in (STILL, CLIP)}
-        start = said = time.monotonic()
+        if self._steps:  # the first turn began when the renderers were started: what is compiled is compiled beside it
+            self._renderers.throttle(1.0)
+            self._turn_began = time.monotonic()
+        before = {kind: self._stores[kind].added if self._steps else 0 for kind in (STILL, CLIP)}
+        start, said = self._turn_began, time.monotonic()
         over = False
         while not over:
             busy_until = time.monotonic() + 1.0

@@ -33,6 +33,8 @@ class Renderers:
             **os.environ,
             # Compiling for a process that lives for minutes costs more than it gains.
             "TORCHDYNAMO_DISABLE": "1",
+            # Asking for a GPU must not open it: the first process has to fork.
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.8",

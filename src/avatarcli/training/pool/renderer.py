@@ -33,7 +33,7 @@ ORDERS_FILE, CONTROL_FILE, LOG_FILE = "orders.json", "control.json", "log.txt"
 STILL, CLIP = "still", "clip"
 
 _SHARING = "CUDA_MPS_PIPE_DIRECTORY"
-_WAITING = 96  # files that may lie there before a renderer waits; about 2 MB each
+_WAITING = 1500  # files that may lie there before a renderer waits, about 2 MB each: nobody takes them while a model is compiled
 _REST = 0.1  # seconds between looks at what is wanted
 _LOADING_THREADS = 8
 _MEMORY_SHARE = 0.5  # of a GPU, for all of its renderers together
