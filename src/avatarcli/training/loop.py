@@ -140,7 +140,7 @@ def train(
     journal = Journal(watch, lambda values, step: accelerator.log(values, step=step), progress)
     done = start = int(found.get("step", 0))
     share = 0.0
-    saves, judgements = _Intervals(config.checkpoint_minutes), _Intervals(config.judge_minutes)
+    saves, judgements = _Intervals(config.checkpoint_minutes), _Intervals(config.judge_minutes, at_once=True)
 
     def judge(step: int) -> None:
         with state.averaged(), torch.compiler.set_stance("force_eager"), accelerator.autocast():
@@ -222,11 +222,11 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 class _Intervals:
-    """Says when another interval of so many minutes is over; never, of 0."""
+    """Says when another interval of so many minutes is over; never, of 0. at_once: also when it is first asked."""
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float, *, at_once: bool = False) -> None:
         self._minutes = minutes
-        self._last: float | None = None
+        self._last: float | None = -math.inf if at_once else None
 
     def due(self, now: float) -> bool:
         if self._last is None:

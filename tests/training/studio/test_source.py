@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_model, save_int8
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
-from avatarcli.errors import UsageError, WorkspaceError
+from avatarcli.errors import AssetsError, UsageError
 from avatarcli.progress import SilentProgress
 from avatarcli.training.pool.held_out import HeldOut
 from avatarcli.training.pool.samples import read_sample, write_sample
@@ -122,8 +122,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="with --assets"):
         train_mmvdm(None, tmp_path / "other", settings(tmp_path, 1, MODEL, phases), None, SilentProgress())
     studio = f'[studio]\nassets = "{tmp_path / "none"}"\nautoencoder = "{tmp_path / "autoencoder"}"\n'
-    with pytest.raises(WorkspaceError, match=r"no folder .*none"):
+    with pytest.raises(AssetsError, match=r"no folder .*none"):
         train_mmvdm(None, tmp_path / "other", settings(tmp_path, 1, MODEL, studio, phases), None, SilentProgress())
+    studio = studio.replace("none", "empty")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "manifest.json").write_text("{}")
     real = "[pool]\nreal = 'gone'\n"
     with pytest.raises(UsageError, match="gone holds 0 samples of real people"):
         train_mmvdm(

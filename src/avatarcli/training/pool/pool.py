@@ -34,6 +34,7 @@ from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, read_sample
 from avatarcli.training.pool.store import LatentStore
 from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
+from avatarcli.training.studio.assets import check_complete
 from avatarcli.training.studio.dataset import StudioSettings
 
 REAL = "real"
@@ -50,6 +51,7 @@ class Pool(Companion[MultiViewBatch]):
     out: the training's folder, which keeps the held-out people. dtype: of the conditioning in batches.
 
     Raises:
+        AssetsError: the asset pack is not whole.
         WeightsError: the autoencoder cannot be loaded.
         UsageError: a real person's file cannot be used.
     """
@@ -67,6 +69,7 @@ class Pool(Companion[MultiViewBatch]):
     ) -> None:
         self._studio, self._table, self._process, self._progress = studio, pool, process, progress
         self.autoencoder_folder, self._out, self._dtype = autoencoder, out, dtype
+        check_complete(Path(studio.assets))
         self._autoencoder = load_model(SmallVideoAutoencoder, autoencoder).to(process.device).requires_grad_(False)
         self._stores = {STILL: self._store(pool.stills), CLIP: self._store(pool.clips)}
         self._sources: list[tuple[int, SourceSettings]] = []

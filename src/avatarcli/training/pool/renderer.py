@@ -86,6 +86,7 @@ class Orders:
 
 
 def main(folder: Path) -> int:
+    owner = os.getppid()
     orders = Orders.read(folder)
     trial = _try_sharing()
     torch.set_num_threads(max(1, min(_LOADING_THREADS, (os.cpu_count() or 1) // orders.world)))
@@ -94,13 +95,20 @@ def main(folder: Path) -> int:
     if trial is not None and trial.wait():
         _log(folder, 0, "NVIDIA's multi-process service does not work here: renderers take turns on the GPU")
         del os.environ[_SHARING]
-    children = []
+    children = set()
     for worker in range(orders.workers):
         child = os.fork()
         if not child:
             os._exit(_work(folder, orders, worker, assets, library))
-        children.append(child)
-    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+        children.add(child)
+    worst = 0
+    while children and os.getppid() == owner:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        children.discard(child)
+        worst = max(worst, abs(os.waitstatus_to_exitcode(status)) if child else 0)
+        if not child:
+            time.sleep(_REST)
+    return worst  # renderers that are left see that this process is gone
 
 
 def _try_sharing() -> subprocess.Popen[bytes] | None:
