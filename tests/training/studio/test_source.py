@@ -62,7 +62,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     studio = f'[studio]\nassets = "{pack}"\nautoencoder = "{tmp_path / "autoencoder"}"\nsize = {SIZE}\nface_views = 1\n'
     phases = "[[curriculum]]\nsources = [{ studio = true }, { studio = true, latents = 2 }, { real = true }]\n"
     out, said = tmp_path / "out", Said()
-    train_mmvdm(None, out, settings(tmp_path, 60, MODEL, studio, POOL, phases), None, said)
+    train_mmvdm(None, out, settings(tmp_path, 40, MODEL, studio, POOL, phases), None, said)
     for kind in ("studio", "clips"):
         assert any(f"loss {kind}" in line and "people seen" in line for line in said.lines)
     path = out / "held-out" / "0000.safetensors"
@@ -79,7 +79,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     torch.manual_seed(0)
     fresh = loss_of(MultiViewVideoTransformer(**SMALL))
     scores = json.loads((out / "scores.json").read_text())
-    assert scores["loss"]["studio"] < 0.8 * fresh
+    assert scores["loss"]["studio"] < 0.9 * fresh
     assert scores["psnr"]["studio"].keys() >= {"face"}
     assert (out / "held-out-studio.png").stat().st_size > 0
     trained = load_model(MultiViewVideoTransformer, out / "weights" / "transformer")
@@ -96,13 +96,13 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     train_mmvdm(
         None,
         out,
-        settings(tmp_path, 70, MODEL, studio, POOL, phases),
+        settings(tmp_path, 44, MODEL, studio, POOL, phases),
         None,
         said,
         changes={"pool": {"real": str(real)}},
     )
     later = json.loads((out / "checkpoint" / "state.json").read_text())
-    assert later["step"] == 70
+    assert later["step"] == 44
     assert later["companion"]["next"] >= state["companion"]["next"] + 2
     assert path.stat().st_mtime_ns == kept
     assert any("2 real" in line for line in said.lines)

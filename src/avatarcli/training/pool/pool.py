@@ -20,7 +20,7 @@ from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.diffusion.packing import latent_count
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
-from avatarcli.errors import UsageError
+from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.progress import Progress
 from avatarcli.training.agreement import Process, agreed
 from avatarcli.training.companion import Companion
@@ -42,6 +42,7 @@ HELD_OUT_FOLDER = "held-out"
 SCORES_FILE = "scores.json"
 _LOOK_EVERY = 16  # steps between looks for new people while renderers work beside the training
 _PAUSE = 0.1  # seconds between looks in a turn of rendering
+_PATIENCE = 240.0  # seconds that a turn may last beyond its time for want of somebody of every kind
 _SAY_EVERY = 15.0  # seconds between lines in a turn
 
 
@@ -279,6 +280,8 @@ class Pool(Companion[MultiViewBatch]):
             self._turn_began = time.monotonic()
         before = {kind: self._stores[kind].added if self._steps else 0 for kind in (STILL, CLIP)}
         start, said = self._turn_began, time.monotonic()
+        if self._process.device.type == "cuda":
+            torch.cuda.empty_cache()  # what was compiled was tried out: renderers can use that memory now
         over = False
         while not over:
             busy_until = time.monotonic() + 1.0
@@ -287,6 +290,11 @@ class Pool(Companion[MultiViewBatch]):
                     self._renderers.check()
                     time.sleep(_PAUSE)
             over = bool(agreed(self._is_over(before, start), "least"))
+            if not over and time.monotonic() - start > self._table.render_minutes * 60 + _PATIENCE:
+                raise WorkspaceError(
+                    f"rendering does not get on ({self.report()}): {self._renderers.last_words() or 'no reason is known'}; "
+                    "with too little memory, take fewer renderers or keep fewer people in [pool]"
+                )
             if time.monotonic() - said > _SAY_EVERY:
                 said = time.monotonic()
                 self._progress.info(f"rendering for {(said - start) / 60:.1f} minutes: {self.report()}")

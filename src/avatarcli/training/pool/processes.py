@@ -19,7 +19,7 @@ from avatarcli.files import write_atomically
 from avatarcli.training.pool.renderer import CONTROL_FILE, LOG_FILE, Orders
 
 _MPS = "nvidia-cuda-mps-control"
-_ENDING = 8.0  # seconds for a person that is being rendered
+_ENDING = 4.0  # seconds for a person that is being rendered
 
 
 class Renderers:
@@ -35,6 +35,7 @@ class Renderers:
             "TORCHDYNAMO_DISABLE": "1",
             # Asking for a GPU must not open it: the first process has to fork.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            "PYTHONWARNINGS": "ignore",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.8",
@@ -64,9 +65,12 @@ class Renderers:
     def check(self) -> None:
         """Raise WorkspaceError when they have ended on their own."""
         if (code := self._process.poll()) is not None:
-            text = (self.folder / LOG_FILE).read_text(errors="replace").strip()
-            reason = text.splitlines()[-1] if text else f"exit code {code}"
-            raise WorkspaceError(f"the render processes have ended: {reason}")
+            raise WorkspaceError(f"the render processes have ended: {self.last_words() or f'exit code {code}'}")
+
+    def last_words(self) -> str:
+        """The last line of what they have said: why somebody could not be rendered."""
+        lines = (self.folder / LOG_FILE).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
     def end(self) -> None:
         """Wait until they have ended, and remove the folder."""

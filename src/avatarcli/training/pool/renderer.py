@@ -36,7 +36,7 @@ _SHARING = "CUDA_MPS_PIPE_DIRECTORY"
 _WAITING = 1500  # files that may lie there before a renderer waits, about 2 MB each: nobody takes them while a model is compiled
 _REST = 0.1  # seconds between looks at what is wanted
 _LOADING_THREADS = 8
-_MEMORY_SHARE = 0.5  # of a GPU, for all of its renderers together
+_MEMORY_SHARE = 0.5  # of a GPU, for all of its renderers together: the pool and the training need the rest
 
 
 @dataclass(frozen=True)
