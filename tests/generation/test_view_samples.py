@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avatarcli.gaussians.initialise import SurfaceSamples
 from avatarcli.gaussians.optimise import REACH_OF_SKIN
+from avatarcli.generation.beard import Beard
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.generation.plan import make_plan
 from avatarcli.generation.view_samples import REACH_OF_COVER, sample_views
@@ -125,6 +126,24 @@ def test_skin_lies_on_its_triangles_and_cover_keeps_still_but_for_the_beard(
     assert distance.min() > 0.003
     assert distance.max() < 0.12
     assert (mean_head.model.face_part[samples.binding[~on_skin] % len(faces)] == PARTS.index("skin")).all()
+
+
+def test_a_beard_that_the_photo_shows_moves_as_a_whole_and_nothing_else_does(
+    mean_head: PersonalHead, video: MultiViewVideo, made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]
+) -> None:
+    """Of the ball at the chin some is nearer to the neck, which only the photo tells from a collar."""
+    camera = video.plan.cameras[0]
+    beard = Beard(BEARD, SKIN, torch.ones(camera.height, camera.width), camera)
+    texture = TEXTURE.expand(16, 16, 3).contiguous()
+    samples, _ = sample_views(mean_head, texture, SKIN, video, COUNT, torch.Generator().manual_seed(0), beard)
+    (before, _), (on_skin, _) = made, parts
+    assert torch.equal(samples.points, before.points)
+    moving = samples.binding < len(mean_head.model.faces)
+    ball = ~on_skin & (in_beard(samples.points) < 1.1) & ((samples.colors - BEARD).abs().amax(-1) < 0.05)
+    assert moving[ball].all()
+    assert not (before.binding[ball] < len(mean_head.model.faces)).all()
+    far = in_beard(samples.points) > 1.5
+    assert torch.equal(samples.binding[far], before.binding[far])
 
 
 def test_hair_lies_on_the_cap_in_its_colour(made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.gaussians.initialise import SurfaceSamples
 from avatarcli.gaussians.optimise import REACH_OF_SKIN
+from avatarcli.generation.beard import Beard, carry_beard
 from avatarcli.generation.fill import ramp
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.generation.samples import sample_skin, skin_weights
@@ -54,10 +55,12 @@ def sample_views(
     video: MultiViewVideo,
     count: int,
     generator: torch.Generator,
+    beard: Beard | None = None,
 ) -> tuple[SurfaceSamples, Tensor]:
     """`count` starts, and how far each may move in the fit [G] (metres).
 
-    texture [S, S, 3]: the head's, for what pictures seldom show (eyes, teeth, the mouth); skin_color [3]: the person's.
+    texture [S, S, 3]: the head's, for what pictures seldom show (eyes, teeth, the mouth); skin_color [3]: the person's; beard:
+    the person's, if the photo shows one.
     """
     plan = video.plan
     heads = plan.cameras[: plan.views - plan.crops]
@@ -69,7 +72,7 @@ def sample_views(
     normals = vertex_normals(head.neutral, model.faces)
     visible = _shown(head, normals, hull)
     weight = skin_weights(head, _SEEN) * torch.where(visible, torch.ones(()), torch.tensor(_HIDDEN))
-    cover = _cover_points(head, hull)
+    cover = _cover_points(head, hull, beard)
     cover_weight = float(cover.density.sum()) * hull.cell**2
     on_skin = round(count * float(weight.sum() / (weight.sum() + cover_weight)))
     skin = sample_skin(head, texture, weight, on_skin, generator)
@@ -127,7 +130,7 @@ def _shown(head: PersonalHead, normals: Tensor, hull: Hull) -> Tensor:
     return shown | ~may_be_hidden
 
 
-def _cover_points(head: PersonalHead, hull: Hull) -> _Cover:
+def _cover_points(head: PersonalHead, hull: Hull, worn: Beard | None) -> _Cover:
     model = head.model
     skin = (model.face_part == PARTS.index("skin")).nonzero()[:, 0]
     centres = head.neutral[model.faces[skin]].mean(1)
@@ -140,6 +143,9 @@ def _cover_points(head: PersonalHead, hull: Hull) -> _Cover:
     nose = model.landmarks(head.neutral)[_NOSE]
     beard = on_face & (distance < _BEARD) & (hull.points[:, 1] < nose[1])
     binding = torch.where(beard, triangle, len(model.faces) + triangle)
+    if worn is not None:
+        hair = kept & worn.holds(head, hull.points, hull.colors)
+        binding[hair] = carry_beard(head, triangle[hair])
     density = torch.where(region == REGIONS.index("torso"), _CLOTHES, _HAIR)
     hull_parts = (hull.points, hull.normals, hull.colors, hull.doubt, binding, density)
     return _Cover(*(part[kept] for part in hull_parts))

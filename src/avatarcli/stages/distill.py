@@ -23,6 +23,7 @@ from avatarcli.gaussians.optimise import (
     new_correctives,
     optimise,
 )
+from avatarcli.generation.beard import find_beard
 from avatarcli.generation.multiview import REPROJECT, MultiViewVideo
 from avatarcli.generation.samples import sample_scene
 from avatarcli.generation.scene import look_at_photo
@@ -99,7 +100,8 @@ def _start(
         load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, hair
     )
     texture, _ = bake_skin(head, posed, photo, Atlas.of(head.model))
-    return head, *sample_views(head, texture, photo.skin_color, video, count, generator)
+    beard = find_beard(head, posed, photo, portrait.region(Label.SKIN))
+    return head, *sample_views(head, texture, photo.skin_color, video, count, generator, beard)
 
 
 @dataclass(frozen=True)
