@@ -14,6 +14,7 @@ from avatarcli.gaussians.initialise import SurfaceSamples
 from avatarcli.gaussians.optimise import REACH_OF_SKIN
 from avatarcli.generation.beard import Beard, carry_beard
 from avatarcli.generation.fill import ramp
+from avatarcli.generation.glasses import REACH_OF_GLASSES, Glasses
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.generation.samples import sample_skin, skin_weights
 from avatarcli.generation.skin_texture import skin_likeness
@@ -43,6 +44,9 @@ REACH_OF_COVER = 0.015  # metres: how far hair and clothes may move in the fit. 
 _DOUBT = (0.25, 0.6)
 _FACING = 0.2  # cosine: a view that sees a surface more obliquely does not tell its colour
 _DEPTH_TOLERANCE = 0.004  # metres
+# What the texture's colour counts for beside a view's, and what all views must count for that see behind glasses.
+_GUESS, _SEEN_WELL = 1e-3, 0.05
+_AROUND = 16  # starts of skin whose median colour one takes that glasses hide
 _BLOCKED = (0.008, 0.016, 0.03)  # metres before a point where the hull is asked whether something hides it
 _SKIN = 0.5  # likeness from which a pixel's colour is the skin's
 _BOX = 0.09  # metres around the bare head: long hair stands off it by less at the height of the head
@@ -56,12 +60,15 @@ def sample_views(
     count: int,
     generator: torch.Generator,
     beard: Beard | None = None,
+    glasses: Glasses | None = None,
 ) -> tuple[SurfaceSamples, Tensor]:
     """`count` starts, and how far each may move in the fit [G] (metres).
 
-    texture [S, S, 3]: the head's, for what pictures seldom show (eyes, teeth, the mouth); skin_color [3]: the person's; beard:
-    the person's, if the photo shows one.
+    texture [S, S, 3]: the head's, for what pictures seldom show (eyes, teeth, the mouth); skin_color [3]: the person's; beard,
+    glasses: the person's, if the photo shows any.
     """
+    if glasses is not None:
+        count -= len(glasses.starts.points)
     plan = video.plan
     heads = plan.cameras[: plan.views - plan.crops]
     pictures = [video.read_frame(view, 0) for view in range(len(heads))]
@@ -76,16 +83,19 @@ def sample_views(
     cover_weight = float(cover.density.sum()) * hull.cell**2
     on_skin = round(count * float(weight.sum() / (weight.sum() + cover_weight)))
     skin = sample_skin(head, texture, weight, on_skin, generator)
-    colors = _seen_colors(head, skin, hull, video, pictures, heads)
-    if on_skin == count:
-        return skin._replace(colors=colors), torch.full((count,), REACH_OF_SKIN)
-    # What hair and clothes hide takes their colour, for it shows through their gaps.
-    _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy())
-    hidden = ~visible[skin.binding][:, None]
-    skin = skin._replace(colors=torch.where(hidden, hull.colors[torch.from_numpy(nearest)], colors))
-    rest = _sample_cover(cover, count - on_skin, hull.cell, generator)
-    reach = torch.cat([torch.full((on_skin,), REACH_OF_SKIN), torch.full((count - on_skin,), REACH_OF_COVER)])
-    return SurfaceSamples(*(torch.cat(pair) for pair in zip(skin, rest, strict=True))), reach
+    colors = _seen_colors(head, skin, hull, video, pictures, heads, glasses)
+    parts = [(skin._replace(colors=colors), REACH_OF_SKIN)]
+    if on_skin < count:
+        # What hair and clothes hide takes their colour, for it shows through their gaps.
+        _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy())
+        hidden = ~visible[skin.binding][:, None]
+        skin = skin._replace(colors=torch.where(hidden, hull.colors[torch.from_numpy(nearest)], colors))
+        rest = _sample_cover(cover, count - on_skin, hull.cell, generator)
+        parts = [(skin, REACH_OF_SKIN), (rest, REACH_OF_COVER)]
+    if glasses is not None:
+        parts.append((glasses.starts, REACH_OF_GLASSES))
+    reach = torch.cat([torch.full((len(part.points),), metres) for part, metres in parts])
+    return SurfaceSamples(*(torch.cat(fields) for fields in zip(*(part for part, _ in parts), strict=True))), reach
 
 
 def _clear(head: PersonalHead, pictures: list[Tensor], heads: Camera, skin_color: Tensor) -> Tensor:
@@ -175,14 +185,24 @@ def _sample_cover(cover: _Cover, count: int, cell: float, generator: torch.Gener
 
 
 def _seen_colors(
-    head: PersonalHead, skin: SurfaceSamples, hull: Hull, video: MultiViewVideo, pictures: list[Tensor], heads: Camera
+    head: PersonalHead,
+    skin: SurfaceSamples,
+    hull: Hull,
+    video: MultiViewVideo,
+    pictures: list[Tensor],
+    heads: Camera,
+    glasses: Glasses | None,
 ) -> Tensor:
-    """Colours [G, 3] of skin as the views at rest show it; the texture's where none of them does."""
+    """Colours [G, 3] of skin as the views at rest show it; the texture's where none of them does.
+
+    What glasses hide in all views continues the skin around it: the texture shows the glasses there.
+    """
     model = head.model
     plan = video.plan
     faces = [video.read_frame(view, 0) for view in range(len(heads), plan.views)]
-    total, weight = torch.zeros_like(skin.points), torch.full((len(skin.points), 1), 1e-3)
+    total, weight = torch.zeros_like(skin.points), torch.full((len(skin.points), 1), _GUESS)
     total += weight * skin.colors
+    behind = torch.zeros(len(skin.points), dtype=torch.bool)
     for view, picture in enumerate([*pictures, *faces]):
         camera = plan.cameras[view]
         depth = rasterize_mesh(head.neutral, model.faces, camera).depth
@@ -190,6 +210,10 @@ def _seen_colors(
         towards = functional.normalize(camera.centre - skin.points, dim=-1)
         for step in _BLOCKED:
             visible &= hull.depth(skin.points + step * towards) < 0.6
+        if glasses is not None:
+            blocked = visible & (sample_image(glasses.before(camera).float()[..., None], pixels)[:, 0] > 0)
+            behind |= blocked
+            visible &= ~blocked
         rgba = sample_image(picture, pixels)
         # A picture of the face alone shows it larger.
         finer = float(camera.K[0, 0] / heads.K[0, 0, 0])
@@ -197,5 +221,11 @@ def _seen_colors(
         total += share[:, None] * rgba[:, :3] / rgba[:, 3:].clamp(min=0.3)
         weight += share[:, None]
     # Eyes, teeth and tongue keep the texture's colours.
-    plain = (model.face_part[skin.binding] == PARTS.index("skin"))[:, None]
-    return torch.where(plain, total / weight, skin.colors)
+    plain = model.face_part[skin.binding] == PARTS.index("skin")
+    colors = torch.where(plain[:, None], total / weight, skin.colors)
+    unseen = behind & plain & (weight[:, 0] < _SEEN_WELL)
+    known = (plain & ~unseen).nonzero()[:, 0]
+    if unseen.any() and len(known):
+        _, around = cKDTree(skin.points[known].numpy()).query(skin.points[unseen].numpy(), k=[*range(1, _AROUND + 1)])
+        colors[unseen] = colors[known[torch.from_numpy(around.clip(max=len(known) - 1))]].median(1).values
+    return colors

@@ -24,6 +24,7 @@ from avatarcli.gaussians.optimise import (
     optimise,
 )
 from avatarcli.generation.beard import find_beard
+from avatarcli.generation.glasses import find_glasses
 from avatarcli.generation.multiview import REPROJECT, MultiViewVideo
 from avatarcli.generation.samples import sample_scene
 from avatarcli.generation.scene import look_at_photo
@@ -101,7 +102,8 @@ def _start(
     )
     texture, _ = bake_skin(head, posed, photo, Atlas.of(head.model))
     beard = find_beard(head, posed, photo, portrait.region(Label.SKIN))
-    return head, *sample_views(head, texture, photo.skin_color, video, count, generator, beard)
+    glasses = find_glasses(head, photo, track.parameters())
+    return head, *sample_views(head, texture, photo.skin_color, video, count, generator, beard, glasses)
 
 
 @dataclass(frozen=True)
