@@ -1,7 +1,8 @@
 """Glasses: where the photo shows them, and where before the eyes their Gaussians start.
 
-The head model knows none. Painted on the face they would blink with it, so rims, and lenses that are dark, stand on a sheet of their
-own before the eyes, which goes with the skull; the skin behind them is skin. A bare face must not get any: what is in doubt is none.
+The head model knows none. Painted on the face they would blink with it, so rims, and lenses that are dark, stand on a sheet
+of their own before the eyes, which goes with the skull; the skin behind them is skin. A bare face must not get any: what is in
+doubt is none.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ _DARK, _AROUND, _SHARE = 0.42, 0.011, 0.7
 _WIDTH, _BLUR = 0.006, 0.0004
 _NEAREST, _FARTHEST, _FLAT = 0.013, 0.034, 0.8
 _CONTRAST = 0.24
-_PART = 0.5  # of that contrast has what is part of the rims
+_PART = 0.3  # of that contrast has what is part of the rims
+# Rims of more contrast may be wider than a line: all that is nearer to their own darkness than to the skin is part of them then.
+_STRONG = 0.5
 _ANGLES, _BEND, _BENDING = (
     120,
     2,
@@ -124,7 +127,7 @@ def find_glasses(head: PersonalHead, photo: PhotoView, parameters: HeadParameter
 
 
 def _sheet(head: PersonalHead) -> tuple[Tensor, Grid]:
-    """Points [R, C, 3] before the eyes of the head at rest, from its upper right to its lower left; the eyes there [2, 2] (x, y)."""
+    """Points [R, C, 3] before the eyes of the head at rest, from upper right to lower left; the eyes there [2, 2] (x, y)."""
     model = head.model
     eyes = head.joints[[model.joint_names.index(name) for name in ("eye_r", "eye_l")]]
     level, front = eyes[:, 1].mean(), head.neutral[model.in_regions("eye"), 2].amax()
@@ -175,13 +178,17 @@ def _rims(light: Grid, eyes: Grid) -> Grid | None:
         rims[y.round().astype(int).clip(0, len(rims) - 1), x.round().astype(int).clip(0, rims.shape[1] - 1)] = True
     if min(contrasts) < _CONTRAST:
         return None
-    fine = line > _PART * min(contrasts)
     near = ndimage.distance_transform_edt(~rims) <= _BESIDE / _STEP
     row, column = np.mgrid[: line.shape[0], : line.shape[1]]
     across, up = abs(column * _STEP - _WIDE), _UP - row * _STEP
-    bars = ((across < _BRIDGE) | (across > _TEMPLE)) & (up > _LEVEL[0]) & (up < _LEVEL[1])
-    pieces, _ = ndimage.label(fine & (near | bars))
-    return np.asarray(np.isin(pieces, np.unique(pieces[fine & near])) & (pieces > 0))
+    level = (up > _LEVEL[0]) & (up < _LEVEL[1])
+    bridge, temples = level & (across < _BRIDGE), level & (across > _TEMPLE)
+    fine = line > _PART * min(contrasts)
+    frame = fine & (near | bridge | temples)
+    if min(contrasts) > _STRONG:
+        frame |= (smooth < (1 + np.median(smooth[fine & near])) / 2) & (near | bridge)
+    pieces, _ = ndimage.label(frame)
+    return np.asarray(np.isin(pieces, np.unique(pieces[frame & near])) & (pieces > 0))
 
 
 def _way_around(line: Grid, eye: Grid) -> tuple[Grid, Grid, float]:
