@@ -18,17 +18,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial.transform import Rotation
 
+from avatarcli.head.acting import (
+    Curve,
+    add_action,
+    add_eyes,
+    add_side_noise,
+    bump,
+    drift,
+    fixations,
+    head_turns,
+    ramp,
+)
 from avatarcli.head.clips import Clip, save_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 
 FPS = 30
-Curve = NDArray[np.float64]
-
-# The eye's turn at eyeLook* = 1, radians: the inverse of `gaze_from_expression`, so that lids and eyes agree.
-EYE_YAW_LIMIT, EYE_PITCH_LIMIT = math.radians(30), math.radians(21)
 
 # What the face does on each group of sounds. "mouthPress" and the like stand for both sides.
 VISEMES: dict[str, dict[str, float]] = {
@@ -94,25 +99,24 @@ def author_speech() -> Clip:
     t = np.arange(math.ceil(end * FPS)) / FPS
     expression = _mouth(t)
 
-    envelope = _ramp(t, 0.0, 0.4) * (1 - _ramp(t, end - 0.5, 0.4))
+    envelope = ramp(t, 0.0, 0.4) * (1 - ramp(t, end - 0.5, 0.4))
     accents, nods = np.zeros(len(t)), np.zeros(len(t))
     for start, duration in words:
-        accents += _bump(t, start - 0.1, 0.2, duration - 0.1, 0.3)
-        nods += _bump(t, start - 0.1, 0.35, 0.0, 0.5)
-    _add(expression, "browInnerUp", 0.28 * accents)
-    _add(expression, "browOuterUp", 0.2 * accents)
-    smile = _bump(t, end - 1.5, 0.45, 0.45, 0.5)
+        accents += bump(t, start - 0.1, 0.2, duration - 0.1, 0.3)
+        nods += bump(t, start - 0.1, 0.35, 0.0, 0.5)
+    add_action(expression, "browInnerUp", 0.28 * accents)
+    add_action(expression, "browOuterUp", 0.2 * accents)
+    smile = bump(t, end - 1.5, 0.45, 0.45, 0.5)
     for name, weight in {"mouthSmile": 0.55, "cheekSquint": 0.35, "eyeSquint": 0.2, "mouthUpperUp": 0.1}.items():
-        _add(expression, name, weight * smile)
-    _add_side_noise(expression, rng)
+        add_action(expression, name, weight * smile)
+    add_side_noise(expression, FPS, rng)
 
-    noise = gaussian_filter1d(rng.standard_normal((len(t) + 4 * FPS, 6)), sigma=0.3 * FPS, axis=0)[2 * FPS : -2 * FPS]
-    noise = noise / noise.std(axis=0) * envelope[:, None]
+    noise = drift(len(t), FPS, 6, rng) * envelope[:, None]
     yaw, pitch, roll = (noise[:, :3] * np.radians([1.6, 1.0, 0.9])).T
     pitch = pitch - math.radians(2.5) * nods
     translation = noise[:, 3:] * 0.0015
 
-    aim = _fixations(t, rng) * envelope[:, None]
+    aim = fixations(t, rng) * envelope[:, None]
     blinks = _blink_times(rng, end)
     return _with_eyes(expression, t, np.stack([yaw, pitch, roll], 1), aim, blinks, translation)
 
@@ -128,15 +132,15 @@ def author_look_around() -> Clip:
     for start, before, after in zip(starts[1:], targets[:-1], targets[1:], strict=True):
         shift = after - before
         angle = float(np.hypot(*shift))
-        aim += shift * _ramp(t, start, 0.03 + 0.12 * angle)[:, None]  # saccades: about 2.2 ms a degree (main sequence)
-        head += 0.6 * shift * _ramp(t, start + 0.1, 0.35 + 0.25 * angle)[:, None]
+        aim += shift * ramp(t, start, 0.03 + 0.12 * angle)[:, None]  # saccades: about 2.2 ms a degree (main sequence)
+        head += 0.6 * shift * ramp(t, start + 0.1, 0.35 + 0.25 * angle)[:, None]
         if angle > math.radians(20):
             blinks.append(start - 0.03)
     roll = -0.12 * head[:, 0]  # a turning head leans a little into the turn
     expression = np.zeros((len(t), len(EXPRESSION_NAMES)))
     up = (aim[:, 1] / math.radians(22)).clip(0, 1)
-    _add(expression, "browInnerUp", 0.3 * up)
-    _add(expression, "browOuterUp", 0.25 * up)
+    add_action(expression, "browInnerUp", 0.3 * up)
+    add_action(expression, "browOuterUp", 0.25 * up)
     return _with_eyes(expression, t, np.column_stack([head, roll]), aim, blinks, None)
 
 
@@ -159,7 +163,7 @@ def _mouth(t: Curve) -> Curve:
             distance = (np.abs(t - start - duration / 2) - max(0.0, duration / 2 - 0.1)).clip(min=0)
             pull = DOMINANCE.get(sound, 1.0) * np.exp(-((distance / (0.4 * min(duration, 0.2) + 0.02)) ** 2)) + 1e-9
             for name, weight in VISEMES[sound].items():
-                _add(expression, name, strength * weight * pull)
+                add_action(expression, name, strength * weight * pull)
             total += pull
             start += duration
     expression /= total[:, None]
@@ -179,17 +183,6 @@ def _timed_words() -> tuple[list[tuple[float, float]], float]:
     return stressed, time
 
 
-def _fixations(t: Curve, rng: np.random.Generator) -> Curve:
-    """Where the eyes aim [T, 2] (yaw, pitch): leaps every 0.4 to 1.4 s over the listener's face, some 60 cm away."""
-    aim, time = np.zeros((len(t), 2)), 0.5
-    current = np.zeros(2)
-    while time < t[-1]:
-        following = rng.uniform([-5, -3], [5, 2]) * math.pi / 180
-        aim += (following - current) * _ramp(t, time, 0.04)[:, None]
-        current, time = following, time + rng.uniform(0.4, 1.4)
-    return aim
-
-
 def _blink_times(rng: np.random.Generator, end: float) -> list[float]:
     times = [0.85]
     while times[-1] + 2 < end - 0.5:
@@ -201,47 +194,8 @@ def _with_eyes(
     expression: Curve, t: Curve, head: Curve, aim: Curve, blinks: list[float], translation: Curve | None
 ) -> Clip:
     """Eyes that hold their aim [T, 2] while the head [T, 3] (yaw, pitch, roll) moves, lids that follow, and blinks."""
-    limits = np.array([EYE_YAW_LIMIT, EYE_PITCH_LIMIT])
-    eyes = (aim - head[:, :2]).clip(-limits, limits)
-    yaw, pitch = (eyes / limits).T
-    for name, curve in {
-        "eyeLookOutLeft": yaw, "eyeLookInRight": yaw, "eyeLookInLeft": -yaw, "eyeLookOutRight": -yaw,
-        "eyeLookUp": pitch, "eyeLookDown": -pitch,
-    }.items():  # fmt: skip
-        _add(expression, name, curve.clip(min=0))
-    for start in blinks:
-        lids = _bump(t, start, 0.08, 0.04, 0.16)  # closing is twice as fast as opening
-        _add(expression, "eyeBlink", lids)
-        _add(expression, "eyeSquint", 0.12 * lids)
-    rotation = Rotation.from_euler("YXZ", head * [1, -1, 1]).as_rotvec()
-    return _clip(expression, rotation, translation, np.stack([eyes, eyes], axis=1))
-
-
-def _add_side_noise(expression: Curve, rng: np.random.Generator) -> None:
-    """Left and right differ by a few percent, slowly: exact symmetry looks made."""
-    drift = gaussian_filter1d(rng.standard_normal(len(expression)), sigma=0.6 * FPS)
-    drift *= 0.06 / drift.std()
-    for name, index in EXPRESSION_INDEX.items():
-        if name.endswith("Left"):
-            expression[:, index] *= 1 + drift
-        elif name.endswith("Right"):
-            expression[:, index] *= 1 - drift
-
-
-def _add(expression: Curve, name: str, curve: Curve) -> None:
-    """Add to one expression, or to both sides if `name` lacks its side."""
-    for full in (name,) if name in EXPRESSION_INDEX else (name + "Left", name + "Right"):
-        expression[:, EXPRESSION_INDEX[full]] += curve
-
-
-def _ramp(t: Curve, start: float, duration: float) -> Curve:
-    """0 before, 1 after, minimum-jerk between: the profile of human movements (Flash and Hogan 1985)."""
-    x: Curve = ((t - start) / duration).clip(0, 1)
-    return np.asarray(x**3 * (10 - 15 * x + 6 * x**2))
-
-
-def _bump(t: Curve, start: float, rise: float, hold: float, fall: float) -> Curve:
-    return _ramp(t, start, rise) - _ramp(t, start + rise + hold, fall)
+    eyes = add_eyes(expression, t, head, aim, blinks)
+    return _clip(expression, head_turns(head), translation, np.stack([eyes, eyes], axis=1))
 
 
 def _clip(expression: Curve, rotation: Curve, translation: Curve | None = None, gaze: Curve | None = None) -> Clip:
