@@ -32,25 +32,10 @@ from avatarcli.head.acting import (
 )
 from avatarcli.head.clips import Clip, save_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.speech.visemes import VISEMES
 
 FPS = 30
 
-# What the face does on each group of sounds. "mouthPress" and the like stand for both sides.
-VISEMES: dict[str, dict[str, float]] = {
-    "rest": {},
-    "p": {"jawOpen": 0.07, "mouthClose": 0.07, "mouthPress": 0.28, "mouthRollLower": 0.22, "mouthRollUpper": 0.18},
-    "f": {"jawOpen": 0.08, "mouthRollLower": 0.45, "mouthUpperUp": 0.18, "mouthShrugUpper": 0.08},
-    "t": {"jawOpen": 0.13, "mouthLowerDown": 0.2, "mouthUpperUp": 0.08, "mouthStretch": 0.05},
-    "k": {"jawOpen": 0.17, "mouthLowerDown": 0.15},
-    "s": {"jawOpen": 0.05, "mouthStretch": 0.2, "mouthSmile": 0.1, "mouthLowerDown": 0.2, "mouthDimple": 0.08},
-    "r": {"jawOpen": 0.12, "mouthFunnel": 0.25, "mouthPucker": 0.25},
-    "a": {"jawOpen": 0.45, "mouthLowerDown": 0.22, "mouthUpperUp": 0.1},
-    "u-as-in-but": {"jawOpen": 0.28, "mouthLowerDown": 0.12},
-    "e": {"jawOpen": 0.24, "mouthStretch": 0.2, "mouthSmile": 0.18, "mouthLowerDown": 0.2, "mouthUpperUp": 0.1},
-    "i": {"jawOpen": 0.14, "mouthSmile": 0.32, "mouthStretch": 0.25, "mouthLowerDown": 0.18, "mouthUpperUp": 0.08},
-    "o": {"jawOpen": 0.32, "mouthFunnel": 0.5, "mouthPucker": 0.2},
-    "u": {"jawOpen": 0.12, "mouthPucker": 0.6, "mouthFunnel": 0.25},
-}
 # Consonants that fail if the lips do not get there win over the vowels beside them.
 DOMINANCE = {"p": 4.0, "f": 2.5, "s": 1.5}
 

@@ -13,6 +13,7 @@ from avatarcli.errors import UsageError
 PresetName = Literal["draft", "standard", "high"]
 GeneratorName = Literal["auto", "reproject", "mmvdm"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+Language = Literal["english", "other"]  # of a voice that an avatar speaks with
 
 
 NOISE_LEVELS = 1000  # of the diffusion model's schedule

@@ -25,6 +25,10 @@ class VideoError(AvatarError):
     """The video cannot be read, or shows no face to follow."""
 
 
+class SpeechError(AvatarError):
+    """The sound cannot be read, or holds no voice."""
+
+
 class ClipError(AvatarError):
     """A motion clip is missing, malformed or unsafe."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,14 @@ from avatarcli.cli.streams import STDOUT
 from avatarcli.errors import UsageError
 from avatarcli.workspace import Subject
 
+if TYPE_CHECKING:
+    from avatarcli.stages.speech_request import SpeechRequest
+
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar animate --expr speech -o talking.mp4, or --video me.mp4")(animate)
+    app.command(epilog="Example: avatar animate --expr speech -o talking.mp4, or --video me.mp4, or --audio voice.wav")(
+        animate
+    )
 
 
 def animate(
@@ -36,6 +41,13 @@ def animate(
             metavar="VIDEO", help="Instead of a clip: a video of a face, which is tracked first, and its sound."
         ),
     ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(metavar="SOUND", help="Instead of a clip: a voice, which the mouth follows; docs/speech.md."),
+    ] = None,
+    text: options.SpokenText = None,
+    language: options.SpokenLanguage = "english",
+    seed: options.SpeechSeed = 0,
     subject: options.Subject = None,
     workspace: options.Workspace = None,
     output: options.Output = None,
@@ -52,19 +64,23 @@ def animate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Drive the avatar with a motion clip, or with a video of a face."""
+    """Drive the avatar with a motion clip, a video of a face, or a voice."""
     from avatarcli.stages.render_request import RenderRequest, parse_background
     from avatarcli.stages.rendering import check_render
+    from avatarcli.stages.speech_request import SpeechRequest
     from avatarcli.stages.track_request import TrackRequest
 
-    if (expr is None) == (video is None):
-        raise UsageError("give either --expr CLIP or --video VIDEO")
+    if sum(driver is not None for driver in (expr, video, audio)) != 1:
+        raise UsageError("give one of --expr CLIP, --video VIDEO and --audio SOUND")
+    if audio is None and (text is not None or language != "english" or seed):
+        raise UsageError("--text, --language and --seed go with --audio SOUND")
     if output == STDOUT:
         raise UsageError("-o -: a video needs a file; name an .mp4, .gif, .webp or .webm")
     if video is not None:
         TrackRequest(video).check_file()
+    voice = None if audio is None else SpeechRequest(audio, text=text, language=language, seed=seed)
     target = options.chosen_subject(workspace, subject)
-    source = _checked(expr, video, Console(quiet=quiet))
+    source = audio or _checked(expr, video, Console(quiet=quiet))
     request = RenderRequest(
         orbit=orbit,
         seconds=seconds,
@@ -77,7 +93,7 @@ def animate(
     )
     out = output or Path(f"{target.name}-{source.stem}.{'webm' if request.background is None else 'mp4'}")
     check_render(target, out, request)  # before the video is tracked
-    with _tracked(video, target, quiet=quiet) if video is not None else nullcontext(source) as clip:
+    with _motion(source, video, voice, target, quiet=quiet) as clip:
         from avatarcli.export.sound import sound_path
 
         sound = sound_path(clip)
@@ -100,8 +116,18 @@ def _checked(expr: Path | None, video: Path | None, console: Console) -> Path:
     return video
 
 
-def _tracked(video: Path, subject: Subject, *, quiet: bool) -> AbstractContextManager[Path]:
-    from avatarcli.stages.track import cached_track
-    from avatarcli.stages.track_request import TrackRequest
+def _motion(
+    clip: Path, video: Path | None, voice: SpeechRequest | None, subject: Subject, *, quiet: bool
+) -> AbstractContextManager[Path]:
+    """The clip, or what is made of a video or a voice."""
+    console = Console(quiet=quiet)
+    if voice is not None:
+        from avatarcli.stages.speech import spoken_clip
 
-    return cached_track(TrackRequest(video), subject.workspace, progress=Console(quiet=quiet))
+        return spoken_clip(voice, progress=console)
+    if video is not None:
+        from avatarcli.stages.track import cached_track
+        from avatarcli.stages.track_request import TrackRequest
+
+        return cached_track(TrackRequest(video), subject.workspace, progress=console)
+    return nullcontext(clip)

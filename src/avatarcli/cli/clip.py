@@ -1,4 +1,4 @@
-"""`avatar clip`: info, convert, trim, retime, mix and flame-map."""
+"""`avatar clip`: info, convert, trim, retime, mix, speech and flame-map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_SPEED = 100.0
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Look at motion clips, convert foreign ones, cut, retime and mix them.",
+        help="Look at motion clips, convert foreign ones, make them of a voice, cut, retime and mix them.",
         epilog="Example: avatar clip convert take.csv -o take.npz",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: avatar clip trim take.npz --from 1.5 --to 90f -o short.npz")(trim)
     group.command(epilog="Example: avatar clip retime take.npz --speed 0.5 -o slow.npz")(retime)
     group.command(epilog="Example: avatar clip mix speech smile.npz --region cheeks -o happy.npz")(mix)
+    group.command(epilog='Example: avatar clip speech voice.wav --text "Hello there." -o hello.npz')(speech)
     group.command("flame-map", epilog="Example: avatar clip flame-map flame2023.pkl")(flame_map)
     app.add_typer(group, name="clip")
 
@@ -156,6 +157,39 @@ def mix(
         _save(clip_edit.crossfade(first, second, crossfade), output, json)
         return
     _save(clip_edit.mix(first, second, share, regions, loop=loop), output, json)
+
+
+def speech(
+    audio: Annotated[Path, typer.Argument(metavar="SOUND", help="A voice: any sound file, or a video with sound.")],
+    output: _Output,
+    text: options.SpokenText = None,
+    language: options.SpokenLanguage = "english",
+    seed: options.SpeechSeed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make a clip of a voice: lips that make its sounds, and a head that goes along. Its sound is kept beside it."""
+    from avatarcli.files import check_place
+    from avatarcli.stages.speech_request import SpeechRequest
+
+    request = SpeechRequest(audio, text=text, language=language, seed=seed)
+    check_place(_npz(output), folder=False)
+    from avatarcli.stages.speech import speech_clip
+
+    result = speech_clip(request, output, progress=Console(quiet=quiet))
+    if not json:
+        print(f"{output}: {result.frames} frames, {result.fps:g} a second, {result.frames / result.fps:.2f} s")
+        return
+    print_json(
+        {
+            "path": str(output),
+            "sound": str(result.sound),
+            "frames": result.frames,
+            "fps": result.fps,
+            "seconds": round(result.frames / result.fps, 3),
+            "phones": [[phone.name, round(phone.start, 3), round(phone.end, 3)] for phone in result.phones],
+        }
+    )
 
 
 def flame_map(

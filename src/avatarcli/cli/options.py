@@ -9,7 +9,7 @@ import typer
 
 from avatarcli import workspace as folders
 from avatarcli.cli.console import Console
-from avatarcli.config import DeviceName, GeneratorName, PresetName
+from avatarcli.config import DeviceName, GeneratorName, Language, PresetName
 
 Subject = Annotated[
     str | None, typer.Option("--subject", "-s", metavar="NAME", help="Whose avatar. Default: the last one made.")
@@ -69,6 +69,16 @@ Elevation = Annotated[float, typer.Option(metavar="DEG", help="Camera above (+) 
 BackgroundColour = Annotated[
     str, typer.Option("--background", metavar="COLOUR", help="A name, a hex colour or transparent.")
 ]
+
+
+SpokenText = Annotated[
+    str | None, typer.Option("--text", metavar="TEXT", help="What the voice says. Default: its sounds are recognised.")
+]
+SpokenLanguage = Annotated[
+    Language,
+    typer.Option("--language", help="other: no phonemes, the mouth follows loudness and broad classes of sound."),
+]
+SpeechSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Of blinks, brows and head.", **SEEDS)]
 
 
 def chosen_subject(workspace: Path | None, name: str | None) -> folders.Subject:

@@ -107,7 +107,7 @@ def _samples(path: Path, start: float, seconds: float, layout: str) -> Iterator[
     left = round(seconds * RATE)
     channels = 1 if layout == "mono" else 2
     held: Samples = np.zeros((channels, 0), np.float32)
-    for block in _placed(path, start, layout):
+    for block in placed_samples(path, start, layout, RATE):
         held = np.concatenate([held, block], axis=1)
         while held.shape[1] >= _CHUNK and left > 0:
             yield held[:, : min(_CHUNK, left)]
@@ -123,15 +123,21 @@ def _samples(path: Path, start: float, seconds: float, layout: str) -> Iterator[
         left -= block.shape[1]
 
 
-def _placed(path: Path, start: float, layout: str) -> Iterator[Samples]:
-    """Decoded blocks [channels, n], the first of which begins at `start`: earlier sound is cut off, missing sound is silence."""
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=RATE)
+def placed_samples(path: Path, start: float, layout: str, rate: int) -> Iterator[Samples]:
+    """Decoded blocks [channels, n] of a file's first sound, `rate` samples a second, "mono" or "stereo".
+
+    The first begins at `start` (the file's own time, seconds): earlier sound is cut off, missing sound is silence.
+
+    Raises:
+        av.error.FFmpegError: it cannot be decoded.
+    """
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
     skip: int | None = None
     with av.open(f"file:{path}", metadata_errors="ignore") as container:
         stream = container.streams.audio[0]
         for frame in container.decode(stream):
             if skip is None:
-                skip = round((start - float((frame.pts or 0) * (frame.time_base or 0))) * RATE)
+                skip = round((start - float((frame.pts or 0) * (frame.time_base or 0))) * rate)
                 if skip < 0:
                     yield np.zeros((1 if layout == "mono" else 2, -skip), np.float32)
                     skip = 0
