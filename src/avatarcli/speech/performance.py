@@ -74,13 +74,14 @@ def perform(recording: Recording, phones: Sequence[Phone], *, seed: int, fps: fl
 def _gains(recording: Recording, phones: Sequence[Phone]) -> list[float]:
     """How far each sound opens the mouth, by its loudness against the voice's usual one."""
     levels = recording.levels
-    usual = float(np.median(levels[~recording.quiet]))
-    gains = []
+    loudest = []
     for phone in phones:
         first = min(int(phone.start * STEPS), len(levels) - 1)
-        level = levels[first : max(first + 1, round(phone.end * STEPS))].max()
-        gains.append(float(np.clip(10 ** ((level - usual) / _DECIBELS), _LEAST_GAIN, _MOST_GAIN)))
-    return gains
+        loudest.append(float(levels[first : max(first + 1, round(phone.end * STEPS))].max()))
+    said = [level for level, phone in zip(loudest, phones, strict=True) if phone.name != SILENCE]
+    # The louder half of what is said are the vowels; this is the middle of that half.
+    usual = float(np.percentile(said, 75)) if said else recording.loud
+    return [float(np.clip(10 ** ((level - usual) / _DECIBELS), _LEAST_GAIN, _MOST_GAIN)) for level in loudest]
 
 
 def _talking(phones: Sequence[Phone], t: Curve) -> Curve:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.errors import SpeechError
-from avatarcli.export.sound import placed_samples
+from avatarcli.export.sound import layout_of, placed_samples
 
 RATE = 16_000  # samples a second: what PocketSphinx's model was trained on
 STEPS = 100  # a second: moments at which loudness is measured; also PocketSphinx's own frames
@@ -83,8 +83,9 @@ def _decoded(path: Path) -> NDArray[np.float32]:
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise SpeechError(f"{path} has no sound in it; give {_READABLE}")
-        for block in placed_samples(path, 0.0, "mono", RATE):
-            blocks.append(block[0])
+        # As ffmpeg mixes stereo down, it becomes louder, and may clip.
+        for block in placed_samples(path, 0.0, layout_of(path), RATE):
+            blocks.append(block.mean(axis=0))
             count += block.shape[1]
             if count > MAX_SECONDS * RATE:
                 raise SpeechError(f"{path} is longer than {MAX_SECONDS / 60:.0f} minutes; cut it into parts")

@@ -64,7 +64,7 @@ _STEADY = 0.1  # seconds from its ends at which a long sound has its full shape
 _FAR = 3.0  # reaches; beyond, exp(-9) moves nothing
 
 # The lips' meeting: how fast they come together and part, and for how long they stay at least (two frames at 30 a second).
-_SHUTTING, _OPENING, _SHUT = 0.07, 0.08, 0.07
+_SHUTTING, _OPENING, _SHUT = 0.08, 0.08, 0.07
 # What keeps lips apart, and is taken back where they meet.
 _PARTING = ("mouthLowerDown", "mouthUpperUp", "mouthFunnel", "mouthShrugUpper", "mouthStretch")
 # A pause shorter than this is bridged by the sounds beside it; in longer ones the mouth comes to rest and is still.
