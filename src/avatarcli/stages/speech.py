@@ -40,7 +40,9 @@ def speech_clip(request: SpeechRequest, out: Path, *, progress: Progress) -> Spe
         AvatarError: the sound cannot be read, PocketSphinx is needed and missing, or an output cannot be written.
     """
     recording = read_recording(request.audio)
-    phones = find_phones(recording, request.text, request.language, note=progress.info, warn=progress.warn)
+    with progress.task("find the sounds", 1) as advance:
+        phones = find_phones(recording, request.text, request.language, note=progress.info, warn=progress.warn)
+        advance(1)
     clip = perform(recording, phones, seed=request.seed)
     with finished_output(out, folder=False) as place:
         save_clip(place, clip)
