@@ -35,6 +35,13 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def shipped_folders(installed: str, checkout: str) -> tuple[Path, Path]:
+    """Where files that ship with the program may be: the folder `installed` of the package, as wheels have it, and the
+    folder `checkout` of the source tree. One of them exists."""
+    package = Path(__file__).resolve().parent
+    return package / installed, package.parents[1] / checkout
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file, or leave the one that is there untouched. Raises OSError."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from avatarcli.errors import WeightsError
+from avatarcli.files import shipped_folders
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -59,8 +60,7 @@ def weights_root() -> Path:
                 f"{ENVIRONMENT_VARIABLE}={override} is not a folder; unset it or point it at a weights folder"
             )
         return root
-    package = Path(__file__).resolve().parent
-    for root in (package / "_weights", package.parents[1] / "weights"):
+    for root in shipped_folders("_weights", "weights"):
         if (root / MANIFEST).is_file():
             return root
     raise WeightsError(f"the weights that ship with avatarcli are missing; reinstall it or set {ENVIRONMENT_VARIABLE}")

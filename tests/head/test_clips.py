@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from avatarcli.errors import ClipError
 from avatarcli.geometry.rotations import axis_angle_to_matrix
-from avatarcli.head import clips
+from avatarcli.head import clip_arrays
 from avatarcli.head.clips import Clip, clip_path, load_clip, save_clip, shipped_clips
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 
@@ -169,7 +169,7 @@ def test_bad_files_are_one_line(tmp_path: Path, make: Any, suffix: str) -> None:
 
 def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_clip(tmp_path / "clip.npz", make_clip())
-    monkeypatch.setattr(clips, "MAX_BYTES", 1000)
+    monkeypatch.setattr(clip_arrays, "MAX_BYTES", 1000)
     with pytest.raises(ClipError, match="unpacks to"):
         load_clip(tmp_path / "clip.npz")
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.errors import ClipError
-from avatarcli.head.clips import Array, Clip
+from avatarcli.head.clip import Array, Clip
 from avatarcli.head.expressions import EXPRESSION_NAMES
 
 Region = Literal["brows", "eyes", "cheeks", "mouth", "head"]

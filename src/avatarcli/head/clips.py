@@ -18,32 +18,22 @@ them (`avatarcli.head.arkit_json`) and `.npz` sequences of FLAME parameters (`av
 from __future__ import annotations
 
 import difflib
-import io
 import math
-import zipfile
-import zlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.errors import ClipError, UnknownClipError
-from avatarcli.files import explain_io_error, write_atomically
+from avatarcli.files import shipped_folders
+from avatarcli.head.clip import FRAME_SHAPES, Array
+from avatarcli.head.clip import MAX_FPS as MAX_FPS
+from avatarcli.head.clip import Clip as Clip
+from avatarcli.head.clip_arrays import MAX_BYTES, numbers, read_arrays, write_arrays
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.take import Take
 
-if TYPE_CHECKING:
-    from avatarcli.head.track import HeadParameters
-
-Array = NDArray[np.float32]
-
-MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or a mistake
-# About 4 hours at 60 fps. The declared size is read before anything is unpacked, so that a small file cannot fill the
-# memory.
-MAX_BYTES = 256 * 2**20
 # What a head does not do, metres and radians: somebody who walks about before the camera stays within 5 m.
 _FARTHEST, _MOST_TURNED = 5.0, math.radians(120)
 # Solvers overshoot a little; within this the coefficients are clamped, beyond it they are on another scale.
@@ -51,96 +41,6 @@ EXPRESSION_SLACK = 0.05
 _TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl", ".ndjson")  # names of foreign files
 # Frames that were taken within this share of a frame of their even place are as good as even.
 _JITTER = 0.05
-
-_FRAME_SHAPES = {"expression": (52,), "head_rotation": (3,), "head_translation": (3,), "gaze": (2, 2)}
-# Largest magnitude that makes sense, radians. Angles in degrees fail here instead of spinning the head.
-_ANGLE_LIMITS = {"head_rotation": 2 * math.pi, "gaze": math.pi / 2}
-
-
-@dataclass(frozen=True)
-class Clip:
-    """T ≥ 1 frames of motion; shapes, units and axes as in the module's table. Raises ClipError if they do not hold."""
-
-    expression: Array
-    head_rotation: Array
-    head_translation: Array | None
-    gaze: Array | None
-    fps: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fps <= MAX_FPS:
-            raise ClipError(f"fps is {self.fps:g}; want a number above 0 and at most {MAX_FPS:g}")
-        frames = len(self.expression)
-        if frames == 0:
-            raise ClipError("the clip has no frames")
-        for name, tail in _FRAME_SHAPES.items():
-            array = getattr(self, name)
-            if array is None:
-                continue
-            if array.dtype != np.float32:
-                raise ClipError(f"{name} holds {array.dtype} values; want float32")
-            if array.shape != (frames, *tail):
-                raise ClipError(f"{name} has shape {list(array.shape)}; want {[frames, *tail]}")
-            if not np.isfinite(array).all():
-                raise ClipError(f"{name} holds NaN or infinity in frame {_first_bad_frame(~np.isfinite(array))}")
-            limit = _ANGLE_LIMITS.get(name)
-            if limit is not None and np.abs(array).max() > limit:
-                raise ClipError(f"{name} reaches {np.abs(array).max():.4g}; want radians below {limit:.3g}")
-        if self.expression.min() < 0 or self.expression.max() > 1:
-            low, high = self.expression.min(), self.expression.max()
-            raise ClipError(f"expression ranges from {low:.3g} to {high:.3g}; want values in [0, 1]")
-
-    def __len__(self) -> int:
-        return len(self.expression)
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the start of the first frame to the end of the last."""
-        return len(self) / self.fps
-
-    def resample(self, fps: float) -> Clip:
-        """The same motion at another frame rate: linear between frames, along the shortest arc for rotations."""
-        if fps == self.fps:
-            return self
-        last = (len(self) - 1) / self.fps
-        return self.at(np.arange(math.floor(last * fps + 1e-6) + 1) / fps, fps)
-
-    def at(self, seconds: NDArray[np.float64], fps: float, *, taken: NDArray[np.float64] | None = None) -> Clip:
-        """The motion at any moments [N], in seconds from the first frame, as a clip of `fps` frames a second.
-
-        Before the first frame and after the last one they are held. taken [T]: when the frames were taken, in rising
-        seconds, where that is not evenly.
-        """
-        old = np.arange(len(self)) / self.fps if taken is None else taken
-        return Clip(
-            expression=_interpolate(seconds, old, self.expression),
-            head_rotation=_slerp(seconds, old, self.head_rotation),
-            head_translation=None
-            if self.head_translation is None
-            else _interpolate(seconds, old, self.head_translation),
-            gaze=None if self.gaze is None else _interpolate(seconds, old, self.gaze),
-            fps=fps,
-        )
-
-    def parameters(self, head_motion: bool = True) -> HeadParameters:
-        """The clip as parameters of the head model: rotation to the neck, translation to the pose of the bust.
-
-        Without `head_motion` the head stays upright and in place. A clip without gaze looks where its eyeLook*
-        coefficients say.
-        """
-        import torch  # clips are also read where nothing is rendered
-
-        from avatarcli.head.model import gaze_from_expression
-        from avatarcli.head.track import HeadParameters
-
-        expression = torch.from_numpy(self.expression)
-        gaze = gaze_from_expression(expression) if self.gaze is None else torch.from_numpy(self.gaze)
-        neck, pose = torch.zeros(len(self), 3), torch.eye(4).repeat(len(self), 1, 1)
-        if head_motion:
-            neck = torch.from_numpy(self.head_rotation)
-            if self.head_translation is not None:
-                pose[:, :3, 3] = torch.from_numpy(self.head_translation)
-        return HeadParameters(expression, gaze, neck, pose)
 
 
 def clip_path(name: str | Path) -> Path:
@@ -164,8 +64,7 @@ def clip_path(name: str | Path) -> Path:
 
 def shipped_clips() -> dict[str, Path]:
     """The example clips by name: those inside an installed wheel, else those of the source checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "_clips", package.parents[1] / "examples" / "clips"):
+    for folder in shipped_folders("_clips", "examples/clips"):
         files = sorted(folder.glob("*.npz"))
         if files:
             return {file.stem: file for file in files}
@@ -209,7 +108,7 @@ def _read(path: Path, fps: float | None, flame_map: Path | None, note: Callable[
     if suffix == ".npz":
         from avatarcli.head.flame_sequence import SEQUENCE_KEYS, flame_take
 
-        data = read_arrays(path, {*_FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
+        data = read_arrays(path, {*FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
         if "expr" not in data or "expression" in data:
             return _decode(data)
         return _of_take(flame_take(data, flame_map), fps, note)
@@ -252,42 +151,6 @@ def save_clip(path: str | Path, clip: Clip) -> None:
     if clip.gaze is not None:
         arrays["gaze"] = clip.gaze
     write_arrays(Path(path), arrays)
-
-
-def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[np.generic]]:
-    """Those wanted arrays of an `.npz` that it has.
-
-    Raises:
-        ClipError: it is damaged, holds pickled objects, or unpacks to too much.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise ClipError(f"unpacks to {size // 2**20} MiB; want at most {MAX_BYTES // 2**20} MiB")
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files if key in wanted}
-    except zipfile.BadZipFile:
-        raise ClipError("not a readable .npz file (empty, cut short, or not a zip archive)") from None
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise ClipError(
-                "holds pickled objects, which are refused because they can run code; save plain arrays"
-            ) from None
-        raise ClipError(f"damaged array ({error})") from None
-    except (EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
-        raise ClipError(f"damaged archive ({error})") from None
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write a compressed `.npz`, whole or not at all. Raises ClipError if it cannot be written."""
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue())
-    except OSError as error:
-        raise ClipError(f"cannot write {path}: {explain_io_error(error) or error.strerror}") from None
 
 
 def _of_take(take: Take, fps: float | None, note: Callable[[str], None]) -> Clip:
@@ -347,33 +210,7 @@ def _order(names: NDArray[np.generic]) -> list[int]:
     return [found.index(name) for name in EXPRESSION_NAMES]
 
 
-def numbers(key: str, array: NDArray[np.generic]) -> Array:
-    """An array as float32. Raises ClipError, which names it, when it does not hold numbers."""
-    if array.dtype.kind not in "fiu":
-        raise ClipError(f"{key} holds {array.dtype} values; want numbers")
-    return array.astype(np.float32)
-
-
 def _clamp(expression: Array) -> Array:
     """Overshoot taken off; what is further out is left for the check to name."""
     slightly_out = (expression >= -EXPRESSION_SLACK) & (expression <= 1 + EXPRESSION_SLACK)
     return np.where(slightly_out, expression.clip(0, 1), expression)
-
-
-def _first_bad_frame(bad: NDArray[np.bool_]) -> int:
-    return int(bad.reshape(len(bad), -1).any(axis=1).argmax())
-
-
-def _interpolate(new: NDArray[np.float64], old: NDArray[np.float64], values: Array) -> Array:
-    flat = values.reshape(len(values), -1)
-    columns = [np.interp(new, old, column) for column in flat.T]
-    return np.stack(columns, axis=1).astype(np.float32).reshape(len(new), *values.shape[1:])
-
-
-def _slerp(new: NDArray[np.float64], old: NDArray[np.float64], rotvec: Array) -> Array:
-    from scipy.spatial.transform import Rotation, Slerp  # slow to import, and only needed here
-
-    if len(old) == 1:
-        return np.repeat(rotvec, len(new), axis=0)
-    turned = Slerp(old, Rotation.from_rotvec(rotvec))(new.clip(old[0], old[-1]))
-    return np.asarray(turned.as_rotvec(), np.float32)

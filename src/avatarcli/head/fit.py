@@ -17,6 +17,7 @@ from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
+from avatarcli.head.face_points import SURFACE_LANDMARKS as SURFACE_LANDMARKS
 from avatarcli.head.fit_gaze import fit_gaze, look_expression
 from avatarcli.head.fit_priors import expression_prior, facing, landmark_normals, landmark_sigma
 from avatarcli.head.fit_residual import Measurement, free_form_offset
@@ -28,7 +29,6 @@ from avatarcli.head.track import Track
 Float = NDArray[np.float64]
 
 LANDMARKS = 478
-SURFACE_LANDMARKS = 468  # the last ten are the irises, which turn with the gaze
 # Distance from which portraits are taken, metres, and how firmly that is believed (in log). One photo hardly tells
 # distance from the depth of a face, and the detector flattens turned faces, which reads as a camera too near: so the
 # belief is firmer than portraits really are alike. It holds the focal length too.

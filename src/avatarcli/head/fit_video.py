@@ -17,9 +17,9 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
-from avatarcli.head.clips import Clip
+from avatarcli.head.clip import Clip
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.fit import SURFACE_LANDMARKS
+from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.fit_frames import Poses, first_poses, solve_frames
 from avatarcli.head.fit_gaze import IRIS_LANDMARKS, eye_geometry
 from avatarcli.head.fit_priors import landmark_normals, landmark_sigma

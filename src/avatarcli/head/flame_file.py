@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.errors import ClipError
-from avatarcli.head.clips import read_arrays
+from avatarcli.head.clip_arrays import read_arrays
 
 Array = NDArray[np.float64]
 

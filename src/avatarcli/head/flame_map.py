@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from platformdirs import user_data_path
 
 from avatarcli.errors import ClipError
-from avatarcli.head.clips import numbers, read_arrays, write_arrays
+from avatarcli.head.clip_arrays import numbers, read_arrays, write_arrays
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from avatarcli.errors import ClipError
-from avatarcli.head.clips import numbers
+from avatarcli.head.clip_arrays import numbers
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.head.flame_map import FlameMap, default_map
 from avatarcli.head.take import Take

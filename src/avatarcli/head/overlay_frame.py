@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.head.face_points import FEATURE_LINES
 from avatarcli.head.fit_video import VideoTrack
-from avatarcli.head.overlay import FEATURE_LINES
 
 Pixels = NDArray[np.uint8]
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
-from avatarcli.head.fit import SURFACE_LANDMARKS, landmark_shape, moved_joints
+from avatarcli.head.face_points import SURFACE_LANDMARKS
+from avatarcli.head.fit import landmark_shape, moved_joints
 from avatarcli.head.fit_frames import Beliefs, Poses, first_poses, solve_frames, solve_shared
 from avatarcli.head.fit_gaze import IRIS_LANDMARKS, eye_geometry
 from avatarcli.head.fit_priors import expression_prior, landmark_normals, landmark_sigma

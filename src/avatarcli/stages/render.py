@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from avatarcli import __version__
+from avatarcli.export.images import Frame, picture_bytes
 from avatarcli.export.origin import Origin
 from avatarcli.export.sheet import contact_sheet
 from avatarcli.export.video import write_frames, written_size
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.clips import load_clip
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
@@ -25,8 +23,6 @@ from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import Progress
 from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
-
-Frame = npt.NDArray[np.uint8]
 
 # The contact sheet's columns: name, yaw in degrees (positive: the subject's left side comes into view).
 SHEET_VIEWS = (("front", 0.0), ("45°", 45.0), ("-45°", -45.0), ("90°", 90.0), ("-90°", -90.0), ("back", 180.0))
@@ -71,16 +67,6 @@ def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: st
         fps=request.fps if request.moving else None,
         seconds=time.perf_counter() - start,
     )
-
-
-def picture_bytes(drawn: Rasterized, *, opaque: bool) -> Frame:
-    """A drawn picture as uint8 [H, W, 3], or [H, W, 4] with straight alpha unless it is opaque."""
-    picture = drawn.color
-    if not opaque:
-        alpha = drawn.alpha[..., None]
-        picture = torch.cat([picture / alpha.clamp(min=1e-4), alpha], dim=-1)
-    array: Frame = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return array
 
 
 def _script(avatar: Avatar, request: RenderRequest) -> tuple[HeadParameters, Camera]:

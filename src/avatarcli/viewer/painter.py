@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatarcli.export.images import Frame
+from avatarcli.export.images import Frame, picture_bytes
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.framing import DISTANCE, Framing
 from avatarcli.geometry.rotations import invert_rigid, quaternion_to_matrix, rigid
 from avatarcli.head.track import HeadParameters
-from avatarcli.stages.render import picture_bytes
 
 Colour = tuple[float, float, float]  # sRGB in [0, 1]
 Array = NDArray[np.float32]

@@ -25,12 +25,9 @@ from avatarcli.training.studio.binding import Wearable, read_wearable
 from avatarcli.training.studio.extra_skins import read_skins
 from avatarcli.training.studio.pack_head import PackHead, read_head
 from avatarcli.training.studio.scene import BoundMesh, Material
+from avatarcli.training.studio.skin_sheets import HELD_OUT_SKINS as HELD_OUT_SKINS
 from avatarcli.training.studio.skin_sheets import SkinAtlas, SkinSheet, make_atlas, make_sheet
 
-# Skins that no training subject wears, not even blended: of every age, sex and tone that has more than one.
-HELD_OUT_SKINS = (
-    "young_light_male3", "young_light_female3", "middleage_light_male2", "middleage_dark_female", "old_dark_male",
-)  # fmt: skip
 _WHERE = "the studio needs the pack of MakeHuman's CC0 assets (docs/studio.md says where it comes from)"
 _WEARABLES = ("hair", "eyebrows", "eyelashes", "clothes")
 
@@ -86,10 +83,6 @@ class StudioAssets:
             tongue=_picture(folder / "mouth" / "tongue.jpg", "RGB"),
             wearables=wearables,
         )
-
-    @property
-    def hair_names(self) -> tuple[str, ...]:
-        return tuple(self.wearables["hair"])
 
     def hair(self, name: str, neutral: Tensor) -> BoundMesh:
         """One of the pack's own hair meshes on a head [N, 3] at rest, in its stored colours."""

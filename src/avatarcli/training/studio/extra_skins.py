@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from avatarcli.errors import AssetsError
 from avatarcli.generation.fill import blur, pull_push
-from avatarcli.training.studio.skin_sheets import DARKEST, encoded, linear
+from avatarcli.training.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, encoded, linear
 
 _KNOWN = 0.5  # opacity above which a texel tells the skin's tone
 _FEWEST = 0.01  # share of the texels that must be so
@@ -70,9 +70,6 @@ def _skin(path: Path, pack: Mapping[str, Tensor]) -> Tensor:
 
 def _alike(path: Path, pack: Mapping[str, Tensor]) -> str:
     """The pack's skin that is most like the one of that name, which must not be held out."""
-    # Imported here: it is the assets' module that reads these skins.
-    from avatarcli.training.studio.assets import HELD_OUT_SKINS
-
     wanted = path.stem.split("_")
     if len(wanted) != 3 or wanted[1] not in ("light", "dark"):
         raise AssetsError(f"{path}: a skin is called <young|middleage|old>_<light|dark>_<sex>.png")

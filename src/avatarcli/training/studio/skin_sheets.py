@@ -19,6 +19,10 @@ _ATLAS_SHARE = (
     4  # the map from texels to the head has this many times fewer rows than the textures: it carries soft masks only
 )
 _FILL_SHARE = 8  # and the scalp's colour under the hair this many times fewer
+# Skins that no training subject wears, not even blended: of every age, sex and tone that has more than one.
+HELD_OUT_SKINS = (
+    "young_light_male3", "young_light_female3", "middleage_light_male2", "middleage_dark_female", "old_dark_male",
+)  # fmt: skip
 # Linear light below which a texel counts as black: keeps logarithms of painted hair in bounds.
 DARKEST = 2e-3
 # Share of the textures' rows: by so much the painted hair is taken to reach beyond its mask, for it fringes.
