@@ -44,17 +44,6 @@ def test_round_trip_keeps_the_shape(frames: int) -> None:
     assert model.decode(latents, hint(frames)).shape == (2, frames, 4, SIZE, SIZE)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 9])
-def test_chunks_on_end_are_the_whole(chunk: int) -> None:
-    model = toy()
-    latents = torch.randn(2, 5, 16, 4, 4, generator=torch.Generator().manual_seed(1))
-    for hints in (None, hint(17)):
-        with torch.inference_mode():
-            whole = model.decode(latents, hints)
-            parts = torch.cat(list(model.decode_chunks(latents, hints, chunk=chunk)), dim=1)
-        assert torch.allclose(whole, parts, atol=1e-5)
-
-
 def test_time_runs_one_way_and_videos_do_not_mix() -> None:
     model = toy()
     with torch.inference_mode():
@@ -79,7 +68,7 @@ def test_the_first_frame_is_encoded_as_four_that_are_alike(frames: int) -> None:
         places = pack_frames(shown * 2 - 1).unflatten(2, (4, 4))  # [B, T, 4 frames, 4 channels, H, W]
         cells = encoder.frames(places.flatten(0, 2)).unflatten(0, places.shape[:3])
         joined = encoder.join(cells.flatten(0, 1).flatten(1, 2)).unflatten(0, places.shape[:2])
-        trunk = encoder.trunk(joined.transpose(1, 2), {}).transpose(1, 2)
+        trunk = encoder.trunk(joined.transpose(1, 2)).transpose(1, 2)
         latents = encoder.head(trunk.flatten(0, 1)).unflatten(0, places.shape[:2])
         slowly = model.norm(latents.transpose(1, 2)).transpose(1, 2)
         found = model.encode(shown)

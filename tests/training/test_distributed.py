@@ -20,7 +20,7 @@ from torch.multiprocessing.spawn import spawn
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.progress import SilentProgress
 from avatarcli.training.loop import TrainConfig, train
-from avatarcli.training.pieces import read_pieces
+from avatarcli.training.pieces import stream_pieces
 
 CONFIG = TrainConfig(steps=6, batch_size=1, learning_rate=2e-3, warmup=2, checkpoint_every=3, ema_decay=0.5)
 RUNS = {
@@ -137,7 +137,7 @@ def test_two_processes_learn_what_one_learns_from_the_double_batch(
 ) -> None:
     """Also where one process began and two went on from its checkpoint."""
     equal(load_file(together / run / "result.safetensors"), alone)
-    kept = read_pieces(together / run / "checkpoint")
+    kept = dict(stream_pieces(together / run / "checkpoint"))
     assert kept["exp_avg.proj_out.weight"].shape == alone["proj_out.weight"].shape
 
 

@@ -14,7 +14,7 @@ from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.progress import SilentProgress
 from avatarcli.training.autoencoder import autoencoder_loss
 from avatarcli.training.loop import TrainConfig, learning_rate_factor, train
-from avatarcli.training.pieces import read_pieces, write_pieces
+from avatarcli.training.pieces import stream_pieces, write_pieces
 from avatarcli.training.settings import load_settings
 
 CONFIG = TrainConfig(steps=12, batch_size=4, learning_rate=0.1, warmup=2, checkpoint_every=5, ema_decay=0.9)
@@ -62,7 +62,7 @@ def test_weights_are_averaged(tmp_path: Path) -> None:
     config = TrainConfig(steps=1, batch_size=4, learning_rate=0.1, warmup=1, ema_decay=0.9)
     before = network[0].weight.detach().clone()
     train(network, source, loss_of, config, tmp_path, SilentProgress())
-    after = read_pieces(tmp_path / "checkpoint")["model.0.weight"]
+    after = dict(stream_pieces(tmp_path / "checkpoint"))["model.0.weight"]
     assert not torch.equal(after, before)
     assert torch.allclose(network[0].weight, before * 0.1 + after * 0.9)
 
@@ -95,7 +95,7 @@ def test_pieces_are_small_and_come_back(tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
     assert len(sizes) > 3
     assert max(sizes) <= limit
-    found = read_pieces(tmp_path)
+    found = dict(stream_pieces(tmp_path))
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
 

@@ -5,7 +5,6 @@ Videos are premultiplied RGBA [B, F, 4, H, W] in [0, 1], latents [B, T, 16, H/8,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol, cast
 
 import torch
@@ -18,7 +17,6 @@ from avatarcli.diffusion.conditioning import HINT_CHANNELS
 from avatarcli.diffusion.packing import FRAMES_PER_LATENT, pack_frames, unpack_frames
 
 LATENT_CHANNELS = 16
-Past = dict[int, Tensor]  # what causal convolutions remember of earlier chunks, by the layer's identity
 
 
 class VideoAutoencoder(Protocol):
@@ -54,23 +52,12 @@ class SmallVideoAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def encode(self, video: Tensor) -> Tensor:
         """See VideoAutoencoder. In training mode, latents are normalised by the batch's own statistics."""
-        latents = self.encoder(video * 2 - 1, {})
+        latents = self.encoder(video * 2 - 1)
         return cast(Tensor, self.norm(latents.transpose(1, 2).float())).transpose(1, 2).to(video.dtype)
 
     def decode(self, latents: Tensor, hint: Tensor | None = None) -> Tensor:
         """See VideoAutoencoder. Values may leave [0, 1] a little."""
-        return cast(Tensor, self.decoder(latents, hint, {}, starts=True))
-
-    def decode_chunks(self, latents: Tensor, hint: Tensor | None = None, *, chunk: int = 1) -> Iterator[Tensor]:
-        """Decode `chunk` latents at a time; the parts [B, f, 4, H, W] on end are what `decode` gives."""
-        past: Past = {}
-        frame = 0
-        for first in range(0, latents.shape[1], chunk):
-            part = latents[:, first : first + chunk]
-            frames = FRAMES_PER_LATENT * part.shape[1] - (FRAMES_PER_LATENT - 1 if first == 0 else 0)
-            hint_part = None if hint is None else hint[:, frame : frame + frames]
-            frame += frames
-            yield cast(Tensor, self.decoder(part, hint_part, past, starts=first == 0))
+        return cast(Tensor, self.decoder(latents, hint))
 
     def forward(self, video: Tensor, hint: Tensor | None = None, latent_noise: float = 0.0) -> Tensor:
         """The round trip of videos [B, F, 4, H, W], for training: latents are disturbed by `latent_noise` standard deviations."""
@@ -152,13 +139,8 @@ class _CausalConv(nn.Conv3d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=(0, 1, 1))
 
-    def remember(self, x: Tensor, past: Past) -> Tensor:
-        before = past.get(id(self))
-        if before is None:
-            before = x.new_zeros(*x.shape[:2], 2, *x.shape[3:])
-        x = torch.cat([before, x], dim=2)
-        past[id(self)] = x[:, :, -2:]
-        return self(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (0, 0, 0, 0, 2, 0)))
 
 
 class _LatentBlock(nn.Module):
@@ -171,9 +153,9 @@ class _LatentBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(cast(Tensor, self.conv2.bias))
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        h = self.conv1.remember(functional.silu(self.norm1(x)), past)
-        return x + self.conv2.remember(functional.silu(self.norm2(h)), past)
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(functional.silu(self.norm1(x)))
+        return x + cast(Tensor, self.conv2(functional.silu(self.norm2(h))))
 
 
 class _Encoder(nn.Module):
@@ -197,11 +179,11 @@ class _Encoder(nn.Module):
             _FrameBlock(trunk_width), _PixelNorm(trunk_width), nn.SiLU(), nn.Conv2d(trunk_width, LATENT_CHANNELS, 1)
         )
 
-    def forward(self, video: Tensor, past: Past) -> Tensor:
+    def forward(self, video: Tensor) -> Tensor:
         cells = self.frames(video.flatten(0, 1)).unflatten(0, video.shape[:2])
         packed = pack_frames(cells)
         batch, latents = packed.shape[:2]
-        trunk = self.trunk(self.join(packed.flatten(0, 1)).unflatten(0, (batch, latents)).transpose(1, 2), past)
+        trunk = self.trunk(self.join(packed.flatten(0, 1)).unflatten(0, (batch, latents)).transpose(1, 2))
         return cast(Tensor, self.head(trunk.transpose(1, 2).flatten(0, 1))).unflatten(0, (batch, latents))
 
 
@@ -223,11 +205,11 @@ class _Decoder(nn.Module):
         self.hint_fine = nn.Conv2d(4 * HINT_CHANNELS, fine, 3, padding=1, bias=False)
         self.hint_middle = nn.Conv2d(fine, middle, 3, stride=2, padding=1, bias=False)
 
-    def forward(self, latents: Tensor, hint: Tensor | None, past: Past, *, starts: bool) -> Tensor:
+    def forward(self, latents: Tensor, hint: Tensor | None) -> Tensor:
         batch, count = latents.shape[:2]
         trunk = self.tail(latents.flatten(0, 1)).unflatten(0, (batch, count)).transpose(1, 2)
-        trunk = self.trunk(trunk, past).transpose(1, 2)
-        cells = unpack_frames(self.split(trunk.flatten(0, 1)).unflatten(0, (batch, count)), starts=starts)
+        trunk = self.trunk(trunk).transpose(1, 2)
+        cells = unpack_frames(self.split(trunk.flatten(0, 1)).unflatten(0, (batch, count)))
         frames = cells.shape[1]
         x = self.coarse(cells.flatten(0, 1))
         if hint is None:

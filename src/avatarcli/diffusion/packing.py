@@ -42,12 +42,12 @@ def pack_frames(maps: Tensor) -> Tensor:
     )
 
 
-def unpack_frames(packed: Tensor, *, starts: bool = True) -> Tensor:
+def unpack_frames(packed: Tensor) -> Tensor:
     """Frames [..., F, C, H, W] from the channels of latents [..., T, 4 C, H, W].
 
-    With `starts`, the first latent begins the video and gives one frame, its last place.
+    The first latent gives one frame, its last place.
     """
     count, channels, height, width = packed.shape[-4:]
     frames = packed.reshape(*packed.shape[:-4], count * FRAMES_PER_LATENT, channels // FRAMES_PER_LATENT, height, width)
-    skipped = FRAMES_PER_LATENT - 1 if starts else 0
+    skipped = FRAMES_PER_LATENT - 1
     return frames.narrow(-4, skipped, frames.shape[-4] - skipped)

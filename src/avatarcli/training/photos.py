@@ -7,7 +7,6 @@ person only camera and expression are sought, or in profile, where there is no f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -248,9 +247,6 @@ class Portraits(CapturedSamples):
         covered = covered_by_hair(rgba, head, parameters, camera)
         fit = FittedPhoto(head, reference, stacked([camera]), parameters)
         return build_sample(index, rgba[None, None], covered[None, None], [fit])
-
-
-READERS: dict[Layout, Callable[..., CapturedSamples]] = {"london": LondonPhotos, "portraits": Portraits}
 
 
 def london_people(folder: Path, evaluated: str | None = None) -> dict[str, dict[_Key, Path]]:

@@ -45,13 +45,11 @@ def write_pieces(tensors: Mapping[str, Tensor], folder: Path, *, piece_bytes: in
     (folder / _INDEX).write_text(json.dumps({"files": len(files), "tensors": index}))
 
 
-def read_pieces(folder: Path) -> dict[str, Tensor]:
-    """What `write_pieces` wrote. Raises OSError, ValueError or KeyError when a file is missing or damaged."""
-    return dict(stream_pieces(folder))
-
-
 def stream_pieces(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """As `read_pieces`, one tensor after another, so that only one need be in memory."""
+    """What `write_pieces` wrote, one tensor after another, so that only one need be in memory.
+
+    Raises OSError, ValueError or KeyError when a file is missing or damaged.
+    """
     index = json.loads((folder / _INDEX).read_text())
     try:
         with ExitStack() as stack:
@@ -67,7 +65,7 @@ def stream_pieces(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def piece_shapes(folder: Path) -> dict[str, list[int]]:
-    """The shapes of what `write_pieces` wrote. Raises as `read_pieces`."""
+    """The shapes of what `write_pieces` wrote. Raises as `stream_pieces`."""
     index = json.loads((folder / _INDEX).read_text())
     return {name: entry["shape"] for name, entry in index["tensors"].items()}
 
