@@ -22,7 +22,7 @@ from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import Progress
-from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
+from avatarcli.stages.render_request import Background, RenderRequest, RenderResult, output_kind
 
 # The contact sheet's columns: name, yaw in degrees (positive: the subject's left side comes into view).
 SHEET_VIEWS = (("front", 0.0), ("45°", 45.0), ("-45°", -45.0), ("90°", 90.0), ("-90°", -90.0), ("back", 180.0))
@@ -31,16 +31,14 @@ SHEET_VIEWS = (("front", 0.0), ("45°", 45.0), ("-45°", -45.0), ("90°", 90.0),
 def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: str, progress: Progress) -> RenderResult:
     """Draw the request of an avatar file into the file or folder `out`."""
     person = Avatar.load(avatar).to(device)
-    rig = person.rig()
     start = time.perf_counter()
     parameters, cameras = _script(person, request)
     count = len(parameters)
     with progress.task("render", count) as advance, torch.inference_mode():
 
         def frames() -> Iterator[Frame]:
-            backdrop = None if request.background is None else torch.tensor(request.background)
-            for drawn in person.film(rig, parameters, cameras, backdrop):
-                yield picture_bytes(drawn, opaque=backdrop is not None)
+            for frame in _film(person, parameters, cameras, request.background):
+                yield frame
                 advance(1)
 
         origin = Origin(
@@ -67,6 +65,17 @@ def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: st
         fps=request.fps if request.moving else None,
         seconds=time.perf_counter() - start,
     )
+
+
+def draw_frames(avatar: Avatar, request: RenderRequest) -> Iterator[Frame]:
+    """The pictures of a request one after another, drawn on the device that the avatar is on; see `picture_bytes`."""
+    return _film(avatar, *_script(avatar, request), request.background)
+
+
+def _film(avatar: Avatar, parameters: HeadParameters, cameras: Camera, background: Background) -> Iterator[Frame]:
+    backdrop = None if background is None else torch.tensor(background)
+    for drawn in avatar.film(avatar.rig(), parameters, cameras, backdrop):
+        yield picture_bytes(drawn, opaque=backdrop is not None)
 
 
 def _script(avatar: Avatar, request: RenderRequest) -> tuple[HeadParameters, Camera]:

@@ -125,17 +125,28 @@ def parse_expression(text: str) -> dict[str, float]:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise UsageError(f"--expression '{part}': write name=weight, or one of {', '.join(named)}")
-        if name not in EXPRESSION_INDEX:
-            close = difflib.get_close_matches(name, EXPRESSION_NAMES, n=1, cutoff=0.4)
-            hint = f"did you mean {close[0]}?" if close else "use ARKit's names, such as mouthSmileLeft"
-            raise UsageError(f"--expression: no expression is called '{name}'; {hint}")
+        _check_name(name)
         try:
             weights[name] = float(value)
         except ValueError:
             raise UsageError(f"--expression: '{value}' is not a number in '{part}'") from None
-        if not 0.0 <= weights[name] <= 1.0:
-            raise UsageError(f"--expression: {name}={value} is not between 0 and 1")
+    check_expression(weights)
     return weights
+
+
+def check_expression(weights: Mapping[str, float]) -> None:
+    """Raise UsageError unless these are weights in [0, 1] by ARKit's names."""
+    for name, weight in weights.items():
+        _check_name(name)
+        if not 0.0 <= weight <= 1.0:
+            raise UsageError(f"--expression: {name}={weight:g} is not between 0 and 1")
+
+
+def _check_name(name: str) -> None:
+    if name not in EXPRESSION_INDEX:
+        close = difflib.get_close_matches(name, EXPRESSION_NAMES, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]}?" if close else "use ARKit's names, such as mouthSmileLeft"
+        raise UsageError(f"--expression: no expression is called '{name}'; {hint}")
 
 
 def parse_background(text: str) -> Background:
