@@ -200,7 +200,7 @@ def flame_map(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Work out how a FLAME model's expressions map to ARKit's. Once for each FLAME model."""
+    """Work out how a FLAME model's expressions map to ARKit's (experimental). Once for each FLAME model."""
     from avatarcli.head.flame_file import read_flame
     from avatarcli.head.flame_map import default_map, make_map
     from avatarcli.head.model import load_head_model

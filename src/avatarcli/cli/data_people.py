@@ -83,7 +83,9 @@ def multiview(
     out: _Out,
     layout: Annotated[
         Literal["nersemble", "renderme360", "ava256", "transforms"],
-        typer.Option(help="How the recordings' files are laid out (docs/training_data.md)."),
+        typer.Option(
+            help="How the recordings' files are laid out (docs/training_data.md); all but transforms are experimental."
+        ),
     ] = "transforms",
     views: Annotated[int, typer.Option(metavar="N", min=1, help="Cameras a recording, spread around the person.")] = 8,
     frames: Annotated[int, typer.Option(metavar="N", min=1, help="Consecutive frames a camera: 1, 5, 9, 13 …")] = 9,

@@ -33,7 +33,10 @@ Weights = Annotated[
 Steps = Annotated[
     int | None, typer.Option(metavar="N", help="mmvdm's denoising steps: a divisor of 1000. Default: the preset's.")
 ]
-Gpus = Annotated[int | None, typer.Option(metavar="N", min=1, help="How many GPUs mmvdm may use. Default: all.")]
+Gpus = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="How many GPUs mmvdm may use (more than one: experimental). Default: all."),
+]
 Offload = Annotated[bool, typer.Option("--offload", help="Keep only the model at work on the GPU: for small cards.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile mmvdm's blocks before the first step, on a GPU.")]
 SEEDS = {"min": 0, "max": 2**32 - 1}  # what is made of a seed still fits into 64 bits

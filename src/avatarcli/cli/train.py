@@ -40,7 +40,7 @@ _Minutes = Annotated[
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Train the models (for several GPUs: accelerate launch -m avatarcli train …).",
+        help="Train the models (for several GPUs, experimental: accelerate launch -m avatarcli train …).",
         epilog="Example: avatar train mmvdm --data scenes --output runs/mini",
         no_args_is_help=True,
         rich_markup_mode=None,

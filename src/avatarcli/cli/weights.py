@@ -70,12 +70,15 @@ def pull(
         typer.Option(metavar="FOLDER", help="Where to put it. Default: the cache, where --weights finds it."),
     ] = None,
     text_encoder: Annotated[
-        bool, typer.Option("--text-encoder", help="Also the text encoder (9.5 GB), for scripts/cache_null_text.py.")
+        bool,
+        typer.Option(
+            "--text-encoder", help="Also the text encoder (9.5 GB), for the source tree's scripts/cache_null_text.py."
+        ),
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fetch a model from a Hugging Face hub. No other command goes to the network."""
+    """Fetch a model from a Hugging Face hub (experimental). No other command goes to the network."""
     from avatarcli.download import pull_model
 
     folder = pull_model(model, to, Console(quiet=quiet), text_encoder=text_encoder)

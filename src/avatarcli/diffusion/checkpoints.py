@@ -25,7 +25,7 @@ NULL_TEXT = "null_text.safetensors"
 _INT8_FROM = 65_536  # elements: smaller tensors stay float16
 _SCALE = ":scale"  # suffix of the tensor that holds an int8 tensor's scales
 COGVIDEOX = "CogVideoXTransformer3DModel"
-_WRITE_TEXT = "write it with scripts/cache_null_text.py"
+_WRITE_TEXT = "write it with scripts/cache_null_text.py of the source tree"
 _MEND = "delete the folder and fetch it again"
 
 Model = TypeVar("Model", SmallVideoAutoencoder, MultiViewVideoTransformer)

@@ -27,7 +27,7 @@ CHECKSUMS = "checksums.json"
 LPIPS_ALEX, LPIPS_VGG = "lpips_alex.safetensors", "lpips_vgg.safetensors"
 FACE_EMBEDDING = "face_embedding.safetensors"
 
-_MEND = "run `make eval-weights`"
+_MEND = "run `make eval-weights` in the source tree"
 
 
 def eval_weights_root() -> Path:
