@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -161,3 +163,10 @@ def test_cogvideox_models_generate_too(
 def test_missing_models_are_named(request_of: GenerateRequest, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="transformer is not a model folder"):
         generate_on_gpus(replace(request_of, weights=tmp_path), 0, SilentProgress())
+
+
+def test_only_what_is_used_of_diffusers_is_loaded() -> None:
+    # With any of its own autoencoders, diffusers loads every network it has, which takes seconds.
+    code = "import sys, avatarcli.diffusion.generate\nprint('diffusers.models.transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

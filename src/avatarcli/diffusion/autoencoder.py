@@ -5,16 +5,19 @@ Videos are premultiplied RGBA [B, F, 4, H, W] in [0, 1], latents [B, T, 16, H/8,
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from diffusers import AutoencoderKLCogVideoX, ConfigMixin, ModelMixin
+from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from avatarcli.diffusion.conditioning import HINT_CHANNELS
 from avatarcli.diffusion.packing import FRAMES_PER_LATENT, pack_frames, unpack_frames
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLCogVideoX
 
 LATENT_CHANNELS = 16
 

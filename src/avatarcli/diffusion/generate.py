@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLCogVideoX
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +25,8 @@ from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
 from avatarcli.models import TRANSFORMER_FOLDER, autoencoder_folder
 from avatarcli.progress import Progress, SilentProgress
+
+_COGVIDEOX_AUTOENCODER = "AutoencoderKLCogVideoX"  # diffusers' class, as its config.json says
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def generate_on_gpus(request: GenerateRequest, gpus: int, progress: Progress) ->
 def check_weights(weights: Path) -> None:
     """Whether a model's folder can be loaded, as far as that is known at once. Raises WeightsError when it cannot."""
     check_model(weights / TRANSFORMER_FOLDER, (MultiViewVideoTransformer.__name__, COGVIDEOX))
-    kinds = (SmallVideoAutoencoder.__name__, AutoencoderKLCogVideoX.__name__)
+    kinds = (SmallVideoAutoencoder.__name__, _COGVIDEOX_AUTOENCODER)
     check_model(autoencoder_folder(weights), kinds)
 
 
@@ -87,8 +88,11 @@ def load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAuto
     config = folder / "config.json"
     if not config.is_file():
         raise WeightsError(f"{folder} is not a model folder: it has no config.json")
-    if AutoencoderKLCogVideoX.__name__ not in config.read_text(encoding="utf-8"):
+    if _COGVIDEOX_AUTOENCODER not in config.read_text(encoding="utf-8"):
         return load_model(SmallVideoAutoencoder, folder)
+    # Imported here, for it takes seconds: diffusers loads all its networks with it.
+    from diffusers import AutoencoderKLCogVideoX
+
     try:
         base = AutoencoderKLCogVideoX.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
