@@ -25,7 +25,7 @@ def gaussians(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def pulled(strength: Tensor) -> Density:
     density = Density.empty(COUNT, torch.device("cpu"))
-    density.add(strength[:, None] * torch.tensor([0.0, 0.6, 0.8]), focal=1.0)
+    density.add(strength[:, None] * torch.tensor([0.0, 0.6, 0.8]), focal=torch.tensor(1.0))
     return density
 
 
@@ -79,9 +79,9 @@ def test_the_pull_is_averaged_over_the_pictures_that_saw_it() -> None:
     density = Density.empty(COUNT, torch.device("cpu"))
     often, once = torch.zeros(COUNT, 3), torch.zeros(COUNT, 3)
     often[60, 0], once[120, 0] = 1.0, 2.5
-    density.add(often + once, focal=1.0)
+    density.add(often + once, focal=torch.tensor(1.0))
     for _ in range(4):
-        density.add(often, focal=1.0)
+        density.add(often, focal=torch.tensor(1.0))
     source, _ = density.choose(logits, scales, quaternions, 191)
     assert source[-1] == 120  # pulled less in sum, but more when it is seen
     assert density.seen[60] == 5
@@ -91,8 +91,8 @@ def test_the_pull_is_averaged_over_the_pictures_that_saw_it() -> None:
 def test_pictures_of_twice_the_size_count_the_same() -> None:
     small, large = Density.empty(3, torch.device("cpu")), Density.empty(3, torch.device("cpu"))
     gradient = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
-    small.add(gradient, focal=100.0)
-    large.add(2 * gradient, focal=200.0)
+    small.add(gradient, focal=torch.tensor(100.0))
+    large.add(2 * gradient, focal=torch.tensor(200.0))
     torch.testing.assert_close(small.pull, large.pull)
 
 

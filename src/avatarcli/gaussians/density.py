@@ -34,8 +34,8 @@ class Density:
     def empty(cls, count: int, device: torch.device) -> Density:
         return cls(torch.zeros(count, device=device), torch.zeros(count, device=device))
 
-    def add(self, gradient: Tensor, focal: float) -> None:
-        """Count one picture's gradient of the posed means [G, 3] (per metre); focal in pixels makes pictures comparable."""
+    def add(self, gradient: Tensor, focal: Tensor) -> None:
+        """Count one picture's gradient of the posed means [G, 3] (per metre); focal [] in pixels makes pictures comparable."""
         norm = gradient.norm(dim=-1) / focal
         self.pull += norm
         self.seen += (norm > 0).float()

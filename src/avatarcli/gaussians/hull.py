@@ -68,11 +68,10 @@ def carve(pictures: Sequence[Tensor], cameras: Camera, low: Tensor, high: Tensor
     # Most blocks of cells are wholly outside or inside, which pictures of widened and narrowed mattes tell at once.
     reach = 2 * int(0.87 * _BLOCK * _CELL * float(cameras.K[0, 0, 0]) / DISTANCE) + 1
     mattes = torch.stack([picture[..., 3] for picture in pictures])[:, None]
-    widened = functional.max_pool2d(mattes, reach, stride=1, padding=reach // 2)[:, 0]
-    narrowed = -functional.max_pool2d(-mattes, reach, stride=1, padding=reach // 2)[:, 0]
+    widened, narrowed = _widened(mattes, reach)[:, 0], -_widened(-mattes, reach)[:, 0]
     # A block is empty when the free space reaches beyond it everywhere, and not full when it reaches into it anywhere.
-    least = -functional.max_pool2d(-clear[:, None], reach, stride=1, padding=reach // 2)[:, 0] - _CELL * _BLOCK
-    most = functional.max_pool2d(clear[:, None], reach, stride=1, padding=reach // 2)[:, 0] + _CELL * _BLOCK
+    least = -_widened(-clear[:, None], reach)[:, 0] - _CELL * _BLOCK
+    most = _widened(clear[:, None], reach)[:, 0] + _CELL * _BLOCK
     maybe, surely = _occupied(centres, widened, least, cameras), _occupied(centres, narrowed, most, cameras)
     cells = torch.zeros(*blocks, _BLOCK, _BLOCK, _BLOCK, dtype=torch.bool)
     cells.view(-1, _BLOCK**3)[surely] = True
@@ -91,6 +90,12 @@ def carve(pictures: Sequence[Tensor], cameras: Camera, low: Tensor, high: Tensor
     points, normals = _surface(inside, low)
     colors, doubt, seen = _colors(points, normals, pictures, cameras)
     return Hull(points[seen], normals[seen], colors[seen], doubt[seen], _CELL, torch.from_numpy(inside), low)
+
+
+def _widened(pictures: Tensor, reach: int) -> Tensor:
+    """The largest values within squares of `reach` (odd) pixels, of pictures [V, 1, H, W]: along columns first, then along rows."""
+    columns = functional.max_pool2d(pictures, (reach, 1), stride=1, padding=(reach // 2, 0))
+    return functional.max_pool2d(columns, (1, reach), stride=1, padding=(0, reach // 2))
 
 
 def _grid(origin: Tensor, counts: Tensor, step: float) -> Tensor:

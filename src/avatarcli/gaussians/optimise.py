@@ -13,13 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives, Splats
+from avatarcli.gaussians.avatar import Avatar, Correctives
 from avatarcli.gaussians.density import Density, rearrange
-from avatarcli.gaussians.losses import detail_loss, ssim
+from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.gaussians.rig import Motion, Rig, lengths
+from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.rotations import axis_angle_to_matrix
 from avatarcli.head.track import HeadParameters
 
 _HIDDEN = 32  # width of the correctives' network
@@ -31,16 +30,7 @@ _RATES = {
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _FALL = 0.1
-# Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
-_L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
-_STRAY = 2e3  # per metre beyond its reach from where a Gaussian started
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
-_BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
-# Per e-fold by which the longest axis exceeds the middle one beyond three times its length: needles lie well in the picture that
-# made them and stick out of all others.
-_NEEDLE, _NEEDLE_FREE = 0.05, math.log(3.0)
-_CORRECTIVE = 30.0  # per metre of mean corrective offset
-_NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
 # Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
 # is judged by pictures it has not seen, and is yet made of all of them.
 _HELD_OUT_UNTIL = 0.7
@@ -72,6 +62,22 @@ class PictureSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> TrainingPicture: ...
+
+
+class AtHand:
+    """Pictures on a device, kept from when they are first asked for."""
+
+    def __init__(self, pictures: PictureSource, device: str) -> None:
+        self._pictures, self._device = pictures, device
+        self._kept: dict[int, TrainingPicture] = {}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> TrainingPicture:
+        if index not in self._kept:
+            self._kept[index] = self._pictures[index].to(self._device)
+        return self._kept[index]
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,16 @@ def optimise(
     if reach is None:
         reach = torch.full((avatar.count,), REACH_OF_SKIN)
     state = _State.create(avatar.to(device), reach.to(device), len(pictures))
+    at_hand = AtHand(pictures, device)
     first = 0
     if folder is not None and (folder / _CHECKPOINT).exists():
         first = state.restore(folder / _CHECKPOINT)
         advance(first)
     every = max(50, schedule.iterations // 5)
-    at_hand: dict[int, TrainingPicture] = {}
     for step in range(first, schedule.iterations):
         if schedule.hold_out and step == schedule.join:
             judge(state.avatar())
         index = _choose(step, len(pictures), schedule)
-        if index not in at_hand:
-            at_hand[index] = pictures[index].to(device)
         loss = state.loss(at_hand[index], index, step, schedule.seed)
         state.step(loss, step / schedule.iterations)
         if state.density.due(step, schedule.iterations):
@@ -158,10 +162,19 @@ class _State:
     binding: Tensor
     start: Tensor
     reach: Tensor
-    rig: Rig
-    motions: dict[int, Motion]
     optimizer: torch.optim.Adam
     density: Density
+
+    def __post_init__(self) -> None:
+        count = len(self.parameters["nudge"])
+        self._rows = torch.eye(count, device=self.start.device)
+        self._rows[0] = 0  # the photo is where it is
+        self._rebind()
+
+    def _rebind(self) -> None:
+        """Make anew what depends on which Gaussians there are."""
+        self._rig, self._motions = Rig.create(self.fixed.head, self.binding), dict[int, Motion]()
+        self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
 
     @classmethod
     def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:
@@ -180,8 +193,6 @@ class _State:
             binding=avatar.binding,
             start=avatar.means.clone(),
             reach=reach,
-            rig=avatar.rig(),
-            motions={},
             optimizer=_adam(parameters),
             density=Density.empty(avatar.count, avatar.means.device),
         )
@@ -208,46 +219,24 @@ class _State:
 
     def loss(self, picture: TrainingPicture, index: int, step: int, seed: int) -> Tensor:
         """How far one rendered picture is from what it should be, plus the regularisers."""
-        p = self.parameters
-        correctives = Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"])
-        offsets = correctives.offsets(picture.parameters.expression[0]) * self.moving[:, None]
-        scales = p["log_scales"].exp()
-        placed = self._motion(picture).place(p["means"] + offsets, p["quaternions"], scales)
-        splats = Splats(*placed, p["opacity_logits"].sigmoid(), (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0))
-        nudge, tint = p["nudge"][index], p["tint"][index]
-        if index > 0:
-            turn = axis_angle_to_matrix(nudge[:3])
-            splats = splats._replace(means=splats.means @ turn.T + nudge[3:], colors=splats.colors * (1 + tint))
+        motion = self._motion(picture)
+        shot = Shot(motion.affine, motion.shift, motion.turn, picture.parameters.expression[0], self._rows[index])
         # A new background each time: what is transparent must stay so before any of them.
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         background = torch.rand(3, generator=generator).to(picture.color)
+        splats, penalty = self._recorder.pose(shot)
         splats.means.retain_grad()
-        drawn = rasterize(*splats, picture.camera, background)
-        target = picture.color + (1 - picture.alpha)[..., None] * background
-        trust = picture.trust
-        color = drawn.color * trust[..., None] + target * (1 - trust)[..., None]
-        self._drawn_means = splats.means
-        self._focal = float(picture.camera.K[0, 0])
-        picture_loss = (
-            _L1 * (color - target).abs().mean()
-            + _SSIM * (1 - ssim(_halved(color), _halved(target)))
-            + _DETAIL * detail_loss(color, target)
-            + _ALPHA * ((drawn.alpha - picture.alpha).abs() * trust).mean()
-        )
-        strayed = (lengths(p["means"] - self.start) - self.reach).clamp(min=0).mean()
-        big = (scales - _BIG_FREE).clamp(min=0).mean()
-        ordered = p["log_scales"].sort(dim=-1).values
-        needle = (ordered[:, 2] - ordered[:, 1] - _NEEDLE_FREE).clamp(min=0).mean()
-        table = _NUDGE * nudge.square().sum() + _TINT * tint.square().sum()
-        shape = _STRAY * strayed + _BIG * big + _NEEDLE * needle
-        return picture_loss + shape + _CORRECTIVE * lengths(offsets).mean() + table
+        drawn = rasterize(*splats, picture.camera)
+        self._drawn_means, self._focal = splats.means, picture.camera.K[0, 0]
+        wanted = Wanted(picture.color, picture.alpha, picture.trust, background)
+        return self._recorder.picture_loss(drawn.color, drawn.alpha, wanted) + penalty
 
     def _motion(self, picture: TrainingPicture) -> Motion:
         """The Gaussians' motion at the picture's moment; no step changes it, only new Gaussians do."""
-        if picture.moment not in self.motions:
+        if picture.moment not in self._motions:
             with torch.no_grad():
-                self.motions[picture.moment] = self.rig.motion(picture.parameters)
-        return self.motions[picture.moment]
+                self._motions[picture.moment] = self._rig.motion(picture.parameters)
+        return self._motions[picture.moment]
 
     def step(self, loss: Tensor, progress: float) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -270,7 +259,7 @@ class _State:
             p["means"] += moved.offset
             p["log_scales"] += moved.log_shrink[:, None]
         self.binding, self.start, self.reach = self.binding[source], self.start[source], self.reach[source]
-        self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
+        self._rebind()
         self.density = Density.empty(len(source), p["means"].device)
 
     def store(self, path: Path, step: int) -> None:
@@ -296,14 +285,9 @@ class _State:
             moments = {name: tensors[f"{key}.{name}"] for name in names if f"{key}.{name}" in tensors}
             if moments:
                 self.optimizer.state[value] = moments
-        self.rig, self.motions = Rig.create(self.fixed.head, self.binding), {}
+        self._rebind()
         self.density = Density(tensors["pull"], tensors["seen"])
         return int(tensors["step"])
-
-
-def _halved(picture: Tensor) -> Tensor:
-    """A picture [H, W, 3] of half the size. Structure is compared there, at a quarter of the cost: detail has a term of its own."""
-    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
 
 
 def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:

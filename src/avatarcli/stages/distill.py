@@ -18,6 +18,7 @@ from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
 from avatarcli.gaussians.optimise import (
     REACH_OF_SKIN,
+    AtHand,
     PictureSource,
     Schedule,
     new_correctives,
@@ -71,7 +72,7 @@ def distill_avatar(
     )
     schedule = Schedule(config.iterations, _PHOTO_EVERY, config.gaussians, seed, config.hold_out)
     photo = without_contradictions(photo_picture(portrait, track, config.photo_size), avatar, track, portrait.size)
-    pictures = ViewPictures(photo, video, head, Authority.of(avatar, photo))
+    pictures = AtHand(ViewPictures(photo, video, head, Authority.of(avatar, photo)), device)
     judge = _Judge(out, pictures, schedule)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(

@@ -1,0 +1,142 @@
+"""What a fit minimises: Gaussians posed as one picture shows them, how far their picture is from it, and what keeps them sane.
+
+Whatever changes from step to step is a tensor, and nothing here waits for a value: so a GPU can record both functions once and
+replay them, which takes a tenth of the time that Python needs to ask for all their small steps.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.gaussians.avatar import SH_C0, Correctives, Splats
+from avatarcli.gaussians.losses import detail_loss, ssim
+from avatarcli.gaussians.rig import Motion, lengths
+from avatarcli.geometry.rotations import axis_angle_to_matrix
+
+# Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
+_L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
+_STRAY = 2e3  # per metre beyond its reach from where a Gaussian started
+_BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
+# Per e-fold by which the longest axis exceeds the middle one beyond three times its length: needles lie well in the picture that
+# made them and stick out of all others.
+_NEEDLE, _NEEDLE_FREE = 0.05, math.log(3.0)
+_CORRECTIVE = 30.0  # per metre of mean corrective offset
+_NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
+
+
+class Bounds(NamedTuple):
+    """What holds Gaussians back. moving [G]: whether they follow the expression; start [G, 3]: where they started, reach [G]: how
+    far they may go from there (metres)."""
+
+    moving: Tensor
+    start: Tensor
+    reach: Tensor
+
+
+class Shot(NamedTuple):
+    """What one picture shows. affine [G, 3, 3], shift [G, 3], turn [G, 4]: a `Motion`; expression [52]; row [P]: 1 at the
+    picture's place in the table of nudges and tints, all 0 for a picture that has none."""
+
+    affine: Tensor
+    shift: Tensor
+    turn: Tensor
+    expression: Tensor
+    row: Tensor
+
+
+class Wanted(NamedTuple):
+    """The picture itself: color [H, W, 3] (premultiplied), alpha [H, W], trust [H, W], and a background [3] behind it."""
+
+    color: Tensor
+    alpha: Tensor
+    trust: Tensor
+    background: Tensor
+
+
+def pose(parameters: dict[str, Tensor], bounds: Bounds, shot: Shot) -> tuple[Splats, Tensor]:
+    """The Gaussians in the world as the picture should show them, and the regularisers' sum."""
+    p = parameters
+    correctives = Correctives(p["hidden_weight"], p["hidden_bias"], p["output_weight"], p["basis"])
+    offsets = correctives.offsets(shot.expression) * bounds.moving[:, None]
+    scales = p["log_scales"].exp()
+    means, quaternions, stretched = Motion(shot.affine, shot.shift, shot.turn).place(
+        p["means"] + offsets, p["quaternions"], scales
+    )
+    nudge, tint = shot.row @ p["nudge"], shot.row @ p["tint"]
+    means = means @ axis_angle_to_matrix(nudge[:3]).T + nudge[3:]
+    colors = (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0) * (1 + tint)
+    splats = Splats(means, quaternions, stretched, p["opacity_logits"].sigmoid(), colors)
+
+    strayed = (lengths(p["means"] - bounds.start) - bounds.reach).clamp(min=0).mean()
+    big = (scales - _BIG_FREE).clamp(min=0).mean()
+    ordered = p["log_scales"].sort(dim=-1).values
+    needle = (ordered[:, 2] - ordered[:, 1] - _NEEDLE_FREE).clamp(min=0).mean()
+    table = _NUDGE * nudge.square().sum() + _TINT * tint.square().sum()
+    shape = _STRAY * strayed + _BIG * big + _NEEDLE * needle
+    return splats, shape + _CORRECTIVE * lengths(offsets).mean() + table
+
+
+def picture_loss(color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
+    """How far a drawn picture (color [H, W, 3], premultiplied, and alpha [H, W]) is from the wanted one, where that is trusted."""
+    target = wanted.color + (1 - wanted.alpha)[..., None] * wanted.background
+    trust = wanted.trust
+    color = color + (1 - alpha)[..., None] * wanted.background
+    color = color * trust[..., None] + target * (1 - trust)[..., None]
+    return (
+        _L1 * (color - target).abs().mean()
+        + _SSIM * (1 - ssim(_halved(color), _halved(target)))
+        + _DETAIL * detail_loss(color, target)
+        + _ALPHA * ((alpha - wanted.alpha).abs() * trust).mean()
+    )
+
+
+def _halved(picture: Tensor) -> Tensor:
+    """A picture [H, W, 3] of half the size. Structure is compared there, at a quarter of the cost: detail has a term of its own."""
+    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
+
+
+class Recorder:
+    """`pose` and `picture_loss`, on CUDA recorded as graphs when they are first called. A recorder serves one set of parameters,
+    whose values may change but not their places in memory: after a change of density another one is needed."""
+
+    def __init__(self, parameters: dict[str, Tensor], bounds: Bounds) -> None:
+        self._parameters, self._bounds = parameters, bounds
+        self._on_gpu = bounds.start.is_cuda
+        self._poser: Callable[[dict[str, Tensor], Bounds, Shot], tuple[Splats, Tensor]] | None = None
+        self._comparers: dict[torch.Size, Callable[[Tensor, Tensor, Wanted], Tensor]] = {}
+
+    def pose(self, shot: Shot) -> tuple[Splats, Tensor]:
+        """`pose` of the parameters."""
+        if not self._on_gpu:
+            return pose(self._parameters, self._bounds, shot)
+        if self._poser is None:
+            # Leaves of their own on the same memory: recording must not touch the parameters' gradients. What a graph reads is
+            # overwritten by later calls, so the shot is copied.
+            leaves = {key: value.detach().requires_grad_(True) for key, value in self._parameters.items()}
+            self._poser = _recorded(pose, leaves, self._bounds, Shot(*(tensor.clone() for tensor in shot)))
+        return self._poser(self._parameters, self._bounds, shot)
+
+    def picture_loss(self, color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
+        """`picture_loss`, recorded for each size of picture."""
+        if not self._on_gpu:
+            return picture_loss(color, alpha, wanted)
+        if alpha.shape not in self._comparers:
+            drawn = [tensor.detach().clone().requires_grad_(True) for tensor in (color, alpha)]
+            copy = Wanted(*(tensor.clone() for tensor in wanted))
+            self._comparers[alpha.shape] = _recorded(picture_loss, *drawn, copy)
+        return self._comparers[alpha.shape](color, alpha, wanted)
+
+
+def _recorded(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """The function as CUDA graphs, one forward and one backward; arguments: tensors, or tuples and dicts of them."""
+    with warnings.catch_warnings():
+        # torch records on another stream than it tried the function on, and warns of its own doing.
+        warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
+        return cast(Callable[..., Any], torch.cuda.make_graphed_callables(function, arguments))
