@@ -1,0 +1,95 @@
+"""What a fit minimises: the avatar's own Gaussians for the photo, nudged ones for views, and only what is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted, picture_loss, pose
+from avatarcli.head.track import HeadParameters
+
+COUNT, PICTURES = 60, 3
+Scene = tuple[dict[str, Tensor], Bounds, Shot]
+
+
+def scene(avatar: Avatar, device: str = "cpu") -> Scene:
+    """Parameters whose table moves every picture by 1 cm to the side and dims it by a fifth; a shot of the photo."""
+    tensors = avatar._tensors()
+    parameters = {key.removeprefix("correctives."): value for key, value in tensors.items() if key != "binding"}
+    nudge, tint = torch.zeros(PICTURES, 6), torch.full((PICTURES, 3), -0.2)
+    nudge[:, 3] = 0.01
+    parameters |= {"nudge": nudge, "tint": tint}
+    parameters = {key: value.detach().to(device).requires_grad_(True) for key, value in parameters.items()}
+    bounds = Bounds(torch.ones(COUNT, dtype=torch.bool), avatar.means.clone(), torch.full((COUNT,), 0.004))
+    motion = avatar.rig().motion(HeadParameters.at_rest())
+    shot = Shot(motion.affine, motion.shift, motion.turn, torch.zeros(52), torch.zeros(PICTURES))
+    return parameters, Bounds(*(t.to(device) for t in bounds)), Shot(*(t.to(device) for t in shot))
+
+
+@pytest.fixture(scope="module")
+def avatar(make_avatar: Callable[..., Avatar]) -> Avatar:
+    return make_avatar(COUNT, seed=3)
+
+
+def test_the_photo_sees_the_avatar_as_it_is(avatar: Avatar) -> None:
+    parameters, bounds, shot = scene(avatar)
+    splats, _ = pose(parameters, bounds, shot)
+    for ours, own in zip(splats, avatar.splats(avatar.rig(), HeadParameters.at_rest()), strict=True):
+        torch.testing.assert_close(ours, own, atol=1e-6, rtol=1e-5)
+    splats.means.sum().backward()
+    assert parameters["nudge"].grad is not None
+    assert (parameters["nudge"].grad == 0).all()
+
+
+def test_a_view_is_moved_and_tinted_by_its_own_row(avatar: Avatar) -> None:
+    parameters, bounds, shot = scene(avatar)
+    (photo, free), (view, bound) = (
+        pose(parameters, bounds, shot._replace(row=row)) for row in (torch.zeros(PICTURES), torch.eye(PICTURES)[1])
+    )
+    torch.testing.assert_close(view.means - photo.means, torch.tensor([0.01, 0, 0]).expand(COUNT, 3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(view.colors, 0.8 * photo.colors)
+    assert bound > free  # what the table says has its price
+    view.means.sum().backward()
+    moved = parameters["nudge"].grad
+    assert moved is not None
+    assert [bool(row.any()) for row in moved] == [False, True, False]
+
+
+def test_straying_beyond_reach_costs(avatar: Avatar) -> None:
+    parameters, bounds, shot = scene(avatar)
+    at_start, near, far = (
+        pose(parameters, bounds._replace(start=bounds.start + torch.tensor([0.0, 0.0, step])), shot)[1]
+        for step in (0.0, 0.003, 0.02)
+    )
+    assert at_start == near < far
+
+
+def test_only_trusted_pixels_count() -> None:
+    generator = torch.Generator().manual_seed(0)
+    color, alpha = torch.rand(32, 32, 3, generator=generator) / 2, torch.rand(32, 32, generator=generator)
+    wanted = Wanted(color, alpha, torch.ones(32, 32), torch.tensor([0.2, 0.9, 0.4]))
+    assert picture_loss(color, alpha, wanted) == pytest.approx(0, abs=1e-6)
+    wrong, doubtful = color.clone(), torch.ones(32, 32)
+    wrong[:, :16], doubtful[:, :16] = 1, 0
+    assert picture_loss(wrong, alpha, wanted) > 0.1
+    assert picture_loss(wrong, alpha, wanted._replace(trust=doubtful)) == pytest.approx(0, abs=1e-6)
+    # A hole is seen before every background but the one that has its colour.
+    assert picture_loss(color, alpha.clamp(max=0.3), wanted) > 0.05
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_what_a_gpu_recorded_is_what_the_functions_give(avatar: Avatar) -> None:
+    parameters, bounds, shot = scene(avatar, "cuda")
+    recorder = Recorder(parameters, bounds)
+    for row in torch.eye(PICTURES, device="cuda"):
+        gradients = []
+        for posed in (recorder.pose(shot._replace(row=row)), pose(parameters, bounds, shot._replace(row=row))):
+            splats, penalty = posed
+            total = penalty + sum(tensor.square().sum() for tensor in splats)
+            gradients.append(torch.autograd.grad(total, list(parameters.values())))
+        for recorded, plain in zip(*gradients, strict=True):
+            torch.testing.assert_close(recorded, plain)
