@@ -21,6 +21,10 @@ class PhotoError(AvatarError):
     """The photo cannot be read, or shows no face that an avatar can be made of."""
 
 
+class NoFaceError(PhotoError):
+    """No face is found in a photo."""
+
+
 class VideoError(AvatarError):
     """The video cannot be read, or shows no face to follow."""
 

@@ -65,13 +65,16 @@ class Manifest:
     """What is known of a subject beside its stages. Raises TypeError for other kinds of values."""
 
     subject: str
-    photo: str  # path of the photo as the user gave it
-    photo_sha256: str
+    photo: str  # path of the (first) photo as the user gave it
+    photo_sha256: str  # of several photos: one hash for all of them
     config: dict[str, Any]  # the resolved CreateConfig
+    further_photos: list[str] = field(default_factory=list)  # paths of others of the same person
     format_version: int = field(default=FORMAT_VERSION)
 
     def __post_init__(self) -> None:
-        _check_kinds(self, subject=str, photo=str, photo_sha256=str, config=dict)
+        _check_kinds(self, subject=str, photo=str, photo_sha256=str, config=dict, further_photos=list)
+        if not all(isinstance(photo, str) for photo in self.further_photos):
+            raise TypeError("further_photos must be text")
 
 
 def _check_kinds(record: object, **kinds: type | tuple[type, ...]) -> None:

@@ -47,7 +47,7 @@ class _Toy:
     def stages(self) -> tuple[Stage, Stage]:
         def upper(context: StageContext) -> None:
             self.ran.append("upper")
-            (context.out / "text.txt").write_text(context.photo.read_text().upper())
+            (context.out / "text.txt").write_text(context.photos[0].read_text().upper())
 
         def count(context: StageContext) -> None:
             self.ran.append("count")

@@ -48,11 +48,11 @@ class ToyWork:
     def _upper(self, context: StageContext) -> None:
         self._note("upper", context)
         threads, gpu = os.environ.get("OMP_NUM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES")
-        (context.out / "text.txt").write_text(context.photo.read_text().upper())
+        (context.out / "text.txt").write_text(context.photos[0].read_text().upper())
         (context.out / "where.txt").write_text(f"{threads} {gpu}")
 
     def _count(self, context: StageContext) -> None:
-        word = context.photo.read_text()
+        word = context.photos[0].read_text()
         context.progress.warn("a toy")
         if word == "fail":
             raise PhotoError("no face in it")

@@ -65,22 +65,22 @@ def face_light(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) 
     area = face_area(face, inside)
     if not eyes >= OPEN_EYES * skin or edge_blur(image, area, face.interocular) > _BLURRED * face.interocular:
         shown = (_linear(image) @ _LUMINANCE)[area]
-        return float(_encoded(np.percentile(shown, 99))) if shown.size else float("nan")
-    return float(_encoded(np.float64(max(eyes, skin))))
+        return float(encoded(np.percentile(shown, 99))) if shown.size else float("nan")
+    return float(encoded(np.float64(max(eyes, skin))))
 
 
 def lift_gain(light: float) -> float:
     """The factor of linear light that brings a dim face (see `face_light`) to the level of ordinary photos; 1 for others."""
-    return float(_decoded(TARGET) / _decoded(light)) if 0 < light < DIM else 1.0
+    return float(decoded(TARGET) / decoded(light)) if 0 < light < DIM else 1.0
 
 
 def lifted(image: Pixels, gain: float) -> Pixels:
     """A picture [..., 3] with its light multiplied; what would come near white is bent below it. Gain 1 changes nothing."""
     if gain == 1.0:
         return image
-    light = gain * _decoded(np.arange(256) / 255)
+    light = gain * decoded(np.arange(256) / 255)
     bent = 1 - (1 - _KNEE) * np.exp(-(light - _KNEE) / (1 - _KNEE))
-    table = np.round(255 * _encoded(np.where(light > _KNEE, bent, light))).astype(np.uint8)
+    table = np.round(255 * encoded(np.where(light > _KNEE, bent, light))).astype(np.uint8)
     return np.asarray(table[image])
 
 
@@ -92,14 +92,16 @@ def polygon_mask(points: NDArray[np.floating], size: tuple[int, ...]) -> Mask:
 
 
 def _linear(image: Pixels) -> Float:
-    return np.asarray(_decoded(np.arange(256) / 255)[image])
+    return np.asarray(decoded(np.arange(256) / 255)[image])
 
 
-def _decoded(encoded: Float | float) -> Float:
-    encoded = np.asarray(encoded, dtype=np.float64)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+def decoded(level: Float | float) -> Float:
+    """Linear light of sRGB levels, both in [0, 1]."""
+    level = np.asarray(level, dtype=np.float64)
+    return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
 
 
-def _encoded(linear: Float | float) -> Float:
+def encoded(linear: Float | float) -> Float:
+    """sRGB levels of linear light, both in [0, 1]."""
     linear = np.asarray(linear, dtype=np.float64)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)

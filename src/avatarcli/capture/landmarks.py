@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.capture._mediapipe import quiet_stderr
-from avatarcli.errors import AvatarError, PhotoError
+from avatarcli.errors import AvatarError, NoFaceError, PhotoError
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.weights import weights_file
 
@@ -102,7 +102,7 @@ def measure_face(image: Pixels, near: FaceLandmarks | None = None) -> FaceLandma
     framings of the head, of which the median is taken.
 
     Raises:
-        PhotoError: no face.
+        NoFaceError: no face.
         AvatarError: MediaPipe cannot start.
         ValueError: `image` has another shape or type.
     """
@@ -123,7 +123,7 @@ def find_faces(image: Pixels) -> list[FaceLandmarks]:
     Of a group MediaPipe sees only a few in the whole picture: parts of it are always searched too.
 
     Raises:
-        PhotoError: no face.
+        NoFaceError: no face.
         AvatarError: MediaPipe cannot start.
         ValueError: `image` has another shape or type.
     """
@@ -159,8 +159,8 @@ def _picture(image: Pixels) -> Image.Image:
     return Image.fromarray(image)
 
 
-def _no_face() -> PhotoError:
-    return PhotoError(
+def _no_face() -> NoFaceError:
+    return NoFaceError(
         "no face found in the photo; use one with a single, unobscured face turned at most 60° from the camera"
     )
 

@@ -87,7 +87,8 @@ class PhotoQuality:
     """What the gate found.
 
     values: of all MEASURES, by name. gain: what the light of a dim photo was multiplied by; 1: nothing. faces: how many the
-    photo shows; face: which of them was taken, from the left, beginning with 1; chosen: whether the user said which.
+    photo shows; face: which of them was taken, from the left, beginning with 1; chosen: whether the user said which. any_side: the
+    photo is one of several, and may show the head from any side.
     """
 
     values: dict[str, float]
@@ -95,13 +96,18 @@ class PhotoQuality:
     faces: int
     face: int
     chosen: bool
+    any_side: bool = False
+
+    def level(self, measure: Measure) -> Level:
+        """How bad this photo is by one measure."""
+        return "good" if self.any_side and measure.name == "yaw" else measure.level(self.values[measure.name])
 
     def refusal(self) -> str | None:
         """Why no avatar should be made of the photo, with the mend; None when it will do."""
         for measure in MEASURES:
-            value = self.values[measure.name]
-            if measure.level(value) == "refuse":
-                return f"{measure.describe(value, measure.refuse)}: {measure.mend}, or take it as it is with --force"
+            if self.level(measure) == "refuse":
+                said = measure.describe(self.values[measure.name], measure.refuse)
+                return f"{said}: {measure.mend}, or take it as it is with --force"
         return None
 
     def warnings(self) -> list[str]:
@@ -111,8 +117,8 @@ class PhotoQuality:
             others = "--face N, left or right takes another"
             lines.append(f"{self.faces} faces; taking the largest, number {self.face} from the left ({others})")
         for measure in MEASURES:
-            value = self.values[measure.name]
-            if measure.level(value) != "good":
+            if self.level(measure) != "good":
+                value = self.values[measure.name]
                 done = f"brightened {self.gain:.1f} times; better " if measure.name == "light" else ""
                 lines.append(f"{measure.describe(value, measure.warn)}: {done}{measure.mend}")
         return lines
@@ -129,7 +135,7 @@ class PhotoQuality:
                     "name": measure.name,
                     "value": round(value, 2) if math.isfinite(value) else None,
                     "unit": measure.unit,
-                    "level": measure.level(value),
+                    "level": self.level(measure),
                     "warn": measure.warn,
                     "refuse": measure.refuse if math.isfinite(measure.refuse) else None,
                 }

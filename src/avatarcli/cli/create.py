@@ -25,11 +25,15 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Portrait photos, one person each.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO...", help="Portrait photos, each of another person unless --together."),
+    ],
     subject: Annotated[
         str | None,
-        typer.Option("--subject", "-s", metavar="NAME", help="Name of the avatar. Default: the file's name."),
+        typer.Option("--subject", "-s", metavar="NAME", help="Name of the avatar. Default: the (first) file's name."),
     ] = None,
+    together: options.Together = False,
     workspace: options.Workspace = None,
     face: Annotated[
         str,
@@ -56,25 +60,30 @@ def create(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make an avatar of each photo: preprocess, generate, distill. What is up to date is not redone."""
+    """Make an avatar of each photo, or one of several photos of a person with --together. What is up to date is not redone."""
     from avatarcli.stages.batch import Job, MakeAvatar, run_in_processes, run_in_turn
     from avatarcli.stages.pipeline import RunOptions, name_subjects
 
     if ((jobs or 1) > 1 or cluster is not None) and (gpus or 1) > 1:
         raise UsageError("--jobs and --cluster give each subject one GPU: leave out --gpus")
-    if subject is not None and len(photos) > 1:
-        raise UsageError("--subject names one avatar: leave it out when there are several photos")
+    if subject is not None and len(photos) > 1 and not together:
+        raise UsageError("--subject names one avatar: leave it out, or add --together if all photos show one person")
     place = Workspace(workspace)
     progress = Console(quiet=quiet)
+    further: tuple[Path, ...] = ()
+    if together:
+        photos, further = photos[:1], tuple(photos[1:])
     named = (
-        name_subjects(place, photos, replace=replace, progress=progress) if subject is None else {photos[0]: subject}
+        name_subjects(place, photos, further=further, replace=replace, progress=progress)
+        if subject is None
+        else {photos[0]: subject}
     )
     weights = options.model_name(weights, generator)
     config = resolve(preset, generator=generator, seed=seed, weights=weights, steps=steps)
     config = dataclasses.replace(config, preprocess=choose_face(config.preprocess, face))
     hardware = Hardware(gpus, offload, compile)
     run = RunOptions(device, progress, force=force, wait=not no_wait, replace=replace, hardware=hardware)
-    made = [Job(photo, place.new_subject(name)) for photo, name in named.items()]
+    made = [Job(photo, place.new_subject(name), further) for photo, name in named.items()]
     if len(made) == 1 and cluster is None:
         _create_one(made[0], config, run, json=json)
         return
@@ -118,7 +127,7 @@ def _create_one(job: Job, config: CreateConfig, run: RunOptions, *, json: bool) 
     from avatarcli.stages.pipeline import run_pipeline
 
     try:
-        result = run_pipeline(job.subject, job.photo, config, run)
+        result = run_pipeline(job.subject, job.photo, config, run, further=job.further)
     except Exception as error:
         code = print_failure(error)
         if json:
@@ -144,7 +153,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
     from avatarcli.capture.quality import QUALITY_FILE
     from avatarcli.files import read_json
-    from avatarcli.stages.pipeline import AVATAR_FILE
+    from avatarcli.stages.pipeline import AVATAR_FILE, PHOTOS_FILE
 
     subject = result.subject
     avatar = subject.stage_path("distill") / AVATAR_FILE
@@ -155,6 +164,8 @@ def report(result: PipelineResult) -> dict[str, Any]:
         "avatar": str(avatar) if avatar.exists() and not subject.outdated("distill") else None,
         "photo": manifest.photo,
         "photo_sha256": manifest.photo_sha256,
+        "photos": [manifest.photo, *manifest.further_photos],
+        "fitted_photos": read_json(subject.stage_path("preprocess") / PHOTOS_FILE),
         "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "seconds": round(result.seconds, 3),
         "stages": [

@@ -11,7 +11,7 @@ from avatarcli.cli import options
 from avatarcli.cli.console import human_bytes, print_json, print_table
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import read_json
-from avatarcli.stages.pipeline import FIT_FILE
+from avatarcli.stages.pipeline import FIT_FILE, PHOTOS_FILE
 from avatarcli.workspace import Subject, Workspace
 
 STAGES = ("preprocess", "generate", "distill")
@@ -32,9 +32,7 @@ def list_subjects(workspace: options.Workspace = None, json: options.Json = Fals
     elif not found:
         print(f"no avatar in {place.root} yet: make one with `avatar create photo.jpg`")
     else:
-        rows = [
-            (entry["subject"], _summary(entry), human_bytes(entry["bytes"]), entry["photo"] or "?") for entry in found
-        ]
+        rows = [(entry["subject"], _summary(entry), human_bytes(entry["bytes"]), _photos(entry)) for entry in found]
         print_table([("subject", "state", "size", "photo"), *rows])
 
 
@@ -46,6 +44,10 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
         return
     print(f"{entry['subject']}: {entry['folder']}")
     print(f"photo: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
+    for photo in (entry["fitted_photos"] or [])[1:]:
+        print(f"with: {photo['photo']} (from {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
+        for warning in photo["quality"]["warnings"]:
+            print(f"warning: {photo['photo']}: {warning}")
     for warning in (entry["quality"] or {}).get("warnings", ()):
         print(f"warning: {warning}")
     settings = entry["config"] or {}
@@ -71,8 +73,9 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
     try:
         manifest = subject.manifest()
         photo, sha256, config = manifest.photo, manifest.photo_sha256, manifest.config
+        photos = [manifest.photo, *manifest.further_photos]
     except WorkspaceError:
-        photo, sha256, config = None, None, None
+        photo, sha256, config, photos = None, None, None, []
     stages: list[dict[str, Any]] = []
     for name in STAGES:
         record = subject.record(name)
@@ -92,12 +95,19 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
         "folder": str(subject.path),
         "photo": photo,
         "photo_sha256": sha256,
+        "photos": photos,
+        "fitted_photos": read_json(subject.stage_path("preprocess") / PHOTOS_FILE),
         "config": config,
         "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "distill": {"fit": read_json(subject.stage_path("distill") / FIT_FILE)},
         "bytes": sum(stage["bytes"] for stage in stages),
         "stages": stages,
     }
+
+
+def _photos(entry: dict[str, Any]) -> str:
+    more = len(entry["photos"]) - 1
+    return (entry["photo"] or "?") + (f" and {more} more" if more > 0 else "")
 
 
 def _fit(fit: dict[str, dict[str, float]]) -> str:

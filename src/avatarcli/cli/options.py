@@ -47,6 +47,9 @@ Device = Annotated[DeviceName, typer.Option(help="auto takes the GPU when it can
 Replace = Annotated[
     bool, typer.Option("--replace", help="Let the photo take over a name that belongs to another photo's avatar.")
 ]
+Together = Annotated[
+    bool, typer.Option("--together", help="The photos all show one person: make one avatar of them, from all sides.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Redo the work even if it is up to date.")]
 ForcePhoto = Annotated[
     bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
 from avatarcli.config import PRESETS, CreateConfig, Hardware, choose_face, choose_generator, from_json, resolve
-from avatarcli.errors import WorkspaceError
+from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.workspace import Subject, Workspace
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ def register(app: typer.Typer) -> None:
 
 
 def preprocess(
-    photo: Annotated[
-        Path | None,
-        typer.Argument(metavar="[PHOTO]", help="A portrait. Default: the subject's own, from the workspace."),
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PHOTO...]", help="A portrait; several with --together. Default: the subject's own."),
     ] = None,
     subject: options.Subject = None,
+    together: options.Together = False,
     workspace: options.Workspace = None,
     face: Annotated[
         str | None,
@@ -45,13 +47,16 @@ def preprocess(
     """Crop the photo, cut out the person and fit the head model. Look at overlay.png to check the fit."""
     from avatarcli.stages.pipeline import RunOptions, name_subjects
 
+    photo, further = (photos[0], photos[1:]) if photos else (None, [])
+    if further and not together:
+        raise UsageError("several photos: add --together if all show one person, or preprocess one after the other")
     run = RunOptions("auto", Console(quiet=quiet), force=force, wait=not no_wait, replace=replace)
     if photo is None:
         target = options.chosen_subject(workspace, subject)
     else:
         place = Workspace(workspace)
         if subject is None:
-            subject = name_subjects(place, [photo], replace=replace, progress=run.progress)[photo]
+            subject = name_subjects(place, [photo], further=further, replace=replace, progress=run.progress)[photo]
         target = place.new_subject(subject)
     config = _saved_config(target) if target.exists() else resolve(preset or "standard", generator="auto", seed=0)
     if preset is not None:
@@ -59,7 +64,7 @@ def preprocess(
         config = dataclasses.replace(config, preprocess=preset_face)
     if face is not None:
         config = dataclasses.replace(config, preprocess=choose_face(config.preprocess, face))
-    _run(target, photo, config, "preprocess", run, json)
+    _run(target, photo, config, "preprocess", run, json, further=further)
 
 
 def generate(
@@ -135,11 +140,19 @@ def _saved_config(subject: Subject) -> CreateConfig:
         ) from error
 
 
-def _run(subject: Subject, photo: Path | None, config: CreateConfig, stage: str, run: RunOptions, json: bool) -> None:
+def _run(
+    subject: Subject,
+    photo: Path | None,
+    config: CreateConfig,
+    stage: str,
+    run: RunOptions,
+    json: bool,
+    further: Sequence[Path] = (),
+) -> None:
     from avatarcli.cli.create import report
     from avatarcli.stages.pipeline import run_pipeline
 
-    result = run_pipeline(subject, photo, config, run, only=stage)
+    result = run_pipeline(subject, photo, config, run, further=further, only=stage)
     if json:
         print_json(report(result))
     else:

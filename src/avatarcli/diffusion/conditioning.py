@@ -6,14 +6,17 @@ it. The channels follow CAP4D (arXiv 2412.12093), the published predecessor of M
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.capture.photo import photo_window
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.framing import Framing, Window
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters, Track
@@ -31,6 +34,7 @@ _EXPRESSION_SCALE = 0.01
 # Metres that a point may lie behind the photo's depth buffer and still be seen. Twice that of the texture: here a hole costs
 # more than a smear, which the model can repair.
 _DEPTH_TOLERANCE = 0.006
+_SAME_WAY = 0.5  # how much a photo's direction counts beside how squarely it sees a place
 _GRAZING = 0.05  # cosine: a surface seen more obliquely than this in the photo has no usable pixels
 
 
@@ -59,6 +63,22 @@ class Reference:
         layers = functional.interpolate(layers, (size, size), mode="bilinear", antialias=True, align_corners=False)
         layers = layers[0].permute(1, 2, 0).clamp(0, 1)
         return Reference(layers[..., :4], layers[..., 4], self.camera.resized(size, size), self.parameters)
+
+    def framed(self, framing: Framing, size: int) -> Reference:
+        """The photo as a view of `size` × `size` pixels would show it, as far as it reaches."""
+        inside = self.inside.cpu().numpy()
+        rows, columns = photo_window(inside)
+        left, top = columns.start, rows.start
+        width, height = columns.stop - left, rows.stop - top
+        window = Window.framing(framing, self.camera.cropped(left, top, width, height))
+        window = Window(left + window.left, top + window.top, window.side)
+        part = Reference(
+            self.picture[window.part],
+            self.inside[window.part],
+            self.camera.cropped(window.left, window.top, window.side, window.side),
+            self.parameters,
+        )
+        return part.resized(size)
 
     def to(self, device: torch.device | str) -> Reference:
         return Reference(
@@ -111,13 +131,14 @@ class Conditioner:
     posed [N, 3]: the head's vertices in the photo.
     """
 
-    def __init__(self, head: PersonalHead, reference: Reference) -> None:
+    def __init__(self, head: PersonalHead, reference: Reference, further: Sequence[Reference] = ()) -> None:
+        """further: other photos of the person, from which the warp takes what they see better."""
         self.head = head
         self.reference = reference
+        self.further = tuple(further)
         self._faces = head.model.faces
-        self.posed = pose_vertices(head, reference.parameters)[0]
-        self._normals = vertex_normals(self.posed, self._faces)
-        self._depth = rasterize_mesh(self.posed, self._faces, reference.camera).depth
+        self._sources = [_Source.of(head, photo) for photo in (reference, *further)]
+        self.posed = self._sources[0].posed
 
     def of_reference(self, size: int) -> FrameMaps:
         """The maps of the photo itself, as a single frame of `size` × `size` pixels."""
@@ -142,7 +163,7 @@ class Conditioner:
         model = self.head.model
         offset = torch.tensordot(parameters.expression, model.expression_basis, dims=1) / _EXPRESSION_SCALE
         position = raster.interpolate(model.mean / _POSITION_SCALE, self._faces)
-        hint = self._warp(raster)
+        hint = self._warp(raster, camera)
         layers = [position, _interpolate_each(raster, offset, self._faces), raster.covered[..., None], hint[..., 3:]]
         cells = _pool(torch.cat([layer.to(position) for layer in layers], dim=-1))
         position, offset, coverage, seen = cells.split([3, 3, 1, 2], dim=-1)
@@ -151,16 +172,20 @@ class Conditioner:
         maps = torch.cat([pose, offset, self._rays(camera, coverage), crop, seen], dim=-1)
         return FrameMaps(maps.permute(0, 3, 1, 2).contiguous(), hint.permute(0, 3, 1, 2).contiguous())
 
-    def _warp(self, raster: MeshRaster) -> Tensor:
-        """The photo carried through the mesh [F, H, W, 5]: premultiplied RGB, visibility, facing ratio."""
-        points = raster.interpolate(self.posed, self._faces)
-        normals = functional.normalize(raster.interpolate(self._normals, self._faces), dim=-1)
-        pixels, facing, visible = visible_points(
-            points.flatten(0, 2), normals.flatten(0, 2), self.reference.camera, self._depth, tolerance=_DEPTH_TOLERANCE
-        )
-        usable = (visible & (facing > _GRAZING) & raster.covered.flatten()).to(points)[:, None]
-        photo = sample_image(self.reference.picture * self.reference.inside[..., None], pixels)
-        return (torch.cat([photo, facing[:, None]], dim=-1) * usable).reshape(*points.shape[:3], HINT_CHANNELS)
+    def _warp(self, raster: MeshRaster, camera: Camera) -> Tensor:
+        """The photo carried through the mesh [F, H, W, 5]: premultiplied RGB, visibility, facing ratio.
+
+        Of several photos, the one that sees a place squarely and from a direction near the view's.
+        """
+        first, *others = self._sources
+        warp = first.carried(raster, self._faces)
+        best = _closeness(warp, first, camera)
+        for source in others:
+            other = source.carried(raster, self._faces)
+            closeness = _closeness(other, source, camera)
+            warp = torch.where((closeness > best)[..., None], other, warp)
+            best = torch.maximum(best, closeness)
+        return warp
 
     def _rays(self, camera: Camera, cells: Tensor) -> Tensor:
         """Unit viewing directions [F, h, w, 3] of the cells' centres in the reference camera's frame."""
@@ -172,6 +197,40 @@ class Conditioner:
         directions = functional.normalize(ends - small.centre[..., None, :], dim=-1)
         rotation = self.reference.camera.world_to_camera[:3, :3]
         return (directions @ rotation.T).reshape(-1, height, width, 3).expand(frames, -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A photo to warp, with the head as it is there: posed, normals [N, 3], depth [S, S]."""
+
+    photo: Reference
+    posed: Tensor
+    normals: Tensor
+    depth: Tensor
+
+    @classmethod
+    def of(cls, head: PersonalHead, photo: Reference) -> _Source:
+        faces = head.model.faces
+        posed = pose_vertices(head, photo.parameters)[0]
+        return cls(photo, posed, vertex_normals(posed, faces), rasterize_mesh(posed, faces, photo.camera).depth)
+
+    def carried(self, raster: MeshRaster, faces: Tensor) -> Tensor:
+        """The photo [F, H, W, 5] in the pictures of `raster`, see `Conditioner`."""
+        points = raster.interpolate(self.posed, faces)
+        normals = functional.normalize(raster.interpolate(self.normals, faces), dim=-1)
+        pixels, facing, visible = visible_points(
+            points.flatten(0, 2), normals.flatten(0, 2), self.photo.camera, self.depth, tolerance=_DEPTH_TOLERANCE
+        )
+        usable = (visible & (facing > _GRAZING) & raster.covered.flatten()).to(points)[:, None]
+        color = sample_image(self.photo.picture * self.photo.inside[..., None], pixels)
+        return (torch.cat([color, facing[:, None]], dim=-1) * usable).reshape(*points.shape[:3], HINT_CHANNELS)
+
+
+def _closeness(warp: Tensor, source: _Source, camera: Camera) -> Tensor:
+    """How well a photo serves each pixel [F, H, W] of a view: 0 where it shows nothing there."""
+    ways = [functional.normalize(c.centre, dim=-1) for c in (camera, source.photo.camera)]
+    along = (ways[0] * ways[1]).sum(-1).reshape(-1, 1, 1)
+    return (warp[..., 4] + _SAME_WAY * (1 + along)) * (warp[..., 3] > 0)
 
 
 def pose_vertices(head: PersonalHead, parameters: HeadParameters) -> Tensor:

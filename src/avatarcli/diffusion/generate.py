@@ -35,7 +35,7 @@ class GenerateRequest:
 
     weights: a model's folder (see avatarcli.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
     ours or CogVideoX's. signature: a hash of the weights, by which groups of an earlier run are known to be of the same
-    model. offload, compiled: see Hardware; they change nothing but time and memory.
+    model. further: other photos of the person. offload, compiled: see Hardware; they change nothing but time and memory.
     """
 
     weights: Path
@@ -46,6 +46,7 @@ class GenerateRequest:
     tones: Tones
     seed: int
     signature: str
+    further: tuple[Reference, ...] = ()
     offload: bool = False
     compiled: bool = False
 
@@ -108,8 +109,9 @@ def load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAuto
 def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest, progress: Progress) -> None:
     pipeline = load_pipeline(request, device, group)
     # The warp takes the nearest four pixels: a photo much finer than the views would flicker in it.
-    photo = request.reference.resized(min(2 * request.video.plan.cameras.width, request.reference.camera.width))
-    conditioner = Conditioner(request.head, photo)
+    most = 2 * request.video.plan.cameras.width
+    photo, *further = (p.resized(min(most, p.camera.width)) for p in (request.reference, *request.further))
+    conditioner = Conditioner(request.head, photo, further)
     told = progress if group is None or group.rank == 0 else SilentProgress()
     finish = partial(_finish, request, pose_vertices(request.head, request.reference.parameters)[0])
     pipeline.generate(
@@ -132,7 +134,8 @@ def _finish(
     skin = model.shows(raster, *request.tones.bare_regions)
     scalp = model.shows(raster, "scalp")
     moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
-    ways = [functional.normalize(c.centre, dim=-1) for c in (camera, request.reference.camera)]
-    angle = float(torch.dot(*ways).clamp(-1, 1).acos())
+    way = functional.normalize(camera.centre, dim=-1)
+    photos = [functional.normalize(p.camera.centre, dim=-1) for p in (request.reference, *request.further)]
+    angle = min(float(torch.dot(way, photo).clamp(-1, 1).acos()) for photo in photos)
     toned = request.tones.matched(without_islands(picture), hint, skin, scalp)
     return with_detail(toned, hint, moved, angle)

@@ -25,6 +25,7 @@ from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVide
 from avatarcli.errors import DeviceError, UsageError
 from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.generation.plan import Clip
+from avatarcli.geometry.framing import Framing
 from avatarcli.progress import Progress
 
 # Of a place (view, frame), its picture [H, W, 4] and the photo carried there [H, W, 5]: the picture as it is kept.
@@ -99,6 +100,7 @@ class MultiViewPipeline:
             plan.parameters.expression,
             conditioner.reference.picture,
             conditioner.head.neutral,
+            *(tensor for photo in conditioner.further for tensor in (photo.picture, photo.camera.world_to_camera)),
         )
         with self._memory_errors(), torch.inference_mode():
             hints: dict[int, Tensor] = {}
@@ -147,9 +149,9 @@ class MultiViewPipeline:
         rounds = plan_rounds(groups, done, processes=self._size, shareable=self._can_share(size))
         with self._resident(self.transformer):
             self.transformer.sequence_group = self.processes if all(part.shared for part in rounds) else None
-            self._try_memory(groups, size)
+            self._try_memory(groups, size, 1 + len(conditioner.further))
         with self._resident(self.autoencoder):
-            photo, of_photo = self._encode_photo(conditioner, size)
+            photos, of_photos = self._encode_photos(conditioner, video.framing, size)
             of_clip = self._condition_clips(conditioner, video, hints, progress)
         steps = self.settings.steps
         with (
@@ -163,7 +165,7 @@ class MultiViewPipeline:
                 if mine < len(part.groups):
                     number = part.groups[mine]
                     group = groups[number]
-                    scene, noise = self._scene(group, latents, photo, of_photo, of_clip, seed)
+                    scene, noise = self._scene(group, latents, photos, of_photos, of_clip, seed)
                     together = partial(_advance_together, advance, len(part.groups))
                     sampled = denoise(
                         self.transformer,
@@ -173,7 +175,7 @@ class MultiViewPipeline:
                         guidance=self.settings.guidance,
                         advance=together,
                     )
-                    start = 1 + len(group.given)
+                    start = len(photos) + len(group.given)
                     made = {place: sampled[0, start + i].cpu() for i, place in enumerate(group.new)}
                     latents.update(made)
                     if self._first or not part.shared:
@@ -187,11 +189,11 @@ class MultiViewPipeline:
         patches = (size // PIXELS_PER_LATENT // self.transformer.config.patch_size) ** 2
         return self.processes is not None and self.processes.can_split(patches)
 
-    def _try_memory(self, groups: list[Group], size: int) -> None:
+    def _try_memory(self, groups: list[Group], size: int, photos: int) -> None:
         """On a GPU, one pass of the largest group: that it does not fit is said now, not after minutes of preparation."""
         if torch.device(self.device).type != "cuda":
             return
-        count = 1 + max(len(group.places) for group in groups)
+        count = photos + max(len(group.places) for group in groups)
         side = size // PIXELS_PER_LATENT
         dtype = self.transformer.dtype
         self.transformer(
@@ -202,11 +204,15 @@ class MultiViewPipeline:
             torch.zeros(1, count, CONDITIONING_CHANNELS, side, side, device=self.device, dtype=dtype),
         )
 
-    def _encode_photo(self, conditioner: Conditioner, size: int) -> tuple[Tensor, Tensor]:
-        """The photo's latent [16, h, w] and conditioning [220, h, w]."""
-        picture = conditioner.reference.resized(size).picture.permute(2, 0, 1)[None, None]
-        latent = self.autoencoder.encode(picture.to(self.device))[0, 0]
-        return latent, self._condition(conditioner.of_reference(size))[0]
+    def _encode_photos(self, conditioner: Conditioner, framing: Framing, size: int) -> tuple[Tensor, Tensor]:
+        """Latents [P, 16, h, w] and conditioning [P, 220, h, w] of the photo and of the further ones, which are given views."""
+        photo = conditioner.reference.resized(size)
+        views = [further.framed(framing, size) for further in conditioner.further]
+        maps = [conditioner.of_reference(size)]
+        maps += [conditioner.of_view(view.parameters, view.camera, inside=view.inside) for view in views]
+        pictures = torch.stack([view.picture.permute(2, 0, 1)[None] for view in (photo, *views)])
+        latents = [self.autoencoder.encode(picture[None].to(self.device))[0, 0] for picture in pictures]
+        return torch.stack(latents), torch.stack([self._condition(of_one)[0] for of_one in maps])
 
     def _condition(self, maps: FrameMaps) -> Tensor:
         """Conditioning [T, 220, h, w] of one clip."""
@@ -240,20 +246,22 @@ class MultiViewPipeline:
         self,
         group: Group,
         latents: dict[Place, Tensor],
-        photo: Tensor,
-        of_photo: Tensor,
+        photos: Tensor,
+        of_photos: Tensor,
         of_clip: list[Tensor],
         seed: int,
     ) -> tuple[LatentScene, Tensor]:
-        noise = [place_noise(seed, place, photo.shape).to(photo) for place in group.places]
-        known = [latents[place].to(photo) for place in group.given]
+        noise = [place_noise(seed, place, photos.shape[1:]).to(photos) for place in group.places]
+        known = [latents[place].to(photos) for place in group.given]
+        clean = len(photos) + len(known)
+        conditions = [of_clip[c][t].to(of_photos) for c, t in group.places]
         scene = LatentScene(
-            latents=torch.stack([photo, *known, *noise[len(known) :]])[None],
-            given=(torch.arange(1 + len(noise), device=photo.device) <= len(known))[None],
-            time_index=torch.tensor([0, *(t for _, t in group.places)], device=photo.device),
-            conditioning=torch.stack([of_photo, *(of_clip[c][t].to(of_photo) for c, t in group.places)])[None],
+            latents=torch.stack([*photos, *known, *noise[len(known) :]])[None],
+            given=(torch.arange(len(photos) + len(noise), device=photos.device) < clean)[None],
+            time_index=torch.tensor([*(0 for _ in photos), *(t for _, t in group.places)], device=photos.device),
+            conditioning=torch.stack([*of_photos, *conditions])[None],
         )
-        return scene, torch.stack([torch.zeros_like(photo), *noise])[None]
+        return scene, torch.stack([*torch.zeros_like(photos), *noise])[None]
 
     def _decode(
         self,

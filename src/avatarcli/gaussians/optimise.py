@@ -57,7 +57,7 @@ class TrainingPicture:
 
 
 class PictureSource(Protocol):
-    """The training pictures. Index 0 is the photo itself, the only one that is never nudged or tinted."""
+    """The training pictures: the photos, then the views. Index 0 is the frontal photo, the only picture never nudged or tinted."""
 
     def __len__(self) -> int: ...
 
@@ -82,14 +82,16 @@ class AtHand:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how: iterations; photo_every: each that-many-th step shows the photo; limit: Gaussians at most; hold_out: each
-    that-many-th picture after the photo is not shown before `join` (0: all are shown from the start)."""
+    """How long and how: iterations; photo_every: each that-many-th step shows a photo; limit: Gaussians at most; hold_out: each
+    that-many-th picture after the photos is not shown before `join` (0: all are shown from the start); photos: how many there are.
+    """
 
     iterations: int
     photo_every: int
     limit: int
     seed: int
     hold_out: int = 0
+    photos: int = 1
 
     @property
     def join(self) -> int:
@@ -97,8 +99,10 @@ class Schedule:
         return int(_HELD_OUT_UNTIL * self.iterations) if self.hold_out else 0
 
     def shown(self, count: int) -> list[int]:
-        """Of `count` pictures, those that are shown from the start beside the photo."""
-        return [index for index in range(1, count) if not self.hold_out or index % self.hold_out != self.hold_out // 2]
+        """Of `count` pictures, those that are shown from the start beside the photos."""
+        last = self.photos - 1
+        views = range(self.photos, count)
+        return [n for n in views if not self.hold_out or (n - last) % self.hold_out != self.hold_out // 2]
 
 
 def optimise(
@@ -144,10 +148,11 @@ def optimise(
 
 
 def _choose(step: int, count: int, schedule: Schedule) -> int:
-    """Which picture a step shows: the photo at regular intervals, the others in shuffled rounds."""
-    if step % schedule.photo_every == 0 or count == 1:
-        return 0
-    shown = schedule.shown(count) if step < schedule.join else range(1, count)
+    """Which picture a step shows: photos at regular intervals, the frontal one every other time; views in shuffled rounds."""
+    if step % schedule.photo_every == 0 or count == schedule.photos:
+        turn = step // schedule.photo_every
+        return 0 if turn % 2 == 0 or schedule.photos == 1 else 1 + turn // 2 % (schedule.photos - 1)
+    shown = schedule.shown(count) if step < schedule.join else range(schedule.photos, count)
     turn, place = divmod(step - step // schedule.photo_every - 1, len(shown))
     order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(schedule.seed + turn))
     return shown[int(order[place])]

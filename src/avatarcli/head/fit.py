@@ -1,4 +1,4 @@
-"""The tracker: fit the head model to one photo.
+"""The tracker: fit the head model to one photo, or to several of one person.
 
 Camera, identity and expression come from a maximum-a-posteriori fit to the landmarks (`fit_solver`), gaze from the
 irises (`fit_gaze`); what the linear model cannot reach becomes a smooth offset of the mesh (`fit_residual`).
@@ -8,7 +8,8 @@ Deterministic, CPU.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from avatarcli.head.fit_gaze import fit_gaze, look_expression
 from avatarcli.head.fit_priors import expression_prior, facing, landmark_normals, landmark_sigma
 from avatarcli.head.fit_residual import Measurement, free_form_offset
 from avatarcli.head.fit_silhouette import Silhouette
-from avatarcli.head.fit_solver import Observation, Priors, Shape, State, initial_state, robust_weights, solve
+from avatarcli.head.fit_solver import Observation, Priors, Shape, State, initial_state, robust_weights, solve_together
 from avatarcli.head.model import HeadModel
 from avatarcli.head.track import Track
 
@@ -35,6 +36,17 @@ LANDMARKS = 478
 PORTRAIT_DISTANCE, PORTRAIT_DISTANCE_SIGMA = 1.2, 0.06
 FOCAL_SIGMA = 0.1  # of a focal length that the caller states, in log
 ROUNDS = 3  # of pose, then gaze and outline seen from it; the third changes less than the landmarks' noise
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """What a detector and the matte say of one photo; the arrays are those of `fit_photo`."""
+
+    landmarks: NDArray[np.floating]
+    scores: NDArray[np.floating]
+    width: int
+    height: int
+    matte: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,17 +143,37 @@ def fit_photo(
     Raises:
         ValueError: an array has another shape, or holds NaN.
     """
-    photo = _checked(landmarks, scores, width, height, matte)
-    silhouette = None if matte is None else Silhouette(model, matte)
-    solution = _solve_all(model, photo, _Linear.anybody(model), focal, silhouette)
-    state, gaze = solution.state, solution.gaze
-    identity = torch.from_numpy(state.identity).float()
+    seen = SeenFace(landmarks, scores, width, height, matte)
+    return fit_photos(model, [seen], focal=focal, free_form=free_form)[0]
+
+
+def fit_photos(
+    model: HeadModel, faces: Sequence[SeenFace], *, focal: float | None = None, free_form: bool = True
+) -> list[Track]:
+    """As `fit_photo`, for several photos of one person: one identity and one free-form offset explain them all; camera, focal
+    length, expression and gaze are each photo's own.
+
+    Raises:
+        ValueError: an array has another shape, or holds NaN.
+    """
+    photos = [_checked(face.landmarks, face.scores, face.width, face.height, face.matte) for face in faces]
+    silhouettes = [None if face.matte is None else Silhouette(model, face.matte) for face in faces]
+    solutions = _solve_all(model, photos, _Linear.anybody(model), focal, silhouettes)
+    identity = torch.from_numpy(solutions[0].state.identity).float()
     residual = torch.zeros_like(model.mean)
+    gazes = [solution.gaze for solution in solutions]
     if free_form:
         neutral, joints = model.neutral(identity), model.joints(identity)
-        residual = free_form_offset(model, neutral, joints, _measure(solution))
-        gaze = fit_gaze(model, neutral + residual, moved_joints(model, joints, residual), state, photo.pixels)
-    return _track(photo, state, identity, residual, gaze)
+        residual = free_form_offset(model, neutral, joints, _together([_measure(solution) for solution in solutions]))
+        moved = moved_joints(model, joints, residual)
+        gazes = [
+            fit_gaze(model, neutral + residual, moved, solution.state, photo.pixels)
+            for solution, photo in zip(solutions, photos, strict=True)
+        ]
+    return [
+        _track(photo, solution.state, identity, residual, gaze)
+        for photo, solution, gaze in zip(photos, solutions, gazes, strict=True)
+    ]
 
 
 def fit_pose_expression(
@@ -163,46 +195,65 @@ def fit_pose_expression(
     photo = _checked(landmarks, scores, width, height, None)
     joints = moved_joints(model, model.joints(identity), residual)
     person = _Linear.person(model, model.neutral(identity) + residual, joints)
-    solution = _solve_all(model, photo, person, focal, None)
+    (solution,) = _solve_all(model, [photo], person, focal, [None])
     return _track(photo, solution.state, identity, residual, solution.gaze)
 
 
 def _solve_all(
-    model: HeadModel, photo: _Photo, linear: _Linear, focal: float | None, silhouette: Silhouette | None
-) -> _Solution:
+    model: HeadModel,
+    photos: Sequence[_Photo],
+    linear: _Linear,
+    focal: float | None,
+    silhouettes: Sequence[Silhouette | None],
+) -> list[_Solution]:
     """Camera, identity (unless it is known), expression and gaze, in rounds: each looks with the pose of the last one
     at which landmarks face the camera, where the outline is and where the eyes look."""
+    priors = [_priors(photo, focal) for photo in photos]
+    landmarks = linear.landmarks(model)
+    nobody = np.zeros(len(linear.identity_basis))
+    states = [
+        initial_state(landmarks, photo.pixels[:SURFACE_LANDMARKS], prior, nobody)
+        for photo, prior in zip(photos, priors, strict=True)
+    ]
+    normals = landmark_normals(model)[:SURFACE_LANDMARKS]
+    spread = model.landmark_spread.double().numpy()[:SURFACE_LANDMARKS]
+    gazes = [torch.zeros(2, 2) for _ in photos]
+    for round_ in range(ROUNDS):
+        shapes, seen = [], []
+        for photo, state, silhouette in zip(photos, states, silhouettes, strict=True):
+            sigmas = landmark_sigma(spread, facing(normals, state)) * state.scale
+            pixels = photo.pixels[:SURFACE_LANDMARKS]
+            shape, observed = landmarks, Observation(pixels, np.eye(2) / np.square(sigmas)[:, None, None])
+            if silhouette is not None and round_ > 0:
+                outline = silhouette.points(state, linear.vertices(state))
+                shape = _joined(landmarks, linear.rows(outline.vertices))
+                observed = Observation(
+                    np.concatenate([pixels, outline.pixels]), np.concatenate([observed.precision, outline.precision])
+                )
+            shapes.append(shape)
+            seen.append(observed)
+        states = solve_together(shapes, seen, priors, states)
+        for index, (photo, state) in enumerate(zip(photos, states, strict=True)):
+            neutral = torch.from_numpy(linear.neutral(state)).float()
+            gazes[index] = fit_gaze(model, neutral, linear.joints(state), state, photo.pixels)
+            looks = look_expression(gazes[index])
+            mean = priors[index].expression_mean.copy()
+            mean[list(looks)] = list(looks.values())
+            priors[index] = replace(priors[index], expression_mean=mean)
+            held = priors[index].expression_sigma == 0
+            states[index] = replace(state, expression=np.where(held, mean, state.expression))
+    return [_Solution(*found) for found in zip(states, gazes, shapes, seen, strict=True)]
+
+
+def _priors(photo: _Photo, focal: float | None) -> Priors:
     mean, sigma = expression_prior(photo.scores)
-    priors = Priors(
+    return Priors(
         identity_sigma=1.0,
         expression_mean=mean,
         expression_sigma=sigma,
         log_distance=(math.log(PORTRAIT_DISTANCE), PORTRAIT_DISTANCE_SIGMA if focal is None else 1.0),
         log_focal=None if focal is None else (math.log(focal), FOCAL_SIGMA),
     )
-    landmarks = linear.landmarks(model)
-    pixels = photo.pixels[:SURFACE_LANDMARKS]
-    state = initial_state(landmarks, pixels, priors, np.zeros(len(linear.identity_basis)))
-    normals = landmark_normals(model)[:SURFACE_LANDMARKS]
-    spread = model.landmark_spread.double().numpy()[:SURFACE_LANDMARKS]
-    for round_ in range(ROUNDS):
-        sigmas = landmark_sigma(spread, facing(normals, state)) * state.scale
-        shape, seen = landmarks, Observation(pixels, np.eye(2) / np.square(sigmas)[:, None, None])
-        if silhouette is not None and round_ > 0:
-            outline = silhouette.points(state, linear.vertices(state))
-            shape = _joined(landmarks, linear.rows(outline.vertices))
-            seen = Observation(
-                np.concatenate([pixels, outline.pixels]), np.concatenate([seen.precision, outline.precision])
-            )
-        state = solve(shape, seen, priors, state)
-        neutral = torch.from_numpy(linear.neutral(state)).float()
-        gaze = fit_gaze(model, neutral, linear.joints(state), state, photo.pixels)
-        looks = look_expression(gaze)
-        mean = mean.copy()
-        mean[list(looks)] = list(looks.values())
-        priors = replace(priors, expression_mean=mean)
-        state = replace(state, expression=np.where(priors.expression_sigma > 0, state.expression, mean))
-    return _Solution(state, gaze, shape, seen)
 
 
 def _measure(solution: _Solution) -> Measurement:
@@ -215,6 +266,12 @@ def _measure(solution: _Solution) -> Measurement:
     trust = robust_weights(np.einsum("mi,mij,mj->m", misfit, seen.precision, misfit))
     rest = shape.points(state.identity, np.zeros(len(state.expression)))
     return Measurement(rest, misfit, state.projection_jacobian(points), noise / trust[:, None, None])
+
+
+def _together(parts: Sequence[Measurement]) -> Measurement:
+    """What several photos say of one head."""
+    names = (field.name for field in fields(Measurement))
+    return Measurement(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _joined(a: Shape, b: Shape) -> Shape:

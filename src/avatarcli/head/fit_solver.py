@@ -1,8 +1,10 @@
-"""The non-linear part of the tracker: pose, camera, identity and expression from 2D landmarks, by
+"""The non-linear part of the tracker: pose, camera, identity and expression from 2D landmarks of one photo or of several, by
 Levenberg-Marquardt."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +15,7 @@ Float = NDArray[np.float64]
 
 ITERATIONS = 30
 TOLERANCE = 1e-5  # stop when a step lowers the cost by less than this share
+_POSE, _EXPRESSIONS = 7, 52  # unknowns before and after the identity's
 ROBUST_SCALE = 3.0  # standard deviations at which a landmark begins to lose its say (Geman-McClure)
 
 
@@ -124,23 +127,42 @@ def initial_state(shape: Shape, pixels: Float, priors: Priors, identity: Float) 
 
 def solve(shape: Shape, seen: Observation, priors: Priors, start: State, iterations: int = ITERATIONS) -> State:
     """The most probable camera, identity and expression, with expressions inside [0, 1]."""
-    state, damping = start, 1e-3
-    cost = _cost(shape, seen, priors, state)
+    return solve_together([shape], [seen], [priors], [start], iterations)[0]
+
+
+def solve_together(
+    shapes: Sequence[Shape],
+    seen: Sequence[Observation],
+    priors: Sequence[Priors],
+    starts: Sequence[State],
+    iterations: int = ITERATIONS,
+) -> list[State]:
+    """As `solve`, for several photos of one person: the identity is shared, all else is each photo's own.
+
+    The starts have the same identity, and the priors the same `identity_sigma`, which counts once.
+    """
+    # Every photo's equations bring the identity's prior along: a wider one, so that together they say it once.
+    priors = [replace(prior, identity_sigma=prior.identity_sigma * math.sqrt(len(starts))) for prior in priors]
+    photos = list(zip(shapes, seen, priors, strict=True))
+    k = len(starts[0].identity)
+    rows = _rows_of_photos(len(starts), k)
+    states, damping = list(starts), 1e-3
+    cost = sum(_cost(*photo, state) for photo, state in zip(photos, states, strict=True))
     for _ in range(iterations):
-        hessian, gradient = _normal_equations(shape, seen, priors, state)
+        hessian, gradient = _joint_equations(photos, states, rows)
         improved = False
         for _ in range(6):
-            step = _bounded_step(hessian, gradient, damping, priors, state)
-            trial = _moved(state, step)
-            trial_cost = _cost(shape, seen, priors, trial)
+            step = _bounded_step(hessian, gradient, damping, priors, states, rows)
+            trial = [_moved(state, step[own]) for state, own in zip(states, rows, strict=True)]
+            trial_cost = sum(_cost(*photo, state) for photo, state in zip(photos, trial, strict=True))
             if trial_cost < cost:
                 improved = cost - trial_cost > TOLERANCE * cost
-                state, cost, damping = trial, trial_cost, damping * 0.2
+                states, cost, damping = trial, trial_cost, damping * 0.2
                 break
             damping *= 10.0
         if not improved:
             break
-    return state
+    return states
 
 
 def robust_weights(squared: Float) -> Float:
@@ -218,25 +240,59 @@ def _normal_equations(shape: Shape, seen: Observation, priors: Priors, state: St
     return hessian, gradient
 
 
-def _bounded_step(hessian: Float, gradient: Float, damping: float, priors: Priors, state: State) -> Float:
+def _rows_of_photos(count: int, k: int) -> list[NDArray[np.int64]]:
+    """Where each photo's unknowns (turn 3, offset 2, log scale, log distance, identity K, expression 52) stand in the joint vector.
+
+    The first photo has its own order, so that a single one is solved as it always was; the others share its identity.
+    """
+    own, first = _POSE + _EXPRESSIONS, _POSE + k + _EXPRESSIONS
+    identity = np.arange(_POSE, _POSE + k)
+    rows = [np.arange(first)]
+    for index in range(1, count):
+        mine = first + (index - 1) * own + np.arange(own)
+        rows.append(np.concatenate([mine[:_POSE], identity, mine[_POSE:]]))
+    return rows
+
+
+def _joint_equations(
+    photos: Sequence[tuple[Shape, Observation, Priors]], states: Sequence[State], rows: Sequence[NDArray[np.int64]]
+) -> tuple[Float, Float]:
+    """The sum of all photos' normal equations over the joint vector."""
+    size = 1 + int(rows[-1].max())
+    hessian, gradient = np.zeros((size, size)), np.zeros(size)
+    for photo, state, own in zip(photos, states, rows, strict=True):
+        part, pull = _normal_equations(*photo, state)
+        hessian[np.ix_(own, own)] += part
+        gradient[own] += pull
+    return hessian, gradient
+
+
+def _bounded_step(
+    hessian: Float,
+    gradient: Float,
+    damping: float,
+    priors: Sequence[Priors],
+    states: Sequence[State],
+    rows: Sequence[NDArray[np.int64]],
+) -> Float:
     """The damped Newton step that keeps expressions in [0, 1]: those that would leave stop at the bound, the others are
     solved again, until none leaves."""
     damped = hessian + damping * np.diag(np.diag(hessian))
-    first = len(gradient) - 52
+    bounded = np.concatenate([own[-_EXPRESSIONS:] for own in rows])
+    now = np.concatenate([state.expression for state in states])
     step = np.zeros_like(gradient)
     free = np.ones(len(gradient), dtype=bool)
-    free[first:] = priors.expression_sigma > 0
+    free[bounded] = np.concatenate([prior.expression_sigma > 0 for prior in priors])
     for _ in range(8):
         right = -gradient[free] - damped[np.ix_(free, ~free)] @ step[~free]
         step[free] = np.linalg.solve(damped[np.ix_(free, free)], right)
-        target = state.expression + step[first:]
-        leaving = np.zeros_like(free)
-        leaving[first:] = free[first:] & ((target < 0.0) | (target > 1.0))
+        target = now + step[bounded]
+        leaving = free[bounded] & ((target < 0.0) | (target > 1.0))
         if not leaving.any():
             break
-        step[first:] = np.where(leaving[first:], np.clip(target, 0.0, 1.0) - state.expression, step[first:])
-        free &= ~leaving
-    step[first:] = np.clip(state.expression + step[first:], 0.0, 1.0) - state.expression
+        step[bounded] = np.where(leaving, np.clip(target, 0.0, 1.0) - now, step[bounded])
+        free[bounded] &= ~leaving
+    step[bounded] = np.clip(now + step[bounded], 0.0, 1.0) - now
     return step
 
 

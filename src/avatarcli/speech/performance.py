@@ -24,7 +24,7 @@ from avatarcli.head.acting import (
     fixations,
     head_turns,
 )
-from avatarcli.head.clips import Array, Clip
+from avatarcli.head.clip import Array, Clip
 from avatarcli.speech.phones import SILENCE, Phone
 from avatarcli.speech.recording import STEPS, Recording
 from avatarcli.speech.visemes import mouth

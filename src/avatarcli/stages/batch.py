@@ -29,10 +29,11 @@ _PATIENCE = 5.0  # seconds that a stopped process gets before it is killed
 
 @dataclass(frozen=True)
 class Job:
-    """One photo and the subject to make of it."""
+    """One photo and the subject to make of it; further: other photos of the same person."""
 
     photo: Path
     subject: Subject
+    further: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class MakeAvatar:
         self._options = replace(options, progress=SilentProgress())  # a console does not travel
 
     def __call__(self, job: Job, progress: Progress) -> PipelineResult:
-        return run_pipeline(job.subject, job.photo, self._config, replace(self._options, progress=progress))
+        options = replace(self._options, progress=progress)
+        return run_pipeline(job.subject, job.photo, self._config, options, further=job.further)
 
 
 class RemoteTraceback(Exception):

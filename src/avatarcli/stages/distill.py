@@ -35,12 +35,14 @@ from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
 from avatarcli.stages.generate import load_scene
+from avatarcli.stages.photos import further_photos
 from avatarcli.stages.pipeline import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.preprocess import TRACK_FILE
-from avatarcli.stages.training_pictures import Authority, ViewPictures, photo_picture, without_contradictions
+from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos
 
 _HALFWAY_FILE = ".fit.json"  # hidden: a working file
 _PHOTO_EVERY = 3  # the face that the user knows must come from the user's pixels
+_PHOTOS_EVERY = 2  # of several photos: the frontal one is shown half of these times
 _SPARE = 0.75  # of the Gaussians are there from the start; the others are added where they are missed
 
 
@@ -70,9 +72,11 @@ def distill_avatar(
         provenance=provenance,
         **start._asdict(),
     )
-    schedule = Schedule(config.iterations, _PHOTO_EVERY, config.gaussians, seed, config.hold_out)
-    photo = without_contradictions(photo_picture(portrait, track, config.photo_size), avatar, track, portrait.size)
-    pictures = AtHand(ViewPictures(photo, video, head, Authority.of(avatar, photo)), device)
+    seen = [(portrait, track), *further_photos(preprocess)]
+    every = _PHOTO_EVERY if len(seen) == 1 else _PHOTOS_EVERY
+    schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
+    photos = training_photos(seen, avatar, config.photo_size)
+    pictures = AtHand(ViewPictures(photos, video, head, Authority.of(avatar, photos)), device)
     judge = _Judge(out, pictures, schedule)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(
@@ -118,13 +122,14 @@ class _Judge:
     def halfway(self, avatar: Avatar) -> None:
         """Compare with the pictures shown so far, and with the held-out ones. Kept in a file, for the run may be stopped."""
         seen = set(self.schedule.shown(len(self.pictures)))
-        groups = {"seen": seen, "held_out": set(range(1, len(self.pictures))) - seen}
+        groups = {"seen": seen, "held_out": set(range(self.schedule.photos, len(self.pictures))) - seen}
         scores = {name: self._quality(avatar, group) for name, group in groups.items() if group}
         _write(self.folder / _HALFWAY_FILE, scores)
 
     def finish(self, avatar: Avatar) -> None:
         halfway = self.folder / _HALFWAY_FILE
-        groups = {"photo": range(1), "all": range(1, len(self.pictures))}
+        photos = self.schedule.photos
+        groups = {"photo": range(photos), "all": range(photos, len(self.pictures))}
         scores = {name: self._quality(avatar, group) for name, group in groups.items()}
         scores |= read_json(halfway) or {}
         _write(self.folder / FIT_FILE, scores)

@@ -21,6 +21,7 @@ from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.models import find_model, generator_of, model_digest
 from avatarcli.progress import Progress
+from avatarcli.stages.photos import further_photos
 from avatarcli.stages.preprocess import TRACK_FILE
 
 _FACE_REGIONS = ("face", "nose", "lip", "eyelid")
@@ -83,6 +84,10 @@ def generate_views(
         tones=Tones.of(photo, scalp),
         seed=seed,
         signature=digest,
+        further=tuple(
+            Reference.of(photo.foreground, photo.matte, photo.inside, found)
+            for photo, found in further_photos(preprocess)
+        ),
         offload=hardware.offload,
         compiled=hardware.compile,
     )

@@ -16,30 +16,41 @@ from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
 from avatarcli.errors import PhotoError, UsageError, WeightsError, WorkspaceError
 from avatarcli.files import sha256_file
 from avatarcli.progress import Progress, SilentProgress
-from avatarcli.records import Manifest
+from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
 from avatarcli.workspace import Subject, Workspace, redo_commands, slug
 
 HEAD_MODEL = "head/head.safetensors"
 AVATAR_FILE = "avatar.safetensors"
+PHOTOS_FILE = "photos.json"  # of several photos: what each is and how it was fitted, the frontal one first
 FIT_FILE = "fit.json"  # how well the avatar shows the pictures it was made of
 # Settings that concern only one of the generators.
 _OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
 _OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
+MOST_PHOTOS = 8  # of one person: the model was trained with about as many pictures beside each other
 _SOURCE = "source"  # the user's photo, copied beside what was made of it
 
 
 def _preprocess(context: StageContext) -> None:
     from avatarcli.capture.photo import check_photo
 
-    check_photo(context.photo)  # before torch is loaded, which takes seconds
-    from avatarcli.stages.preprocess import preprocess_photo
+    for photo in context.photos:
+        check_photo(photo)  # before torch is loaded, which takes seconds
+    config, progress, force = context.config.preprocess, context.progress, context.force
+    if len(context.photos) == 1:
+        from avatarcli.stages.preprocess import preprocess_photo
 
-    preprocess_photo(context.photo, context.out, context.config.preprocess, context.progress, force=context.force)
-    # The workspace keeps the photo, so that later commands need nothing else.
-    ending = context.photo.suffix.lower()
-    copy = _SOURCE + (ending if re.fullmatch(r"\.[a-z0-9]{1,5}", ending) else "")
-    shutil.copyfile(context.photo, context.out / copy)
+        preprocess_photo(context.photos[0], context.out, config, progress, force=force)
+        folders = {context.photos[0]: context.out}
+    else:
+        from avatarcli.stages.photos import preprocess_photos
+
+        folders = preprocess_photos(context.photos, context.out, config, progress, force=force)
+    # The workspace keeps the photos, so that later commands need nothing else.
+    for photo, folder in folders.items():
+        ending = photo.suffix.lower()
+        copy = _SOURCE + (ending if re.fullmatch(r"\.[a-z0-9]{1,5}", ending) else "")
+        shutil.copyfile(photo, folder / copy)
 
 
 def _generate(context: StageContext) -> None:
@@ -159,12 +170,14 @@ def run_pipeline(
     config: CreateConfig,
     options: RunOptions,
     *,
+    further: Sequence[Path] = (),
     only: str | None = None,
     pipeline: Sequence[Stage] = PIPELINE,
 ) -> PipelineResult:
     """Bring a subject's stages, or only one of them, up to date.
 
-    photo: None takes the workspace's own copy. The settings are saved in the manifest when the first stage has
+    photo: None takes the workspace's own copies. further: more photos of the same person, in any order.
+    The settings are saved in the manifest when the first stage has
     succeeded, so a photo that shows no face leaves no subject behind.
 
     Raises:
@@ -172,11 +185,15 @@ def run_pipeline(
         AvatarError: one line for the user, see `run_stage`.
     """
     start = time.perf_counter()
-    named = str(photo) if photo is not None else subject.manifest().photo
-    source = photo if photo is not None else workspace_photo(subject)
-    sha256 = photo_hash(source)
+    if photo is None:
+        manifest = subject.manifest()
+        named, sources = [manifest.photo, *manifest.further_photos], workspace_photos(subject)
+    else:
+        sources = different_photos([photo, *further])
+        named = [str(source) for source in sources]
+    sha256 = photos_hash(sources)
     if photo is None and sha256 != subject.manifest().photo_sha256:
-        raise WorkspaceError(f"the copy of the photo, {source}, is damaged: run `avatar create` on the photo")
+        raise WorkspaceError(f"the copy of the photo, {sources[0]}, is damaged: run `avatar create` on the photo")
     wanted = [stage for stage in pipeline if only in (None, stage.name)]
     if not subject.workspace.writable() and not options.force:
         # Nothing can be locked, written or remembered; nor need it be, if nothing is left to do.
@@ -194,7 +211,7 @@ def run_pipeline(
             result = run_stage(
                 stage,
                 subject,
-                source,
+                sources,
                 sha256,
                 config,
                 device=device,
@@ -205,7 +222,7 @@ def run_pipeline(
             state = "up to date" if result.cached else f"done in {result.seconds:.1f} s"
             options.progress.info(f"{subject.name}: {stage.name} {state}")
             results.append(result)
-            subject.save_manifest(Manifest(subject.name, named, sha256, to_json(config)))
+            subject.save_manifest(Manifest(subject.name, named[0], sha256, to_json(config), named[1:]))
         _say_what_is_outdated(subject, options.progress, pipeline)
         subject.workspace.remember(subject.name)
     return PipelineResult(subject, tuple(results), time.perf_counter() - start)
@@ -255,23 +272,49 @@ def photo_hash(photo: Path) -> str:
         raise PhotoError(f"cannot read {photo}: {error.strerror}") from error
 
 
-def workspace_photo(subject: Subject) -> Path:
-    """The copy of the photo in the workspace. Raises WorkspaceError when preprocess has not been run."""
+def photos_hash(photos: Sequence[Path]) -> str:
+    """One hash for all photos of a person, whatever their order; of a single one, its own. Raises PhotoError."""
+    hashes = sorted(photo_hash(photo) for photo in photos)
+    return hashes[0] if len(hashes) == 1 else fingerprint_of({"photos": hashes})
+
+
+def different_photos(photos: Sequence[Path]) -> list[Path]:
+    """The photos without those that another one is a copy of.
+
+    Raises:
+        PhotoError: one cannot be read.
+        UsageError: there are too many.
+    """
+    found: dict[str, Path] = {}
+    for photo in photos:
+        found.setdefault(photo_hash(photo), photo)
+    if len(found) > MOST_PHOTOS:
+        raise UsageError(f"{len(found)} photos of one person: at most {MOST_PHOTOS} are taken together")
+    return list(found.values())
+
+
+def workspace_photos(subject: Subject) -> list[Path]:
+    """The copies of the photos in the workspace, the frontal one first. Raises WorkspaceError when preprocess has not been run."""
     record = subject.record("preprocess")
-    for name in record.files if record else ():
-        if Path(name).stem == _SOURCE:
-            return subject.stage_path("preprocess") / name
-    raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
+    names = [name for name in (record.files if record else ()) if Path(name).stem == _SOURCE]
+    if not names:
+        raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
+    return [subject.stage_path("preprocess") / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
 
 
 def name_subjects(
-    workspace: Workspace, photos: Sequence[Path], *, replace: bool = False, progress: Progress | None = None
+    workspace: Workspace,
+    photos: Sequence[Path],
+    *,
+    further: Sequence[Path] = (),
+    replace: bool = False,
+    progress: Progress | None = None,
 ) -> dict[Path, str]:
     """A subject for every photo, named after its file; a photo that is given twice counts once.
 
     A name that belongs to another photo, of this call or in the workspace, gets a piece of the photo's hash, of which
     `progress` is warned; with `replace` the workspace's photos lose their names. Photos that cannot be read keep the
-    plain name: making them fails with the reason.
+    plain name: making them fails with the reason. further: more photos of the person of the only one in `photos`.
     """
     progress = progress or SilentProgress()
     names: dict[Path, str] = {}
@@ -279,7 +322,7 @@ def name_subjects(
     for photo in dict.fromkeys(photos):
         name = slug(photo.stem)
         try:
-            sha256 = photo_hash(photo)
+            sha256 = photos_hash(different_photos([photo, *further]))
         except PhotoError:
             names[photo] = name
             continue

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.capture.exposure import face_light, lift_gain, lifted
-from avatarcli.capture.landmarks import choose_face, find_faces, measure_face
+from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, measure_face
 from avatarcli.capture.measures import measure_photo
-from avatarcli.capture.photo import head_crop, read_photo
+from avatarcli.capture.photo import HeadCrop, head_crop, read_photo
 from avatarcli.capture.portrait import Portrait, find_hair
 from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
 from avatarcli.generation.labels import hair_before_backdrop, label_portrait
-from avatarcli.head.fit import fit_photo
-from avatarcli.head.model import load_head_model
+from avatarcli.head.fit import SeenFace, fit_photos
+from avatarcli.head.model import HeadModel, load_head_model
 from avatarcli.head.overlay import draw_overlay
+from avatarcli.head.track import Track
 from avatarcli.progress import Progress
 
 TRACK_FILE = "track.safetensors"
@@ -37,6 +40,38 @@ def preprocess_photo(
         PhotoError: the photo cannot be read, shows no face, or is not good enough; then nothing is written.
     """
     with progress.task("preprocess", 4) as advance:
+        look = Look.at(photo, config)
+        advance(2)
+        model = load_head_model()
+        track = fit_photos(model, [look.seen()])[0]
+        advance(1)
+        judged = look.judged(track, model)
+        check_quality(photo, judged.quality, progress, force=force)
+        judged.save(out, model)
+        advance(1)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A photo in which a face was found, before the head model is fitted to it.
+
+    face: in pixels of the crop; portrait: without labels; hair [S, S]: as `find_hair` gives it; light: as `face_light` does;
+    gain: what the photo's light was multiplied by; faces, index: how many there are, and which was taken, from 0.
+    """
+
+    crop: HeadCrop
+    face: FaceLandmarks
+    portrait: Portrait
+    hair: NDArray[np.float32]
+    light: float
+    gain: float
+    faces: int
+    index: int
+    chosen: bool
+
+    @classmethod
+    def at(cls, photo: Path, config: PreprocessConfig) -> Look:
+        """Read a photo, find the face and cut the person out. Raises PhotoError (NoFaceError when none is found)."""
         picture = read_photo(photo)
         faces = find_faces(picture)
         index = choose_face(faces, config.face)
@@ -48,25 +83,46 @@ def preprocess_photo(
         crop = replace(crop, image=lifted(crop.image, gain))
         # Landmarks are taken again on the crop: there the face is as large as the detector likes it.
         face = measure_face(crop.image, face)
-        advance(1)
         hair = find_hair(crop.image, crop.inside)
         portrait = Portrait.cut_out(crop.image, crop.inside, hair)
-        matte = portrait.matte.numpy()
-        advance(1)
-        model = load_head_model()
-        track = fit_photo(model, face.points, face.scores, portrait.size, portrait.size, matte=matte)
-        portrait = replace(portrait, labels=label_portrait(portrait, torch.from_numpy(hair), track, model))
-        values = measure_photo(crop, face, matte, track, model)
-        values |= {"light": 100 * light, "backdrop": 100 * hair_before_backdrop(portrait)}
-        quality = PhotoQuality(values, gain, len(faces), index + 1, chosen=config.face != "largest")
-        refusal = quality.refusal()
-        if refusal is not None and not force:
-            raise PhotoError(f"{photo}: {refusal}")
-        for warning in quality.warnings():
-            progress.warn(f"{photo.name}: {warning}")
-        advance(1)
-        portrait.save(out)
-        track.save(out / TRACK_FILE)
-        quality.save(out)
-        Image.fromarray(draw_overlay(crop.image, track, model)).save(out / OVERLAY_FILE)
-        advance(1)
+        return cls(crop, face, portrait, hair, light, gain, len(faces), index, config.face != "largest")
+
+    def seen(self) -> SeenFace:
+        """What the tracker looks at."""
+        size = self.portrait.size
+        return SeenFace(self.face.points, self.face.scores, size, size, self.portrait.matte.numpy())
+
+    def judged(self, track: Track, model: HeadModel, *, any_side: bool = False) -> Judged:
+        """The photo with its track, labelled and measured. any_side: it may show the head from any side."""
+        portrait = replace(
+            self.portrait, labels=label_portrait(self.portrait, torch.from_numpy(self.hair), track, model)
+        )
+        values = measure_photo(self.crop, self.face, portrait.matte.numpy(), track, model)
+        values |= {"light": 100 * self.light, "backdrop": 100 * hair_before_backdrop(portrait)}
+        quality = PhotoQuality(values, self.gain, self.faces, self.index + 1, self.chosen, any_side)
+        return Judged(portrait, track, quality, self.crop.image)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A photo that has been tracked and measured; image uint8 [S, S, 3]: the crop."""
+
+    portrait: Portrait
+    track: Track
+    quality: PhotoQuality
+    image: NDArray[np.uint8]
+
+    def save(self, folder: Path, model: HeadModel) -> None:
+        self.portrait.save(folder)
+        self.track.save(folder / TRACK_FILE)
+        self.quality.save(folder)
+        Image.fromarray(draw_overlay(self.image, self.track, model)).save(folder / OVERLAY_FILE)
+
+
+def check_quality(photo: Path, quality: PhotoQuality, progress: Progress, *, force: bool) -> None:
+    """Say what may make the avatar worse. Raises PhotoError when the photo is refused, unless `force` takes it."""
+    refusal = quality.refusal()
+    if refusal is not None and not force:
+        raise PhotoError(f"{photo}: {refusal}")
+    for warning in quality.warnings():
+        progress.warn(f"{photo.name}: {warning}")

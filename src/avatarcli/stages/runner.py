@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ class StageContext:
     """What a stage gets to work with."""
 
     subject: Subject
-    photo: Path  # only the first stage reads it
-    photo_sha256: str
+    photos: Sequence[Path]  # of one person; only the first stage reads them
+    photo_sha256: str  # of all of them
     out: Path  # where to write; holds what an earlier, killed run for the same fingerprint left
     config: CreateConfig
     device: Callable[[], str]  # asked only by stages that need one: the answer imports torch
@@ -95,7 +95,7 @@ def _inputs(stage: Stage, subject: Subject) -> dict[str, str]:
 def run_stage(
     stage: Stage,
     subject: Subject,
-    photo: Path,
+    photos: Sequence[Path],
     photo_sha256: str,
     config: CreateConfig,
     *,
@@ -129,7 +129,7 @@ def run_stage(
         return StageResult(stage.name, fingerprint, time.perf_counter() - start, cached=True)
     try:
         out = subject.begin(stage.name, fingerprint)
-        stage.run(StageContext(subject, photo, photo_sha256, out, config, device, progress, hardware, force))
+        stage.run(StageContext(subject, photos, photo_sha256, out, config, device, progress, hardware, force))
         seconds = time.perf_counter() - start
         subject.commit(stage.name, fingerprint, seconds, _inputs(stage, subject))
     except Exception as error:

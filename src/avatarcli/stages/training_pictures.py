@@ -6,6 +6,7 @@ both speak of the same place, one of them must give way, else the avatar shows b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,8 +40,8 @@ _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
 
 
-def photo_picture(portrait: Portrait, track: Track, size: int) -> TrainingPicture:
-    """The photo as a training picture, at most `size` pixels wide.
+def photo_picture(portrait: Portrait, track: Track, size: int, moment: int = -1) -> TrainingPicture:
+    """A photo as a training picture, at most `size` pixels wide. moment: every photo has one of its own, below 0.
 
     An open mouth does not count: its teeth cannot be matched with the model's, and would be painted on tongue and lips.
     """
@@ -51,7 +52,7 @@ def photo_picture(portrait: Portrait, track: Track, size: int) -> TrainingPictur
     return TrainingPicture(
         camera=track.camera.resized(portrait.size, portrait.size),
         parameters=track.parameters(),
-        moment=-1,
+        moment=moment,
         color=portrait.foreground * alpha[..., None],
         alpha=alpha,
         trust=portrait.inside * ~mouth,
@@ -70,6 +71,22 @@ def without_contradictions(photo: TrainingPicture, start: Avatar, track: Track, 
     wrong = blur((outline - photo.alpha)[..., None], len(outline) / 200).abs()[..., 0] > _CONTRADICTION
     around = blur((below & wrong).float()[..., None], len(outline) / 100)[..., 0]
     return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)))
+
+
+def training_photos(seen: Sequence[tuple[Portrait, Track]], start: Avatar, size: int) -> list[TrainingPicture]:
+    """All photos of a person as training pictures, the frontal one first; where that knows better, the others give way."""
+    photos = [
+        without_contradictions(photo_picture(portrait, track, size, -1 - index), start, track, portrait.size)
+        for index, (portrait, track) in enumerate(seen)
+    ]
+    frontal, *further = photos
+    if not further:
+        return photos
+    authority = Authority.of(start, [frontal])
+    return [
+        frontal,
+        *(replace(p, trust=p.trust * authority.trust(p.parameters, p.camera)) for p in further),
+    ]
 
 
 def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
@@ -93,42 +110,46 @@ def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
 
 @dataclass(frozen=True)
 class Authority:
-    """What views at rest leave to the photo. share [G]: see `photo_authority`; eye [3]: the photo's camera in the head's frame."""
+    """What pictures at rest leave to the photos.
+
+    share [P, G]: see `photo_authority`; eyes [P, 3]: the photos' cameras in the head's frame.
+    """
 
     start: Avatar
     share: Tensor
-    eye: Tensor
+    eyes: Tensor
 
     @classmethod
-    def of(cls, start: Avatar, photo: TrainingPicture) -> Authority:
-        pose = photo.parameters.head_pose[0]
-        return cls(start, photo_authority(start, photo), (photo.camera.centre - pose[:3, 3]) @ pose[:3, :3])
+    def of(cls, start: Avatar, photos: Sequence[TrainingPicture]) -> Authority:
+        poses = [photo.parameters.head_pose[0] for photo in photos]
+        eyes = [(photo.camera.centre - pose[:3, 3]) @ pose[:3, :3] for photo, pose in zip(photos, poses, strict=True)]
+        return cls(start, torch.stack([photo_authority(start, photo) for photo in photos]), torch.stack(eyes))
 
     def trust(self, parameters: HeadParameters, camera: Camera) -> Tensor:
-        """How far a view is believed [H, W]: less the nearer it looks from where the photo does, at what the photo knows."""
+        """How far a view is believed [H, W]: less the nearer it looks from where a photo does, at what that photo knows."""
         splats = self.start.splats(self.start.rig(), parameters)
-        ours, theirs = (functional.normalize(eye - splats.means, dim=-1) for eye in (camera.centre, self.eye))
-        share = self.share * ramp((ours * theirs).sum(-1), *_NEAR)
+        ours, theirs = (functional.normalize(eye - splats.means, dim=-1) for eye in (camera.centre, self.eyes[:, None]))
+        share = (self.share * ramp((ours * theirs).sum(-1), *_NEAR)).amax(0)
         drawn = rasterize(*splats._replace(colors=share[:, None]), camera)
         return 1 - _YIELD * drawn.color[..., 0].clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class ViewPictures:
-    """The photo, then every picture of the video, read when it is asked for."""
+    """The photos, the frontal one first, then every picture of the video, read when it is asked for."""
 
-    photo: TrainingPicture
+    photos: Sequence[TrainingPicture]
     video: MultiViewVideo
     head: PersonalHead
     authority: Authority
 
     def __len__(self) -> int:
-        return 1 + len(self.video.plan.pictures)
+        return len(self.photos) + len(self.video.plan.pictures)
 
     def __getitem__(self, index: int) -> TrainingPicture:
-        if index == 0:
-            return self.photo
-        view, frame = self.video.plan.pictures[index - 1]
+        if index < len(self.photos):
+            return self.photos[index]
+        view, frame = self.video.plan.pictures[index - len(self.photos)]
         picture = self.video.read_frame(view, frame)
         camera, parameters = self.video.plan.cameras[view], self.video.plan.parameters[frame : frame + 1]
         # With another expression a model may imagine other hair. It is wanted for the face.

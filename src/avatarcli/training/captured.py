@@ -35,36 +35,7 @@ Matte = NDArray[np.float32]
 
 # The photo has twice the views' pixels on a side, as in the studio. The tracker sees no fewer than it would in use.
 _PHOTO_SCALE, _SMALLEST_CROP = 2, 512
-_HEAD_ONLY = 0.6  # of the bust's window: side of one with the head in its middle
 _ABOVE_SHOULDERS = -0.1  # metres: what the framing counts as head
-
-
-@dataclass(frozen=True)
-class Window:
-    """A square part of a picture, in whole pixels."""
-
-    left: int
-    top: int
-    side: int
-
-    @classmethod
-    def framing(cls, framing: Framing, camera: Camera) -> Window:
-        """What the plan's cameras would show of a person at rest, as far as the picture of `camera` reaches: a picture
-        that ends inside a person would teach that people end there."""
-        pixels, depth = camera.project(torch.tensor([framing.target, (0.0, 0.0, 0.0)]))
-        wanted = float(camera.K[0, 0]) * framing.span / float(depth[0])
-        side = max(1, min(round(wanted), camera.width, camera.height))
-        # What shows less than the whole bust had better show the head.
-        bust = min(max((side / wanted - _HEAD_ONLY) / (1 - _HEAD_ONLY), 0.0), 1.0)
-        left, top = (round(float(v) - side / 2) for v in torch.lerp(pixels[1], pixels[0], bust))
-        return cls(min(max(left, 0), camera.width - side), min(max(top, 0), camera.height - side), side)
-
-    def camera(self, camera: Camera, size: int) -> Camera:
-        """The camera that takes this part of its picture with `size` × `size` pixels."""
-        return camera.cropped(self.left, self.top, self.side, self.side).resized(size, size)
-
-    def of(self, picture: NDArray[np.generic]) -> NDArray[np.generic]:
-        return picture[self.top : self.top + self.side, self.left : self.left + self.side]
 
 
 @dataclass(frozen=True)

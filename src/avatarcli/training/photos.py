@@ -22,8 +22,9 @@ from avatarcli.diffusion.conditioning import Reference
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.evaluation.benchmarks import SELF, load_benchmark
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.framing import Framing, Window
 from avatarcli.head.fit import fit_pose_expression
+from avatarcli.head.fit_profile import fit_profile
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters, Track
 from avatarcli.training.captured import (
@@ -31,7 +32,6 @@ from avatarcli.training.captured import (
     FittedPhoto,
     Matte,
     Pixels,
-    Window,
     build_sample,
     check_size,
     covered_by_hair,
@@ -42,7 +42,6 @@ from avatarcli.training.captured import (
     show,
     stacked,
 )
-from avatarcli.training.profile_fit import fit_profile
 from avatarcli.training.studio.sample import StudioSample
 
 Layout = Literal["london", "portraits"]

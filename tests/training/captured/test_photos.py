@@ -17,6 +17,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
+from avatarcli.head.fit_profile import fit_profile
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import SilentProgress
@@ -24,7 +25,6 @@ from avatarcli.training.captured import Window
 from avatarcli.training.collect import SETTINGS_FILE, write_captured
 from avatarcli.training.data import SampleFolder, draw_videos
 from avatarcli.training.photos import LondonPhotos, Portraits, evaluated_people, london_people
-from avatarcli.training.profile_fit import fit_profile
 from avatarcli.training.studio.dataset import StudioDataset
 
 Sitting = Any  # conftest's: pictures of the shipped head

@@ -18,11 +18,11 @@ from avatarcli.capture.portrait import Portrait
 from avatarcli.diffusion.packing import latent_count
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.framing import Window
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.training.captured import (
     CapturedSamples,
     FittedPhoto,
-    Window,
     build_sample,
     check_size,
     covered_by_hair,

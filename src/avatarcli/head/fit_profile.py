@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.spatial import ConvexHull
 
-from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
@@ -27,6 +28,11 @@ _YAW, _PITCH, _ROLL, _LOG_SCALE = 0.12, 0.15, 0.08, 0.05
 _NOISE = 1.5e-3  # metres: what the head's shape and the matte leave between two right outlines; farther off is hair
 _TRUSTED, _FEWEST = 3.0e-3, 30  # metres of median distance, and rows, that make a usable fit
 _BROWS, _CHIN = 9, 152  # MediaPipe's points where the bare outline begins and ends
+# Where the size is not known: a head's height, metres; shares of the picture's height that it is tried with; how many are refined a side.
+_HEAD, _SHARES, _REFINED = 0.23, 0.18 * 1.12 ** np.arange(15), 3
+# What hair adds to the area of a bald head above the chin: mean and standard deviation in log.
+_HAIR, _HAIR_SIGMA = 0.2, 0.2
+_CROWN, _CROWN_SIGMA = 0.015, 0.02  # metres that hair stands over the crown
 _STEPS = np.array([0.1, 0.1, 0.06, 0.03, 8e-3, 8e-3])  # first steps of yaw, pitch, roll, log scale and shift
 
 
@@ -60,6 +66,50 @@ def fit_profile(
     distances = outline.distances(found)
     seen = distances[np.isfinite(distances)]
     return ProfileFit(outline.camera(found), float(np.median(np.abs(seen))) if len(seen) >= _FEWEST else math.inf)
+
+
+def find_profile(
+    head: PersonalHead, parameters: HeadParameters, distance: float, matte: NDArray[np.float32]
+) -> ProfileFit:
+    """As `fit_profile`, where neither the side nor the size of the head in the picture is known.
+
+    distance: metres from the camera to the head; matte [H, W] of a picture that shows one person.
+    """
+    height, width = matte.shape
+    upright = rigid(torch.diag(torch.tensor([1.0, -1.0, -1.0])), torch.tensor([0.0, 0.0, distance]))
+    starts: dict[int, list[tuple[float, Camera]]] = {-1: [], 1: []}
+    for share in _SHARES:
+        frontal = Camera(upright, intrinsics(share * height * distance / _HEAD, width, height), width, height)
+        for side, found in starts.items():
+            outline = _Outline(head, parameters, frontal, matte, side)
+            start = outline.start()
+            if start is not None:
+                found.append((outline.cost(start) + _size_cost(head, outline.camera(start), matte), frontal))
+    fits = []
+    for side, found in starts.items():
+        # Before the head is nodded and tilted, the back of a head looks about as likely as its face: both sides are tried.
+        for _, frontal in sorted(found, key=lambda start: start[0])[:_REFINED]:
+            fit = fit_profile(head, parameters, frontal, matte, side)
+            fits.append(((fit.error / _NOISE) ** 2 + _size_cost(head, fit.camera, matte), fit))
+    nothing = ProfileFit(Camera(upright, intrinsics(1.0, width, height), width, height), math.inf)
+    return min(fits, key=lambda fit: fit[0])[1] if fits else nothing
+
+
+def _size_cost(head: PersonalHead, camera: Camera, matte: NDArray[np.float32]) -> float:
+    """How unlikely it is that the matte above the chin shows this bald head and its hair, in squared standard deviations.
+
+    Without it a small head fits a brow or a lip of the picture.
+    """
+    model = head.model
+    pixels = camera.project(head.neutral[model.in_regions("face", "scalp", "ear", "nose", "lip")])[0].double().numpy()
+    chin = float(camera.project(model.landmarks(head.neutral)[[_CHIN]])[0][0, 1])
+    above = float((matte[: max(round(chin), 0)] > 0.5).sum())
+    # In two dimensions a hull's volume is its area.
+    ratio = math.log(max(above, 1.0) / ConvexHull(pixels).volume)
+    rows = np.flatnonzero((matte > 0.5).any(1))
+    depth = float(camera.to_camera(torch.zeros(1, 3))[0, 2])
+    over = float(pixels[:, 1].min() - rows[0]) * depth / float(camera.K[1, 1]) if len(rows) else 0.0
+    return float(((ratio - _HAIR) / _HAIR_SIGMA) ** 2 + ((over - _CROWN) / _CROWN_SIGMA) ** 2)
 
 
 class _Outline:

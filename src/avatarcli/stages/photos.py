@@ -1,0 +1,215 @@
+"""Several photos of one person: the frontal one is preprocessed as a single photo is, the others lie in folders beside it.
+
+    preprocess/photos.json    all photos, the frontal one first
+    preprocess/…              the frontal photo's files, as of a single photo
+    preprocess/further/1/…    the same files of the next one
+
+One identity is fitted to all photos in which a face is found. A profile shows none to the detector: there the fitted head's
+outline is laid along the matte's. The order in which the photos are given decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.capture.exposure import decoded, encoded
+from avatarcli.capture.landmarks import MAX_YAW
+from avatarcli.capture.matte import person_matte
+from avatarcli.capture.measures import head_angles
+from avatarcli.capture.photo import head_crop, read_photo
+from avatarcli.capture.portrait import Label, Portrait, find_hair
+from avatarcli.capture.quality import MEASURES, PhotoQuality
+from avatarcli.config import PreprocessConfig
+from avatarcli.errors import NoFaceError, PhotoError
+from avatarcli.files import read_json, sha256_file
+from avatarcli.generation.labels import label_portrait
+from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.fit import fit_photos
+from avatarcli.head.fit_profile import find_profile
+from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
+from avatarcli.head.track import Track
+from avatarcli.progress import Progress
+from avatarcli.stages.pipeline import PHOTOS_FILE
+from avatarcli.stages.preprocess import TRACK_FILE, Judged, Look, check_quality
+from avatarcli.stages.same_person import check_same_person
+
+_FURTHER = "further"
+_SEARCH = 768  # pixels: a profile is looked for at this size
+# Regions whose skin tells the light of two photos apart, and how squarely both must see it (cosine).
+_SKIN, _SQUARE = ("face", "nose"), 0.3
+_FEW = 60  # vertices: seen by both photos, fewer do not tell their light
+_MOST_GAIN = 2.5  # of linear light; more is another picture, not another lamp
+# What makes a photo a worse reference, in degrees of turning: an expression, and a face of few pixels.
+_EXPRESSIONS = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight")
+_BY_EXPRESSION, _BY_SIZE = 15.0, 600.0
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo and what became of it; gain [3]: what its linear light is multiplied by, to be the frontal photo's."""
+
+    path: Path
+    sha256: str
+    judged: Judged
+    by: str  # landmarks or outline
+    gain: Tensor
+    distance: float | None  # of its face from the frontal photo's, see `check_same_person`
+
+    def to_json(self, folder: str) -> dict[str, Any]:
+        yaw = head_angles(self.judged.track)[0]
+        return {
+            "photo": self.path.name,
+            "sha256": self.sha256,
+            "folder": folder,
+            "yaw": round(yaw, 1),
+            "fitted_by": self.by,
+            "gain": [round(float(value), 3) for value in self.gain],
+            "face_distance": self.distance if self.distance is None else round(self.distance, 3),
+            "quality": self.judged.quality.to_json(),
+        }
+
+
+def preprocess_photos(
+    photos: Sequence[Path], out: Path, config: PreprocessConfig, progress: Progress, *, force: bool = False
+) -> dict[Path, Path]:
+    """Write what `preprocess_photo` writes, of all photos of one person, into `out`. Returns each photo's folder.
+
+    `force` takes photos that the quality gate refuses, and photos of somebody else.
+
+    Raises:
+        PhotoError: a photo cannot be used, or shows another person; then nothing is written.
+    """
+    by_hash = {sha256_file(photo): photo for photo in photos}
+    model = load_head_model()
+    with progress.task("preprocess", 2 * len(by_hash)) as advance:
+        looks: dict[str, Look] = {}
+        for sha256, photo in sorted(by_hash.items()):
+            try:
+                look = Look.at(photo, config)
+            except NoFaceError:
+                look = None
+            if look is not None and abs(look.face.yaw) <= MAX_YAW:
+                looks[sha256] = look
+            advance(1)
+        if not looks:
+            raise PhotoError(f"none of the {len(by_hash)} photos shows a face from the front: add one that does")
+        order = sorted(looks, key=lambda sha256: _as_reference(looks[sha256]))
+        order += sorted(set(by_hash) - set(looks))
+        tracks = dict(zip(looks, fit_photos(model, [look.seen() for look in looks.values()]), strict=True))
+        reference = looks[order[0]].judged(tracks[order[0]], model)
+        check_quality(by_hash[order[0]], reference.quality, progress, force=force)
+        done = [_Photo(by_hash[order[0]], order[0], reference, "landmarks", torch.ones(3), None)]
+        for sha256 in order[1:]:
+            photo, distance = by_hash[sha256], None
+            if sha256 in looks:
+                judged = looks[sha256].judged(tracks[sha256], model, any_side=True)
+                distance = check_same_person(looks[order[0]], looks[sha256], photo, progress, force=force)
+            else:
+                judged = _profile(photo, reference.track, model, config)
+            check_quality(photo, judged.quality, progress, force=force)
+            gain = _gain(reference, judged, model)
+            judged = replace(judged, portrait=_with_gain(judged.portrait, gain))
+            done.append(_Photo(photo, sha256, judged, "landmarks" if sha256 in looks else "outline", gain, distance))
+            advance(1)
+        folders = {}
+        for index, found in enumerate(done):
+            folder = out if index == 0 else out / _FURTHER / str(index)
+            folder.mkdir(parents=True, exist_ok=True)
+            found.judged.save(folder, model)
+            folders[found.path] = folder
+        listed = [found.to_json(folders[found.path].relative_to(out).as_posix()) for found in done]
+        (out / PHOTOS_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False), encoding="utf-8")
+        advance(1)
+    return folders
+
+
+def further_photos(preprocess: Path) -> list[tuple[Portrait, Track]]:
+    """The photos of a preprocess folder beside the frontal one; none where there is a single photo."""
+    listed: Any = read_json(preprocess / PHOTOS_FILE) or []
+    folders = [preprocess / entry["folder"] for entry in listed[1:]]
+    return [(Portrait.load(folder), Track.load(folder / TRACK_FILE)) for folder in folders]
+
+
+def _as_reference(look: Look) -> float:
+    """How little a photo tells of the face at rest, seen from the front; the least is the best reference."""
+    face = look.face
+    expression = float(face.scores[[EXPRESSION_INDEX[name] for name in _EXPRESSIONS]].sum())
+    pixels = face.interocular / look.crop.scale
+    return math.hypot(face.yaw, face.pitch) + _BY_EXPRESSION * expression + _BY_SIZE / max(pixels, 1.0)
+
+
+def _profile(photo: Path, frontal: Track, model: HeadModel, config: PreprocessConfig) -> Judged:
+    """A photo without a face to find. Raises PhotoError when the head's outline is not found either."""
+    picture = read_photo(photo)
+    height, width = picture.shape[:2]
+    ratio = min(1.0, _SEARCH / max(height, width))
+    size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    whole_matte = torch.from_numpy(person_matte(picture))[None, None]
+    matte = functional.interpolate(whole_matte, size, mode="area")[0, 0].numpy()
+    head = PersonalHead.create(model, frontal.identity, frontal.residual)
+    parameters = frontal.parameters()
+    distance = float(frontal.camera.to_camera(torch.zeros(1, 3))[0, 2])
+    fit = find_profile(head, parameters, distance, matte)
+    if not fit.trusted:
+        raise PhotoError(f"{photo}: neither a face nor the outline of a profile is found: leave this photo out")
+    whole = fit.camera.resized(width, height)
+    landmarks = model.landmarks(head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0])
+    crop = head_crop(picture, whole.project(landmarks)[0].numpy(), config.crop_size)
+    size_here = crop.image.shape[0]
+    side = round(size_here / crop.scale)
+    camera = whole.cropped(round(crop.left), round(crop.top), side, side).resized(size_here, size_here)
+    track = replace(
+        frontal, camera=camera, landmarks=camera.project(landmarks)[0], scores=torch.zeros_like(frontal.scores)
+    )
+    hair = find_hair(crop.image, crop.inside)
+    portrait = Portrait.cut_out(crop.image, crop.inside, hair)
+    portrait = replace(portrait, labels=label_portrait(portrait, torch.from_numpy(hair), track, model))
+    # Nod and tilt are as good as exchanged at 90°: only the turn is told.
+    values = {measure.name: math.nan for measure in MEASURES} | {"yaw": head_angles(track)[0]}
+    return Judged(portrait, track, PhotoQuality(values, 1.0, 1, 1, True, any_side=True), crop.image)
+
+
+def _gain(reference: Judged, other: Judged, model: HeadModel) -> Tensor:
+    """The factors [3] of linear light that make skin in another photo what it is in the reference; 1 where that cannot be told."""
+    ours, theirs = _skin_light(reference, model), _skin_light(other, model)
+    both = ours.isfinite().all(-1) & theirs.isfinite().all(-1)
+    if int(both.sum()) < _FEW:
+        return torch.ones(3)
+    ratio = (ours[both] / theirs[both].clamp(min=1e-3)).median(0).values
+    return ratio.clamp(1 / _MOST_GAIN, _MOST_GAIN)
+
+
+def _skin_light(judged: Judged, model: HeadModel) -> Tensor:
+    """The linear light [N, 3] of the face's vertices in a photo; NaN where it shows none of their skin."""
+    track, portrait = judged.track, judged.portrait
+    head, frame = PersonalHead.create(model, track.identity, track.residual), track.parameters()
+    posed = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
+    depth = rasterize_mesh(posed, model.faces, track.camera).depth
+    normals = vertex_normals(posed, model.faces)
+    pixels, facing, visible = visible_points(posed, normals, track.camera, depth, tolerance=0.004)
+    skin = portrait.region(Label.SKIN)
+    masks = portrait.matte * portrait.inside * (1.0 if skin is None else skin)
+    usable = (
+        visible & (facing > _SQUARE) & model.in_regions(*_SKIN) & (sample_image(masks[..., None], pixels)[:, 0] > 0.95)
+    )
+    light = torch.from_numpy(decoded(sample_image(portrait.foreground, pixels).double().numpy())).float()
+    return torch.where(usable[:, None], light, torch.full((), math.nan))
+
+
+def _with_gain(portrait: Portrait, gain: Tensor) -> Portrait:
+    def lit(picture: Tensor) -> Tensor:
+        light = decoded(picture.double().numpy()) * gain.numpy()
+        return torch.from_numpy(encoded(np.clip(light, 0, 1))).float()
+
+    return replace(portrait, photo=lit(portrait.photo), foreground=lit(portrait.foreground))

@@ -1,0 +1,49 @@
+"""Whether two photos show one person: by dlib's face embedding, which is no part of avatarcli but may be installed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avatarcli.errors import PhotoError, WeightsError
+from avatarcli.evaluation.identity import FaceEmbedder, l2_distance
+from avatarcli.progress import Progress
+
+if TYPE_CHECKING:
+    from avatarcli.stages.preprocess import Look
+
+# L2 distance from which two photos are refused as two persons, by how far the more turned one is turned (degrees).
+_FRONTAL, _TURNED = 0.6, 0.65
+_TURNED_FROM = 25.0
+
+
+def check_same_person(reference: Look, other: Look, photo: Path, progress: Progress, *, force: bool) -> float | None:
+    """The distance of two faces' embeddings; None, and a warning, where there is no network to tell.
+
+    Raises:
+        PhotoError: they are of two persons, and `force` does not insist.
+    """
+    embedder = _embedder()
+    if embedder is None:
+        progress.warn(f"{photo.name}: not compared with the other face, the network for that is not installed")
+        return None
+    ours, theirs = (embedder(look.crop.image, look.face.points) for look in (reference, other))
+    distance = l2_distance(ours, theirs)
+    limit = _TURNED if abs(other.face.yaw) > _TURNED_FROM else _FRONTAL
+    if distance > limit:
+        message = (
+            f"this seems to be another person than the frontal photo's (distance {distance:.2f}, at most {limit:g})"
+        )
+        if not force:
+            raise PhotoError(f"{photo}: {message}: leave it out, or take it as it is with --force")
+        progress.warn(f"{photo.name}: {message}")
+    return distance
+
+
+@cache
+def _embedder() -> FaceEmbedder | None:
+    try:
+        return FaceEmbedder()
+    except WeightsError:
+        return None
