@@ -9,6 +9,7 @@ import torch
 
 from avatarcli.diffusion.conditioning import MAP_CHANNELS, Conditioner, Reference, fourier_code
 from avatarcli.geometry.cameras import Camera, focal_for_field_of_view, orbit_cameras
+from avatarcli.geometry.framing import Framing
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
@@ -102,3 +103,31 @@ def test_rays_are_unit_and_turn_with_the_camera(conditioner: Conditioner) -> Non
     # The middle of the picture looks along the reference's axis; from the subject's left it looks along the reference's −x.
     assert torch.allclose(front[:, 3:5, 3:5].mean((1, 2)), torch.tensor([0.0, 0.0, 1.0]), atol=1e-2)
     assert torch.allclose(side[:, 3:5, 3:5].mean((1, 2)), torch.tensor([-1.0, 0.0, 0.0]), atol=1e-2)
+
+
+def test_warp_takes_what_another_photo_sees_better(conditioner: Conditioner) -> None:
+    blue = torch.cat([torch.tensor([0.1, 0.1, 0.9]).expand(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, 1)], dim=-1)
+    profile = Reference(blue, torch.ones(SIZE, SIZE), cameras(90)[0], HeadParameters.at_rest())
+    both = Conditioner(conditioner.head, conditioner.reference, [profile])
+    rest = HeadParameters.at_rest()
+    front, side = (both.of_view(rest, cameras(yaw)[0]).hint[0] for yaw in (0, 90))
+    alone = conditioner.of_view(rest, cameras(90)[0]).hint[0]
+    assert (side[3] > 0.99).sum() > 1.5 * (alone[3] > 0.99).sum()
+    seen = side[3] > 0.99
+    assert (side[2, seen] > 0.8).float().mean() > 0.95
+    # In front of it the frontal photo still decides.
+    assert (front[2, front[3] > 0.99] < 0.6).float().mean() > 0.85
+
+
+def test_a_photo_as_a_view_is_cut_to_the_framing_and_to_what_it_shows(conditioner: Conditioner) -> None:
+    framing = Framing.of(conditioner.head.neutral)
+    view = conditioner.reference.framed(framing, SIZE)
+    assert view.picture.shape == (SIZE, SIZE, 4)
+    assert view.inside.min() > 0.99
+    # The same point of the head has the same colour as in the photo.
+    nose = conditioner.head.model.landmarks(conditioner.head.neutral)[1:2]
+    there, here = view.camera.project(nose)[0][0], conditioner.reference.camera.project(nose)[0][0]
+    assert 0 < there.min() < there.max() < SIZE
+    left = view.picture[int(there[1]), : max(int(there[0]) - 4, 1), 0]
+    assert left.min() > 0.85
+    assert int(here[0]) in (SIZE // 2 - 1, SIZE // 2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avatarcli.geometry.cameras import Camera, intrinsics, orbit_cameras
 from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
-from avatarcli.head.fit import fit_photo, fit_pose_expression
+from avatarcli.head.fit import SeenFace, fit_photo, fit_photos, fit_pose_expression
 from avatarcli.head.fit_residual import Measurement, free_form_offset
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.overlay import draw_overlay
@@ -218,3 +218,25 @@ def test_overlay_draws_on_the_face_only(model: HeadModel) -> None:
 def test_camera_sees_the_middle_of_the_picture(model: HeadModel) -> None:
     track = fitted(model, truth(model, weights={}))
     assert torch.equal(track.camera.K, intrinsics(track.camera.K[0, 0], SIZE, SIZE))
+
+
+def test_two_photos_share_one_identity_and_know_it_better(model: HeadModel) -> None:
+    front, side = truth(model, seed=5, weights=SMILE), truth(model, seed=5, yaw=0.7, weights={})
+    alone = fitted(model, front)
+    seen = [SeenFace(true.landmarks, true.scores, SIZE, SIZE) for true in (front, side)]
+    tracks = fit_photos(model, seen)
+    assert torch.equal(tracks[0].identity, tracks[1].identity)
+    assert torch.equal(tracks[0].residual, tracks[1].residual)
+    for track, true in zip(tracks, (front, side), strict=True):
+        assert reprojection(model, track, true) < 1.0
+        assert turn_between(track.camera, true.camera) < 3.0
+    smile = EXPRESSION_INDEX["mouthSmileLeft"]
+    assert tracks[0].expression[smile] > 0.4 > 0.2 > tracks[1].expression[smile]
+
+    face = model.in_regions("face", "nose", "lip", "eyelid")
+
+    def shape_error(track: Track) -> float:
+        a, b = (v[face] - v[face].mean(0) for v in (model.neutral(track.identity) + track.residual, front.head.neutral))
+        return float((a * (b.norm() / a.norm()) - b).norm(dim=-1).mean())
+
+    assert shape_error(tracks[0]) < 0.95 * shape_error(alone)

@@ -335,3 +335,27 @@ def test_subjects_are_named_after_photos_and_never_overwrite_another_person(tmp_
     toy.run()
     assert name_subjects(workspace, photos[:1]) == {photos[0]: "me"}
     assert name_subjects(workspace, photos[1:2]) == {photos[1]: names[photos[1]]}
+
+
+def test_photos_of_one_person_are_one_input_in_any_order(toy: _Toy) -> None:
+    others = [toy.photo.with_name(name) for name in ("side.txt", "copy.txt", "third.txt")]
+    for path, text in zip(others, ("side", toy.photo.read_text(), "third"), strict=True):
+        path.write_text(text)
+
+    def run(*photos: Path, options: RunOptions = _OPTIONS) -> bool:
+        first, *further = photos
+        made = run_pipeline(toy.subject, first, CreateConfig(), options, further=further, pipeline=toy.stages())
+        return made.stages[0].cached
+
+    assert not run(toy.photo, *others)
+    manifest = toy.subject.manifest()
+    assert [manifest.photo, *manifest.further_photos] == [str(path) for path in (toy.photo, others[0], others[2])]
+    assert run(others[2], toy.photo, others[0])
+    with pytest.raises(UsageError, match="another photo"):
+        run(toy.photo, others[0])
+    assert not run(toy.photo, others[0], options=replace(_OPTIONS, replace=True))
+    many = [toy.photo.with_name(f"{number}.txt") for number in range(9)]
+    for path in many:
+        path.write_text(path.name)
+    with pytest.raises(UsageError, match="9 photos of one person: at most 8"):
+        run(*many)

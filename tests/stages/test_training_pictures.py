@@ -123,7 +123,7 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
         plan.cameras[0], HeadParameters.at_rest(), -1, torch.zeros(8, 8, 3), torch.zeros(8, 8), torch.zeros(8, 8)
     )
     start = bare(mean_head)
-    pictures = ViewPictures(photo, video, mean_head, Authority(start, torch.zeros(start.count), torch.ones(3)))
+    pictures = ViewPictures([photo], video, mean_head, Authority(start, torch.zeros(1, start.count), torch.ones(1, 3)))
     assert len(pictures) == 5
     assert pictures[0] is photo
     for index, (view, frame) in enumerate(plan.pictures, 1):
@@ -182,7 +182,7 @@ def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(me
     assert share[torso & front].max() > 0.9
     assert share[torso & back].max() == 0
 
-    authority = Authority.of(start, photo)
+    authority = Authority.of(start, [photo])
     for degrees in (0.0, 20.0, 60.0, 180.0):
         seen = view(mean_head, degrees)
         trust, shown = (
@@ -195,3 +195,20 @@ def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(me
 
     nowhere = photo_authority(start, replace(photo, trust=torch.zeros(SIZE, SIZE)))
     assert nowhere.max() == 0
+
+
+def test_each_photo_decides_beside_its_own_direction(mean_head: PersonalHead) -> None:
+    start, rest = bare(mean_head), HeadParameters.at_rest()
+    photos = []
+    for moment, degrees in ((-1, 0.0), (-2, 90.0)):
+        camera = view(mean_head, degrees)
+        alpha = start.render(start.rig(), rest, camera).alpha
+        photos.append(
+            TrainingPicture(camera, rest, moment, alpha[..., None].repeat(1, 1, 3), alpha, torch.ones_like(alpha))
+        )
+    alone, both = Authority.of(start, photos[:1]), Authority.of(start, photos)
+    for degrees, known in ((0.0, True), (90.0, False), (-90.0, False)):
+        camera = view(mean_head, degrees)
+        head = start.render(start.rig(), rest, camera).alpha > 0.9
+        assert (alone.trust(rest, camera)[head].mean() < 0.5) == known
+        assert (both.trust(rest, camera)[head].mean() < 0.5) == (known or degrees == 90.0)

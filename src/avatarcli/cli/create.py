@@ -153,7 +153,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
     from avatarcli.capture.quality import QUALITY_FILE
     from avatarcli.files import read_json
-    from avatarcli.stages.pipeline import AVATAR_FILE, PHOTOS_FILE
+    from avatarcli.stages.pipeline import AVATAR_FILE, fitted_photos
 
     subject = result.subject
     avatar = subject.stage_path("distill") / AVATAR_FILE
@@ -165,7 +165,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
         "photo": manifest.photo,
         "photo_sha256": manifest.photo_sha256,
         "photos": [manifest.photo, *manifest.further_photos],
-        "fitted_photos": read_json(subject.stage_path("preprocess") / PHOTOS_FILE),
+        "fitted_photos": fitted_photos(subject.stage_path("preprocess")),
         "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "seconds": round(result.seconds, 3),
         "stages": [

@@ -11,7 +11,7 @@ from avatarcli.cli import options
 from avatarcli.cli.console import human_bytes, print_json, print_table
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import read_json
-from avatarcli.stages.pipeline import FIT_FILE, PHOTOS_FILE
+from avatarcli.stages.pipeline import FIT_FILE, fitted_photos
 from avatarcli.workspace import Subject, Workspace
 
 STAGES = ("preprocess", "generate", "distill")
@@ -44,7 +44,7 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
         return
     print(f"{entry['subject']}: {entry['folder']}")
     print(f"photo: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
-    for photo in (entry["fitted_photos"] or [])[1:]:
+    for photo in entry["fitted_photos"][1:]:
         print(f"with: {photo['photo']} (from {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
         for warning in photo["quality"]["warnings"]:
             print(f"warning: {photo['photo']}: {warning}")
@@ -96,7 +96,7 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
         "photo": photo,
         "photo_sha256": sha256,
         "photos": photos,
-        "fitted_photos": read_json(subject.stage_path("preprocess") / PHOTOS_FILE),
+        "fitted_photos": fitted_photos(subject.stage_path("preprocess")),
         "config": config,
         "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "distill": {"fit": read_json(subject.stage_path("distill") / FIT_FILE)},

@@ -28,7 +28,8 @@ _YAW, _PITCH, _ROLL, _LOG_SCALE = 0.12, 0.15, 0.08, 0.05
 _NOISE = 1.5e-3  # metres: what the head's shape and the matte leave between two right outlines; farther off is hair
 _TRUSTED, _FEWEST = 3.0e-3, 30  # metres of median distance, and rows, that make a usable fit
 _BROWS, _CHIN = 9, 152  # MediaPipe's points where the bare outline begins and ends
-# Where the size is not known: a head's height, metres; shares of the picture's height that it is tried with; how many are refined a side.
+# Where the size is not known: a head's height, metres; shares of the picture's height that it is tried with; how many starts
+# of each side are refined.
 _HEAD, _SHARES, _REFINED = 0.23, 0.18 * 1.12 ** np.arange(15), 3
 # What hair adds to the area of a bald head above the chin: mean and standard deviation in log.
 _HAIR, _HAIR_SIGMA = 0.2, 0.2

@@ -31,7 +31,7 @@ from avatarcli.capture.portrait import Label, Portrait, find_hair
 from avatarcli.capture.quality import MEASURES, PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
-from avatarcli.files import read_json, sha256_file
+from avatarcli.files import sha256_file
 from avatarcli.generation.labels import label_portrait
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.expressions import EXPRESSION_INDEX
@@ -40,7 +40,7 @@ from avatarcli.head.fit_profile import find_profile
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
-from avatarcli.stages.pipeline import PHOTOS_FILE
+from avatarcli.stages.pipeline import PHOTOS_FILE, fitted_photos
 from avatarcli.stages.preprocess import TRACK_FILE, Judged, Look, check_quality
 from avatarcli.stages.same_person import check_same_person
 
@@ -129,15 +129,14 @@ def preprocess_photos(
             found.judged.save(folder, model)
             folders[found.path] = folder
         listed = [found.to_json(folders[found.path].relative_to(out).as_posix()) for found in done]
-        (out / PHOTOS_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False), encoding="utf-8")
+        (out / PHOTOS_FILE).write_text(json.dumps({"photos": listed}, indent=1, ensure_ascii=False), encoding="utf-8")
         advance(1)
     return folders
 
 
 def further_photos(preprocess: Path) -> list[tuple[Portrait, Track]]:
     """The photos of a preprocess folder beside the frontal one; none where there is a single photo."""
-    listed: Any = read_json(preprocess / PHOTOS_FILE) or []
-    folders = [preprocess / entry["folder"] for entry in listed[1:]]
+    folders = [preprocess / entry["folder"] for entry in fitted_photos(preprocess)[1:]]
     return [(Portrait.load(folder), Track.load(folder / TRACK_FILE)) for folder in folders]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from avatarcli import __version__
 from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
 from avatarcli.errors import PhotoError, UsageError, WeightsError, WorkspaceError
-from avatarcli.files import sha256_file
+from avatarcli.files import read_json, sha256_file
 from avatarcli.progress import Progress, SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
@@ -300,6 +300,11 @@ def workspace_photos(subject: Subject) -> list[Path]:
     if not names:
         raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
     return [subject.stage_path("preprocess") / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
+
+
+def fitted_photos(preprocess: Path) -> list[dict[str, Any]]:
+    """What a preprocess folder says of several photos of one person, the frontal one first; nothing of a single photo."""
+    return list((read_json(preprocess / PHOTOS_FILE) or {}).get("photos", []))
 
 
 def name_subjects(

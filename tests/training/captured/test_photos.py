@@ -17,7 +17,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.fit_profile import fit_profile
+from avatarcli.head.fit_profile import find_profile, fit_profile
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import SilentProgress
@@ -139,10 +139,19 @@ def test_a_profiles_camera_is_found_from_its_outline(side: int, mean_head: Perso
     # Pixels of 1.4 mm. Points beside the outline move with the turn, which it hardly tells.
     assert (found - expected).norm(dim=-1).median() < 2.5
 
+    # A photo of which nothing is known: it shows the head larger than the frontal one, and does not say which side.
+    near = true.cropped(size // 8, 0, size * 3 // 4, size * 3 // 4)
+    larger = torch.maximum(matte, hair.float())[: near.height, size // 8 : size // 8 + near.width].numpy()
+    fit = find_profile(mean_head, HeadParameters.at_rest(), 1.2, larger)
+    assert fit.trusted
+    found, expected = fit.camera.project(face)[0], near.project(face)[0]
+    assert (found - expected).norm(dim=-1).median() < 8
+
 
 def test_a_picture_without_a_person_gives_no_profile(mean_head: PersonalHead, sitting: Sitting) -> None:
     rest, camera, empty = HeadParameters.at_rest(), sitting.cameras[0], np.zeros((352, 352), np.float32)
     assert not fit_profile(mean_head, rest, camera, empty, 1).trusted
+    assert not find_profile(mean_head, rest, 1.2, empty).trusted
 
 
 def test_windows_stay_inside_the_picture(around: Callable[[list[float]], Camera]) -> None:

@@ -1,0 +1,74 @@
+"""Several photos of one person, as preprocessing takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avatarcli.config import PreprocessConfig
+from avatarcli.errors import PhotoError
+from avatarcli.gaussians.optimise import Schedule, _choose
+from avatarcli.progress import SilentProgress
+from avatarcli.stages.photos import further_photos, preprocess_photos
+from avatarcli.stages.pipeline import fitted_photos
+
+PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """A photo, and it again: smaller, tilted and in redder light."""
+    image = Image.open(PHOTO).convert("RGB")
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    image.save(first)
+    tilted = np.asarray(image.rotate(8, Image.Resampling.BICUBIC, fillcolor=(90, 90, 90)).resize((460, 460)))
+    light = (tilted / 255.0) ** 2.2 * [1.0, 0.7, 0.7]
+    Image.fromarray((255 * light ** (1 / 2.2)).round().astype(np.uint8)).save(second)
+    return [first, second]
+
+
+def test_photos_share_a_head_and_the_light_in_any_order(photos: list[Path], tmp_path: Path) -> None:
+    config = PreprocessConfig(crop_size=320)
+    made = []
+    for name, order in (("there", photos), ("back", photos[::-1])):
+        folder = tmp_path / name
+        folder.mkdir()
+        folders = preprocess_photos(order, folder, config, SilentProgress(), force=True)
+        made.append((folder, {photo.name: path.relative_to(folder) for photo, path in folders.items()}))
+    (there, where), (back, where_back) = made
+    assert where == where_back
+    files = sorted(path.relative_to(there) for path in there.rglob("*") if path.is_file())
+    assert all((there / file).read_bytes() == (back / file).read_bytes() for file in files)
+    assert Path("further/1/track.safetensors") in files
+
+    listed = fitted_photos(there)
+    assert [entry["folder"] for entry in listed] == [".", "further/1"]
+    gain = torch.tensor(listed[1]["gain"])
+    red = listed[1]["photo"] == "second.png"
+    expected = torch.tensor([1.0, 1 / 0.7, 1 / 0.7]) if red else torch.tensor([1.0, 0.7, 0.7])
+    torch.testing.assert_close(gain, expected, atol=0.12, rtol=0)
+    ((portrait, track),) = further_photos(there)
+    assert portrait.size == track.camera.width
+
+
+def test_without_a_face_from_the_front_nothing_is_written(tmp_path: Path) -> None:
+    blank, grey = tmp_path / "blank.png", tmp_path / "grey.png"
+    Image.new("RGB", (300, 300), (250, 250, 250)).save(blank)
+    Image.new("RGB", (300, 300), (90, 90, 90)).save(grey)
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(PhotoError, match="none of the 2 photos shows a face from the front"):
+        preprocess_photos([blank, grey], out, PreprocessConfig(), SilentProgress())
+    assert not list(out.iterdir())
+
+
+def test_distillation_shows_the_frontal_photo_most_and_the_others_in_turn() -> None:
+    schedule = Schedule(iterations=240, photo_every=2, limit=10, seed=0, hold_out=6, photos=3)
+    shown = [_choose(step, 30, schedule) for step in range(240)]
+    assert [shown.count(photo) for photo in range(3)] == [60, 30, 30]
+    assert set(shown) == set(range(30))
+    assert schedule.shown(30) == [index for index in range(3, 30) if (index - 2) % 6 != 3]
