@@ -26,7 +26,9 @@ def check_same_person(reference: Look, other: Look, photo: Path, progress: Progr
     """
     embedder = _embedder()
     if embedder is None:
-        progress.warn(f"{photo.name}: not compared with the other face, the network for that is not installed")
+        progress.warn(
+            f"{photo.name}: not checked to be the same person: the network for that is missing (`make eval-weights`)"
+        )
         return None
     ours, theirs = (embedder(look.crop.image, look.face.points) for look in (reference, other))
     distance = l2_distance(ours, theirs)

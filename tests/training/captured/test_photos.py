@@ -14,14 +14,13 @@ from PIL import Image
 
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
+from avatarcli.geometry.framing import Framing, Window
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.fit_profile import find_profile, fit_profile
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import SilentProgress
-from avatarcli.training.captured import Window
 from avatarcli.training.collect import SETTINGS_FILE, write_captured
 from avatarcli.training.data import SampleFolder, draw_videos
 from avatarcli.training.photos import LondonPhotos, Portraits, evaluated_people, london_people
