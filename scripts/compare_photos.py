@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.config import resolve
@@ -25,6 +26,8 @@ from avatarcli.evaluation.views import compare, perceptual_scores, pixel_scores
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.workspace import Workspace
+
+Pixels = NDArray[np.uint8]
 
 _GIVEN = ("left_profile", "right_3quarter")
 _HELD_OUT: dict[str, float | None] = {"left_3quarter": None, "right_profile": -90.0}
@@ -40,7 +43,8 @@ def main() -> None:
     place, config = Workspace(arguments.workspace), resolve(arguments.preset, generator="auto", seed=0)
     options = RunOptions("cpu", SilentProgress())
     instruments = Instruments("cpu")
-    rows, scores = [], {}
+    rows: list[Pixels] = []
+    scores: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for person in arguments.people:
         front, *given = (arguments.data / f"{person}_neutral_{view}.jpg" for view in ("front", *_GIVEN))
         sitters = []
@@ -50,7 +54,7 @@ def main() -> None:
             sitters.append((kind, load_sitter(subject, "cpu")))
         for view, yaw in _HELD_OUT.items():
             target = Target(view, arguments.data / f"{person}_neutral_{view}.jpg", yaw)
-            row = []
+            row: list[Pixels] = []
             for kind, sitter in sitters:
                 aligned = align(sitter, target)
                 drawn = sitter.draw(aligned.parameters, aligned.camera)
@@ -61,8 +65,8 @@ def main() -> None:
                 row += [aligned.picture] if not row else []
                 row.append(to_bytes(drawn.color + (1 - drawn.alpha)[..., None]))
             rows.append(np.concatenate(row, axis=1))
-    for (view, kind), found in scores.items():
-        mean = torch.tensor(found).mean(0)
+    for (view, kind), pairs in scores.items():
+        mean = torch.tensor(pairs).mean(0)
         print(f"mean {view:15} {kind:9} PSNR {mean[0]:5.2f} LPIPS {mean[1]:.3f}")
     Image.fromarray(np.concatenate(rows)).save(arguments.workspace / "sheet.png")
 
