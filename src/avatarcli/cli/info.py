@@ -44,9 +44,10 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
         return
     print(f"{entry['subject']}: {entry['folder']}")
     print(f"photo: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
-    for photo in entry["fitted_photos"][1:]:
-        print(f"with: {photo['photo']} (from {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
-        for warning in photo["quality"]["warnings"]:
+    for index, photo in enumerate(entry["fitted_photos"]):
+        role = "reference" if index == 0 else "further photo"
+        print(f"{role}: {photo['photo']} (turned by {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
+        for warning in photo["quality"]["warnings"] if index else ():
             print(f"warning: {photo['photo']}: {warning}")
     for warning in (entry["quality"] or {}).get("warnings", ()):
         print(f"warning: {warning}")
