@@ -67,8 +67,8 @@ def test_without_a_face_from_the_front_nothing_is_written(tmp_path: Path) -> Non
 
 
 def test_distillation_shows_the_frontal_photo_most_and_the_others_in_turn() -> None:
-    schedule = Schedule(iterations=240, photo_every=2, limit=10, seed=0, hold_out=6, photos=3)
-    shown = [_choose(step, 30, schedule) for step in range(240)]
-    assert [shown.count(photo) for photo in range(3)] == [60, 30, 30]
+    schedule = Schedule(iterations=960, photo_every=2, limit=10, seed=0, hold_out=6, photos=3)
+    shown = [_choose(step, 30, schedule) for step in range(960)]
+    assert [shown.count(photo) for photo in range(3)] == [240, 120, 120]
     assert set(shown) == set(range(30))
     assert schedule.shown(30) == [index for index in range(3, 30) if (index - 2) % 6 != 3]
