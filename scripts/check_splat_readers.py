@@ -19,7 +19,8 @@ import gsply
 import numpy as np
 import torch
 
-from avatarcli.export.axes import Up, turned
+from avatarcli.export.axes import turned
+from avatarcli.export.choices import Up
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize

@@ -18,13 +18,14 @@ import zstandard
 from torch import Tensor
 
 from avatarcli.errors import ExportError
-from avatarcli.export.axes import Up, turned
+from avatarcli.export.axes import turned
+from avatarcli.export.choices import SpzVersion, Up
 from avatarcli.export.gaussianavatars import MAX_FRAMES, write_bound
 from avatarcli.export.glb_splats import write_glb_splats
 from avatarcli.export.origin import Origin
 from avatarcli.export.ply import write_splats
 from avatarcli.export.sog import table_of, write_sog, z_order
-from avatarcli.export.spz import SpzVersion, pack_rotations, write_spz
+from avatarcli.export.spz import pack_rotations, write_spz
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize

@@ -15,12 +15,12 @@ from avatarcli.files import check_place
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
-    from avatarcli.export.spz import SpzVersion
+    from avatarcli.export.choices import SpzVersion
     from avatarcli.stages.export_request import ExportRequest, ExportResult
 
 # The names of `stages.export_request.FORMATS`, repeated because reading that module would slow down `avatar --help`.
 _Format = Literal["ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"]
-_Up = Literal["y", "-y", "z"]  # `export.axes.Up`
+_Up = Literal["y", "-y", "z"]  # `export.choices.Up`
 
 
 def register(app: typer.Typer) -> None:

@@ -7,15 +7,13 @@ z when they open them; files for Blender or Unreal are often z up.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from avatarcli.export.choices import Up
 from avatarcli.gaussians.avatar import Splats
 from avatarcli.geometry.rotations import quaternion_multiply, quaternion_to_matrix
-
-Up = Literal["y", "-y", "z"]
 
 # Half turns and quarter turns, wxyz. y: none. -y: 180° about z. z: 90° about x, so that the face looks along -y.
 _TURNS: dict[Up, tuple[float, float, float, float]] = {

@@ -7,30 +7,18 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.errors import UsageError
 from avatarcli.export.origin import Origin
 from avatarcli.files import finished_output
-from avatarcli.gaussians.rasterize import Rasterized
 
 Frame = NDArray[np.uint8]
 
 PICTURES = (".png", ".jpg", ".jpeg")
 FRAME_NAME = "frame_{:05d}.png"
 _JPEG_QUALITY = 95  # with full colour resolution: no difference can be seen
-
-
-def picture_bytes(drawn: Rasterized, *, opaque: bool) -> Frame:
-    """A drawn picture as uint8 [H, W, 3], or [H, W, 4] with straight alpha unless it is opaque."""
-    picture = drawn.color
-    if not opaque:
-        alpha = drawn.alpha[..., None]
-        picture = torch.cat([picture / alpha.clamp(min=1e-4), alpha], dim=-1)
-    array: Frame = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return array
 
 
 def write_picture(path: Path, frames: Iterator[Frame], origin: Origin) -> None:

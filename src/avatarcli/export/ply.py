@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avatarcli.export.axes import DESCRIPTIONS, Up, turned
+from avatarcli.export.axes import DESCRIPTIONS, turned
+from avatarcli.export.choices import Up
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
 

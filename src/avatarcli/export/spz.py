@@ -16,16 +16,14 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from avatarcli.export.choices import SpzVersion
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
-
-SpzVersion = Literal[2, 3, 4]
 
 _MAGIC = 0x5053474E
 # Positions are 24-bit integers of 2^-20 m: steps of a thousandth of a millimetre, out to 8 m. (12 bits, the usual

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
@@ -97,3 +100,13 @@ def _check_shapes(
             "rasterize wants one camera with world_to_camera [4, 4] and K [3, 3], got "
             f"{list(camera.world_to_camera.shape)} and {list(camera.K.shape)}"
         )
+
+
+def picture_bytes(drawn: Rasterized, *, opaque: bool) -> NDArray[np.uint8]:
+    """A drawn picture as uint8 [H, W, 3], or [H, W, 4] with straight alpha unless it is opaque."""
+    picture = drawn.color
+    if not opaque:
+        alpha = drawn.alpha[..., None]
+        picture = torch.cat([picture / alpha.clamp(min=1e-4), alpha], dim=-1)
+    array: NDArray[np.uint8] = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return array

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from avatarcli.errors import UsageError
-from avatarcli.export.axes import Up
-from avatarcli.export.spz import SpzVersion
+from avatarcli.export.choices import SpzVersion, Up
 from avatarcli.head.clips import MAX_FPS
 
 ExportFormat = Literal[

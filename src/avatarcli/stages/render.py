@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from avatarcli import __version__
-from avatarcli.export.images import Frame, picture_bytes
+from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.sheet import contact_sheet
 from avatarcli.export.video import write_frames, written_size
 from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.rasterize import picture_bytes
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.clips import load_clip
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatarcli.export.images import Frame, picture_bytes
+from avatarcli.export.images import Frame
 from avatarcli.gaussians.avatar import Avatar, Splats
-from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.gaussians.rasterize import picture_bytes, rasterize
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.framing import DISTANCE, Framing
 from avatarcli.geometry.rotations import invert_rigid, quaternion_to_matrix, rigid
