@@ -42,10 +42,12 @@ demo: setup
 test: dev
 	$(BIN)/python -m pytest -n auto
 
+# lint-imports: the layers in pyproject.toml. It needs Python 3.11.
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	[ ! -x $(BIN)/lint-imports ] || $(BIN)/lint-imports
 
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix

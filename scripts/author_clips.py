@@ -19,18 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarcli.head.acting import (
-    Curve,
-    add_action,
-    add_eyes,
-    add_side_noise,
-    bump,
-    drift,
-    fixations,
-    head_turns,
-    ramp,
-)
-from avatarcli.head.clips import Clip, save_clip
+from avatarcli.clips.acting import Curve, add_action, add_eyes, add_side_noise, bump, drift, fixations, head_turns, ramp
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import save_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.speech.visemes import VISEMES
 

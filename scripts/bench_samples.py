@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from avatarcli.training.studio import dataset
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.dataset import Studio, StudioSettings
+from avatarcli.studio import dataset
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.dataset import Studio, StudioSettings
 
 _WARM_UP = 3  # samples before the clock starts
 _PROFILED = 3

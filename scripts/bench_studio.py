@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from avatarcli.geometry.cameras import Camera, orbit_cameras
-from avatarcli.training.studio.assemble import assemble
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.lights import draw_light
-from avatarcli.training.studio.motion import MotionLibrary, draw_motion
-from avatarcli.training.studio.render import render
-from avatarcli.training.studio.scene import Light, PosedMesh, RenderMesh
-from avatarcli.training.studio.subject import draw_subject
+from avatarcli.studio.assemble import assemble
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.lights import draw_light
+from avatarcli.studio.motion import MotionLibrary, draw_motion
+from avatarcli.studio.render import render
+from avatarcli.studio.scene import Light, PosedMesh, RenderMesh
+from avatarcli.studio.subject import draw_subject
 
 Job = tuple[RenderMesh, PosedMesh, Light]
 

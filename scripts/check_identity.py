@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from avatarcli.capture.identity import FaceEmbedder
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.capture.photo import read_photo
-from avatarcli.evaluation.identity import FaceEmbedder
 
 GALLERY = "neutral_front"
 PROBES = ("smiling_front", "neutral_left_3quarter", "neutral_right_3quarter")

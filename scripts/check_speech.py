@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatarcli.head.clips import Clip
+from avatarcli.clips.clip import Clip
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.speech.performance import perform

@@ -26,9 +26,9 @@ from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import SilentProgress
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.export import export_subject
 from avatarcli.stages.export_request import ExportRequest
-from avatarcli.stages.pipeline import AVATAR_FILE
 from avatarcli.workspace import Workspace
 from compare_exports import Array, as_splats
 

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import Framing
 
 BLINK = ("eyeBlinkLeft", "eyeBlinkRight")
 FACES = {"rest": {}, "blink": dict.fromkeys(BLINK, 1.0), "open": {"jawOpen": 0.6}}

@@ -32,19 +32,20 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import save_clip
 from avatarcli.errors import AvatarError
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
-from avatarcli.head.clips import Clip, save_clip
 from avatarcli.head.expressions import expression_vector
+from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.export import export_subject
 from avatarcli.stages.export_request import FORMATS, ExportFormat, ExportRequest
-from avatarcli.stages.pipeline import AVATAR_FILE
 from avatarcli.stages.render_request import RenderRequest, parse_expression
 from avatarcli.stages.rendering import render_subject
 from avatarcli.workspace import Subject, Workspace

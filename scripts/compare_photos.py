@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.config import resolve
-from avatarcli.evaluation.benchmarks import Target
+from avatarcli.datasets.benchmarks import Target
 from avatarcli.evaluation.run import load_sitter
 from avatarcli.evaluation.sitter import Instruments, to_bytes
 from avatarcli.evaluation.targets import align

@@ -5,7 +5,7 @@
 Every person of the studio is drawn before a plain camera at rest, with each action alone at 0.5 and 1, and with actions and
 turns of the head that could be taken for them. The pictures are held for some frames each, filmed (H.264, 400 × 400, with
 sensor noise) and tracked. Printed, over all people: what is found where an action is at 1, where it is at 0.5 and where it is
-at 0 (mean and 95 % quantile), and the mean error where it is above 0. People 0 to 2 are those that `avatarcli.head.lids` took
+at 0 (mean and 95 % quantile), and the mean error where it is above 0. People 0 to 2 are those that `avatarcli.tracking.lids` took
 its constants from: judge by others.
 """
 
@@ -25,18 +25,18 @@ from avatarcli.capture.face_sequence import detect_faces
 from avatarcli.capture.video import probe_video
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.expressions import EXPRESSION_INDEX, NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.fit_video import fit_video
 from avatarcli.head.model import gaze_from_expression, load_head_model
 from avatarcli.head.track import HeadParameters
-from avatarcli.training.studio.assemble import assemble
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.backdrop import draw_backdrop
-from avatarcli.training.studio.lights import draw_light
-from avatarcli.training.studio.reference import draw_photo_faults, take_photo, through_lens
-from avatarcli.training.studio.render import render
-from avatarcli.training.studio.subject import draw_subject
+from avatarcli.multiview.framing import Framing
+from avatarcli.studio.assemble import assemble
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.backdrop import draw_backdrop
+from avatarcli.studio.lights import draw_light
+from avatarcli.studio.reference import draw_photo_faults, take_photo, through_lens
+from avatarcli.studio.render import render
+from avatarcli.studio.subject import draw_subject
+from avatarcli.tracking.video import fit_video
 
 SIZE, SPAN = 400, 0.34  # pixels; metres: a face of some 230 pixels
 FIRST = 9 << 32  # number of the first subject: none that training sees

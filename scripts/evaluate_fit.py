@@ -21,9 +21,9 @@ from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.matte import person_matte
 from avatarcli.capture.photo import read_photo
 from avatarcli.errors import PhotoError
-from avatarcli.head.fit import fit_photo, fit_pose_expression
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import Track
+from avatarcli.tracking.fit import fit_photo, fit_pose_expression
 
 IRISES = (473, 468)
 

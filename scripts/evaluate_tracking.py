@@ -32,16 +32,17 @@ from scipy.spatial.transform import Rotation
 
 from avatarcli.capture.face_sequence import detect_faces
 from avatarcli.capture.video import probe_video
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import load_clip, save_clip, shipped_clips
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
-from avatarcli.head.clips import Clip, load_clip, save_clip, shipped_clips
-from avatarcli.head.fit import landmark_shape
-from avatarcli.head.fit_video import VideoTrack, fit_video
 from avatarcli.head.model import HeadModel, load_head_model
-from avatarcli.head.resting_face import BLINKS, LOOKS
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.render import render_avatar
 from avatarcli.stages.render_request import RenderRequest
+from avatarcli.tracking.fit import landmark_shape
+from avatarcli.tracking.resting_face import BLINKS, LOOKS
+from avatarcli.tracking.video import VideoTrack, fit_video
 
 SIZE = 512
 VISIBLE_FROM = 2e-3  # metres

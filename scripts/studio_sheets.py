@@ -24,17 +24,17 @@ from torch import Tensor
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.track import HeadParameters
-from avatarcli.training.studio.assemble import assemble
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.backdrop import draw_backdrop
-from avatarcli.training.studio.lights import draw_light
-from avatarcli.training.studio.motion import MotionLibrary, draw_motion
-from avatarcli.training.studio.render import composite, render
-from avatarcli.training.studio.subject import SPLITS, Subject, draw_subject
-from avatarcli.training.studio.viewpoints import reference_camera_at
+from avatarcli.multiview.framing import Framing
+from avatarcli.studio.assemble import assemble
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.backdrop import draw_backdrop
+from avatarcli.studio.lights import draw_light
+from avatarcli.studio.motion import MotionLibrary, draw_motion
+from avatarcli.studio.render import composite, render
+from avatarcli.studio.subject import SPLITS, StudioSubject, draw_subject
+from avatarcli.studio.viewpoints import reference_camera_at
 
 _VIEWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees of the second sheet's columns
 _FACES = ("neutral", "smile", "open mouth")
@@ -71,7 +71,7 @@ def main() -> None:
         _save(rows, columns, options.out / f"{options.what}_{options.split}.jpg")
 
 
-def _row(assets: StudioAssets, subject: Subject, options: argparse.Namespace) -> Tensor:
+def _row(assets: StudioAssets, subject: StudioSubject, options: argparse.Namespace) -> Tensor:
     """One subject's picture or pictures [H, W, 3]."""
     device = torch.device(options.device)
     mesh, poser = assemble(assets, subject, device)
@@ -90,7 +90,7 @@ def _row(assets: StudioAssets, subject: Subject, options: argparse.Namespace) ->
     return torch.cat([torch.cat(list(pictures[:, frame]), dim=1) for frame in range(len(faces))])
 
 
-def _check(assets: StudioAssets, subjects: list[Subject], options: argparse.Namespace) -> None:
+def _check(assets: StudioAssets, subjects: list[StudioSubject], options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     library = MotionLibrary.load()
     errors, missed, pictures = [], [], []

@@ -20,8 +20,8 @@ from avatarcli.errors import AvatarError
 from avatarcli.evaluation.lpips import Lpips
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.workspace import Subject, Workspace
 
 GREY = 0.92  # of the background

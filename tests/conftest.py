@@ -28,9 +28,9 @@ from torch import Tensor
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles, start_gaussians
 from avatarcli.gaussians.optimise import new_correctives
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
+from avatarcli.multiview.framing import Framing
 
 # Where tests are imported one by one, modules that several of them need are found by their folder.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -23,10 +23,11 @@ from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig, Prepro
 from avatarcli.files import sha256_file
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.generation.multiview import MultiViewVideo
 from avatarcli.head.track import HeadParameters, Track
+from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import SilentProgress
-from avatarcli.stages.pipeline import AVATAR_FILE, PipelineResult, RunOptions, run_pipeline
+from avatarcli.stages.artefacts import AVATAR_FILE
+from avatarcli.stages.pipeline import PipelineResult, RunOptions, run_pipeline
 from avatarcli.stages.render_request import RenderRequest
 from avatarcli.stages.rendering import render_subject
 from avatarcli.workspace import Subject, Workspace

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from avatarcli.generation.plan import Plan, scheduled_clip
-from avatarcli.geometry.framing import Framing
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.plan import Plan, scheduled_clip
 
 
 def full_plan(framing: Framing, views: int, frames: int, size: int) -> Plan:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from avatarcli.config import DeviceName, PresetName, resolve
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.progress import Progress, SilentProgress
-from avatarcli.stages.pipeline import AVATAR_FILE, RunOptions, name_subjects, run_pipeline
+from avatarcli.stages.artefacts import AVATAR_FILE
+from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
 from avatarcli.stages.render import draw_frames
 from avatarcli.stages.render_request import WHITE, Background, RenderRequest, check_expression
 from avatarcli.workspace import Workspace

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from avatarcli.capture.exposure import TARGET, eye_light, face_area, face_light, lift_gain, lifted, polygon_mask
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.quality import DIM
-from avatarcli.head.overlay import FEATURE_LINES
+from avatarcli.head.face_points import FEATURE_LINES
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 Pixels = NDArray[np.uint8]

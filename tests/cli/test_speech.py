@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
+from avatarcli.clips.files import load_clip
 from avatarcli.gaussians.avatar import Avatar as Person
-from avatarcli.head.clips import load_clip
 from avatarcli.workspace import Workspace
 from toy_command import Avatar, is_one_line_error
 

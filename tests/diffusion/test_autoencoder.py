@@ -7,12 +7,7 @@ import torch
 from diffusers import AutoencoderKLCogVideoX
 from torch import Tensor
 
-from avatarcli.diffusion.autoencoder import (
-    CogVideoXVideoAutoencoder,
-    SmallVideoAutoencoder,
-    from_green,
-    over_green,
-)
+from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder, from_green, over_green
 from avatarcli.diffusion.packing import pack_frames
 
 SIZE = 32

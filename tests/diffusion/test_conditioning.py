@@ -9,10 +9,10 @@ import torch
 
 from avatarcli.diffusion.conditioning import MAP_CHANNELS, Conditioner, Reference, fourier_code
 from avatarcli.geometry.cameras import Camera, focal_for_field_of_view, orbit_cameras
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import Framing
 
 SIZE = 64
 POSE, EXPRESSION, RAY, CROP, SEEN = slice(0, 42), slice(42, 45), slice(45, 48), slice(48, 49), slice(49, 51)

@@ -9,9 +9,9 @@ import torch
 
 from avatarcli.diffusion.groups import clip_latents, plan_groups, plan_rounds, spread_order
 from avatarcli.diffusion.packing import frame_count
-from avatarcli.generation.plan import Clip, Plan, make_plan
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.plan import Plan, Reel, make_plan
 
 FRAMING = Framing((0.0, -0.05, 0.0), 0.5)
 FACE = torch.tensor([[-0.07, -0.12, 0.05], [0.07, 0.06, 0.05], [0.0, -0.02, 0.12]])
@@ -30,8 +30,8 @@ def stills(views: int, face_views: int, frames: int) -> Plan:
 def uneven() -> Plan:
     """Stills and clips of all lengths, some of which begin with an expression; views 4 and 5 see the face."""
     clips = (
-        Clip(0, (0,)), Clip(1, (0, 1, 2)), Clip(2, tuple(range(9))), Clip(3, (0,)), Clip(4, (0, 1)), Clip(5, (0,)),
-        Clip(0, (3, 4, 5, 6, 7, 8)), Clip(3, (3,)), Clip(5, (3, 4)), Clip(5, (1, 2)),
+        Reel(0, (0,)), Reel(1, (0, 1, 2)), Reel(2, tuple(range(9))), Reel(3, (0,)), Reel(4, (0, 1)), Reel(5, (0,)),
+        Reel(0, (3, 4, 5, 6, 7, 8)), Reel(3, (3,)), Reel(5, (3, 4)), Reel(5, (1, 2)),
     )  # fmt: skip
     return replace(full(6, 3, 2), clips=clips)
 
@@ -107,7 +107,7 @@ def test_faces_of_one_moment_are_made_together_beside_the_face_at_rest() -> None
             (view, (frame,)) for view in (16, 17, 18)
         }
         ((clip, _),) = group.given
-        assert plan.clips[clip] == Clip(17, (0,))  # the middle one
+        assert plan.clips[clip] == Reel(17, (0,))  # the middle one
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4, 8])

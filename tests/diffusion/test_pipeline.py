@@ -18,11 +18,11 @@ from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import UsageError
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import Clip
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.multiview.plan import Reel
 from avatarcli.progress import SilentProgress
 from toy_plan import full_plan
 
@@ -160,7 +160,7 @@ def test_a_plan_may_mix_stills_and_clips_and_every_picture_is_finished(
 ) -> None:
     """Two heads at rest, a face in a clip of two latents, and one of its expressions from elsewhere."""
     whole = video(tmp_path, conditioner)
-    clips = (Clip(0, (0,)), Clip(1, (0,)), Clip(2, (0, 2, 4)), Clip(0, (5,)))
+    clips = (Reel(0, (0,)), Reel(1, (0,)), Reel(2, (0, 2, 4)), Reel(0, (5,)))
     mixed = replace(whole, plan=replace(whole.plan, clips=clips, crops=1))
     seen: list[tuple[int, int]] = []
 

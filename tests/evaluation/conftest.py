@@ -11,8 +11,8 @@ from avatarcli.config import CreateConfig, PreprocessConfig, to_json
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.optimise import new_correctives
-from avatarcli.generation.samples import sample_scene
-from avatarcli.geometry.framing import Framing
+from avatarcli.gaussians.scene_samples import sample_scene
+from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest
 from avatarcli.stages.generate import load_scene

@@ -18,12 +18,12 @@ from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avatarcli.capture.identity import FaceEmbedder, cosine_similarity, face_chip, l2_distance
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.errors import WeightsError
-from avatarcli.evaluation.identity import FaceEmbedder, cosine_similarity, face_chip, l2_distance
 from avatarcli.evaluation.lpips import Lpips
-from avatarcli.evaluation.weights import CHECKSUMS, LPIPS_ALEX, eval_weights_root, load_eval_weights
 from avatarcli.files import sha256_file
+from avatarcli.weights.judges import CHECKSUMS, LPIPS_ALEX, eval_weights_root, load_eval_weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 

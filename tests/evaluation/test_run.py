@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from avatarcli.config import CreateConfig
+from avatarcli.datasets.benchmarks import Case, Target, load_benchmark
 from avatarcli.errors import UsageError
 from avatarcli.evaluation.behaviour import expression_scores
-from avatarcli.evaluation.benchmarks import Case, Target, load_benchmark
 from avatarcli.evaluation.html import report_page
 from avatarcli.evaluation.results import Comparison, Report, Result, report_table
 from avatarcli.evaluation.run import evaluate_cases, evaluate_subjects, metric_keys

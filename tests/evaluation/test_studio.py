@@ -24,10 +24,10 @@ from avatarcli.evaluation.sitter import Instruments
 from avatarcli.evaluation.studio import BUCKETS, StudioRun, evaluate_studio, yaws
 from avatarcli.evaluation.truth import EXPRESSIONS, Place, Truth, TruthSet, truth_plan
 from avatarcli.gaussians.rasterize import Rasterized
-from avatarcli.generation.plan import make_plan
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.plan import make_plan
 from avatarcli.progress import SilentProgress
 from avatarcli.workspace import Workspace
 

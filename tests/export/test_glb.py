@@ -23,12 +23,12 @@ from avatarcli.export.glb import STEPS, write_glb
 from avatarcli.export.origin import Origin
 from avatarcli.export.shell_shape import fit_to_avatar
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.generation.scene import Scene
-from avatarcli.generation.shell import Shell
-from avatarcli.generation.skin_texture import ATLAS_SIZE
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.rays import outermost_hit
 from avatarcli.head.expressions import EXPRESSION_NAMES
+from avatarcli.multiview.framing import Framing
+from avatarcli.reproject.scene import Scene
+from avatarcli.reproject.shell import Shell
+from avatarcli.reproject.skin_texture import ATLAS_SIZE
 
 ROWS, COLUMNS = 6, 12
 SKIN, HAIR = (0.8, 0.5, 0.4), (0.3, 0.2, 0.1)

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 import torch
 
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import load_clip
 from avatarcli.export.html import write_page
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.geometry.rotations import quaternion_to_matrix
-from avatarcli.head.clips import Clip, load_clip
 from avatarcli.head.track import HeadParameters
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from avatarcli.errors import WorkspaceError
 from avatarcli.export.origin import Origin
 from avatarcli.export.transforms import write_dataset
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.geometry.framing import Framing
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import MultiViewVideo
 from toy_plan import full_plan
 
 VIEWS, FRAMES, SIZE = 3, 2, 24

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
+from avatarcli.multiview.framing import Framing
 
 SIZE = 96
 FRAMING = Framing((0.0, -0.05, 0.0), 0.42)

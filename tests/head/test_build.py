@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from avatarcli.weights import weights_root
+from avatarcli.weights.shipped import weights_root
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 

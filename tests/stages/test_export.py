@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import save_clip
 from avatarcli.config import CreateConfig, to_json
 from avatarcli.errors import AvatarError, ExportError, UsageError, WorkspaceError
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.head.clips import Clip, save_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest

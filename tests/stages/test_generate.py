@@ -11,27 +11,28 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avatarcli import weights
 from avatarcli.capture.portrait import Portrait
 from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig, Hardware, PreprocessConfig
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import save_int8
 from avatarcli.diffusion.conditioning import Conditioner, Reference
+from avatarcli.diffusion.tones import tone_error
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import DeviceError, UsageError, WeightsError
 from avatarcli.files import sha256_file
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.scene import look_at_photo
-from avatarcli.generation.tones import tone_error
 from avatarcli.head.model import load_head_model
 from avatarcli.head.track import HeadParameters, Track
-from avatarcli.models import ENVIRONMENT_VARIABLE, SHIPPED_MODEL, find_model, generator_of, model_digest
+from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import SilentProgress
+from avatarcli.reproject.scene import look_at_photo
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.generate import generate_views
-from avatarcli.stages.pipeline import AVATAR_FILE, PipelineResult, RunOptions, _generate_settings, run_pipeline
+from avatarcli.stages.pipeline import PipelineResult, RunOptions, _generate_settings, run_pipeline
 from avatarcli.stages.preprocess import TRACK_FILE
+from avatarcli.weights import shipped as weights
+from avatarcli.weights.models import ENVIRONMENT_VARIABLE, SHIPPED_MODEL, find_model, generator_of, model_digest
 from avatarcli.workspace import Subject, Workspace
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"

@@ -13,8 +13,8 @@ from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
 from avatarcli.gaussians.optimise import Schedule, _choose
 from avatarcli.progress import SilentProgress
+from avatarcli.stages.artefacts import fitted_photos
 from avatarcli.stages.photos import further_photos, preprocess_photos
-from avatarcli.stages.pipeline import fitted_photos
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.cli.main import main
+from avatarcli.clips.files import load_clip
 from avatarcli.config import PRESETS, to_json
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.head.clips import load_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.records import Manifest
 from avatarcli.workspace import Workspace

@@ -13,16 +13,16 @@ from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.optimise import TrainingPicture, new_correctives
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import make_plan
-from avatarcli.generation.samples import sample_skin, skin_weights
+from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.track import HeadParameters, Track
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.multiview.plan import make_plan
 from avatarcli.stages.training_pictures import (
     Authority,
     ViewPictures,

@@ -16,12 +16,12 @@ from avatarcli.diffusion.checkpoints import encode_int8, fill_from, save_int8
 from avatarcli.diffusion.packing import pack_frames
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError, WeightsError
+from avatarcli.studio.dataset import StudioSettings
 from avatarcli.training.clock import Clock
 from avatarcli.training.loop import TrainConfig, learning_rate_factor
 from avatarcli.training.pool.encoding import Record, Tone
 from avatarcli.training.pool.renderer import Orders
 from avatarcli.training.pool.store import LatentStore
-from avatarcli.training.studio.dataset import StudioSettings
 
 VIEWS, LATENTS, SIDE = 3, 2, 4
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avatarcli.head.clips import Clip, load_clip
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import load_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, NAMED_EXPRESSIONS
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters

@@ -19,21 +19,21 @@ from avatarcli.export.origin import read_origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.track import HeadParameters
 from avatarcli.viewer.painter import Painter, View
-from avatarcli.viewer.recording import FPS, Shot, Take, draw_picture, draw_video
+from avatarcli.viewer.recording import FPS, Moment, Recorder, draw_picture, draw_video
 
 
 @pytest.fixture(scope="module")
-def shots(front: Callable[[int, int], View]) -> list[Shot]:
+def shots(front: Callable[[int, int], View]) -> list[Moment]:
     """Four moments in which the head moves to its left and the background turns from blue to red."""
     poses = []
     for step in range(4):
         head_pose = torch.eye(4)[None].clone()
         head_pose[0, 0, 3] = 0.02 * step
         poses.append(replace(HeadParameters.at_rest(), head_pose=head_pose))
-    return [Shot(pose, front(90, 60), (step / 3, 0.0, 1 - step / 3)) for step, pose in enumerate(poses)]
+    return [Moment(pose, front(90, 60), (step / 3, 0.0, 1 - step / 3)) for step, pose in enumerate(poses)]
 
 
-def test_a_video_shows_every_shot(toy: Avatar, shots: list[Shot], tmp_path: Path) -> None:
+def test_a_video_shows_every_shot(toy: Avatar, shots: list[Moment], tmp_path: Path) -> None:
     said: list[float] = []
     content = draw_video(Painter(toy), shots, lambda share: not said.append(share))  # type: ignore[func-returns-value]
     assert content is not None
@@ -55,34 +55,34 @@ def test_a_video_shows_every_shot(toy: Avatar, shots: list[Shot], tmp_path: Path
     assert mark.photo_sha256 == "0" * 64
 
 
-def test_a_video_can_be_given_up(toy: Avatar, shots: list[Shot]) -> None:
+def test_a_video_can_be_given_up(toy: Avatar, shots: list[Moment]) -> None:
     assert draw_video(Painter(toy), shots, lambda share: share < 0.5) is None
 
 
-def test_a_picture_is_a_png_of_the_page_s_shape(toy: Avatar, shots: list[Shot]) -> None:
+def test_a_picture_is_a_png_of_the_page_s_shape(toy: Avatar, shots: list[Moment]) -> None:
     with Image.open(io.BytesIO(draw_picture(Painter(toy), shots[0]))) as image:
         assert (image.format, image.size) == ("PNG", (1600, 1066))
         assert image.getpixel((3, 3)) == (0, 0, 255)
 
 
-def test_a_take_collects_until_it_is_stopped(shots: list[Shot]) -> None:
+def test_a_take_collects_until_it_is_stopped(shots: list[Moment]) -> None:
     done = threading.Event()
-    got: list[Shot] = []
+    got: list[Moment] = []
     looked = threading.Event()
     calls = 0
 
-    def look() -> Shot:
+    def look() -> Moment:
         nonlocal calls
         calls += 1
         if calls == 3:
             looked.set()
         return shots[calls % 4]
 
-    def ended(taken: list[Shot]) -> None:
+    def ended(taken: list[Moment]) -> None:
         got.extend(taken)
         done.set()
 
-    take = Take(look, ended)
+    take = Recorder(look, ended)
     assert looked.wait(20)
     take.stop()
     assert done.wait(20)
@@ -90,15 +90,15 @@ def test_a_take_collects_until_it_is_stopped(shots: list[Shot]) -> None:
     assert got[0] is shots[1]
 
 
-def test_a_take_ends_when_nobody_looks_any_more(shots: list[Shot]) -> None:
+def test_a_take_ends_when_nobody_looks_any_more(shots: list[Moment]) -> None:
     done = threading.Event()
     got: list[int] = []
 
-    def ended(taken: list[Shot]) -> None:
+    def ended(taken: list[Moment]) -> None:
         got.append(len(taken))
         done.set()
 
     moments = iter([shots[0], shots[1], None])
-    Take(lambda: next(moments), ended)
+    Recorder(lambda: next(moments), ended)
     assert done.wait(20)
     assert got == [2]

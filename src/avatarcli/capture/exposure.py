@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.quality import DIM
 from avatarcli.capture.sharpness import edge_blur
-from avatarcli.head.overlay import FEATURE_LINES
+from avatarcli.head.face_points import FEATURE_LINES
 
 TARGET = 0.5  # sRGB level that the whites of the eyes of a dim photo are brought to: what the darker of ordinary portraits have
 # Eyes that are closed or behind dark glasses say nothing of the light. Shares of the skin's light (linear).

@@ -44,7 +44,7 @@ def hair_probability(image: npt.NDArray[np.uint8], height: int, width: int) -> A
 def _network() -> HairNetwork:
     from safetensors.torch import load_file
 
-    from avatarcli.weights import weights_file
+    from avatarcli.weights.shipped import weights_file
 
     network = HairNetwork()
     network.load_state_dict(load_file(weights_file(WEIGHTS)))  # float16 numbers become float32 on the way

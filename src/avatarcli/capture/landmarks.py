@@ -15,7 +15,7 @@ from PIL import Image
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.errors import AvatarError, NoFaceError, PhotoError
 from avatarcli.head.expressions import EXPRESSION_NAMES
-from avatarcli.weights import weights_file
+from avatarcli.weights.shipped import weights_file
 
 MIN_INTEROCULAR = 40.0  # pixels between the irises of a frontal face; below it the eyes have too few pixels to fit
 MAX_YAW = 65.0  # degrees; beyond it the far half of the landmarks is guessed

@@ -153,7 +153,7 @@ def _connected(alpha: Array) -> Array:
 
 def _network(image: npt.NDArray[np.uint8], height: int, width: int) -> Array:
     """The network's own mask [height, width], averaged over the picture and its mirror image."""
-    from avatarcli.weights import weights_file
+    from avatarcli.weights.shipped import weights_file
 
     model = weights_file("mediapipe/selfie_segmentation.tflite").read_bytes()
     with quiet_stderr():

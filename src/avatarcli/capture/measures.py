@@ -14,7 +14,7 @@ from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.photo import HeadCrop
 from avatarcli.capture.sharpness import edge_blur
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.fit import SURFACE_LANDMARKS
+from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.track import Track
 

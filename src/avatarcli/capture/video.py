@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.capture._mediapipe import quiet_stderr
+from avatarcli.clips.frame_rates import nearest_rate
 from avatarcli.errors import VideoError
-from avatarcli.frame_rates import nearest_rate
 
 Pixels = NDArray[np.uint8]
 Times = NDArray[np.float64]

@@ -1,1 +1,1 @@
-
+"""The `avatar` commands: they parse, call a stage and print."""

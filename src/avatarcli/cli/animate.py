@@ -104,7 +104,7 @@ def animate(
 def _checked(expr: Path | None, video: Path | None, console: Console) -> Path:
     """The clip or video, which can be read. Raises ClipError or VideoError, before anything slow begins."""
     if expr is not None:
-        from avatarcli.head.clips import clip_path, load_clip
+        from avatarcli.clips.files import clip_path, load_clip
 
         clip = clip_path(expr)
         load_clip(clip, note=console.info, warn=console.warn)

@@ -12,8 +12,8 @@ from avatarcli.cli.console import Console, print_json, print_table
 from avatarcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from avatarcli.head.clip_edit import Range
-    from avatarcli.head.clips import Clip
+    from avatarcli.clips.clip import Clip
+    from avatarcli.clips.edit import Range
 
 _KINDS = "A clip.npz, a Live Link Face .csv, ARKit .json or .jsonl, a FLAME .npz, or ours: speech"
 _Input = Annotated[Path, typer.Argument(metavar="CLIP", help=_KINDS)]
@@ -42,8 +42,8 @@ def info(clip: _Input, json: options.Json = False) -> None:
     """Say how long a clip is, what moves in it, and how far head and eyes turn."""
     from dataclasses import asdict
 
-    from avatarcli.head.clip_edit import MOVES, summarise
-    from avatarcli.head.clips import clip_path
+    from avatarcli.clips.edit import MOVES, summarise
+    from avatarcli.clips.files import clip_path
 
     path = clip_path(clip)
     found = summarise(_load(clip))
@@ -93,7 +93,7 @@ def trim(
     json: options.Json = False,
 ) -> None:
     """Keep a part of a clip."""
-    from avatarcli.head import clip_edit
+    from avatarcli.clips import edit as clip_edit
 
     source = _load(clip)
     start, last = _frame(first, source, "--from"), len(source) if end is None else _frame(end, source, "--to")
@@ -110,8 +110,8 @@ def retime(
     json: options.Json = False,
 ) -> None:
     """Change a clip's frame rate or pace."""
-    from avatarcli.head import clip_edit
-    from avatarcli.head.clips import MAX_FPS
+    from avatarcli.clips import edit as clip_edit
+    from avatarcli.clips.clip import MAX_FPS
 
     if fps is not None and not 1 <= fps <= MAX_FPS:
         raise UsageError(f"--fps {fps:g}: choose 1 to {MAX_FPS:g}")
@@ -142,7 +142,7 @@ def mix(
     json: options.Json = False,
 ) -> None:
     """Add up two clips, lay one over parts of the other, or play one after the other."""
-    from avatarcli.head import clip_edit
+    from avatarcli.clips import edit as clip_edit
 
     if crossfade is not None and (weights is not None or region or loop):
         raise UsageError("--crossfade plays one clip after the other: leave out --weights, --region and --loop")
@@ -201,8 +201,8 @@ def flame_map(
     json: options.Json = False,
 ) -> None:
     """Work out how a FLAME model's expressions map to ARKit's (experimental). Once for each FLAME model."""
-    from avatarcli.head.flame_file import read_flame
-    from avatarcli.head.flame_map import default_map, make_map
+    from avatarcli.clips.flame_file import read_flame
+    from avatarcli.clips.flame_map import default_map, make_map
     from avatarcli.head.model import load_head_model
 
     out = _npz(output or default_map())
@@ -224,7 +224,7 @@ def flame_map(
 
 
 def _load(path: Path, *, fps: float | None = None, flame_map: Path | None = None, quiet: bool = False) -> Clip:
-    from avatarcli.head.clips import load_clip
+    from avatarcli.clips.files import load_clip
 
     console = Console(quiet=quiet)
     return load_clip(path, fps=fps, flame_map=flame_map, note=console.info, warn=console.warn)
@@ -235,7 +235,7 @@ def _print_actions(ranges: dict[str, Range]) -> None:
 
 
 def _save(clip: Clip, output: Path, json: bool) -> None:
-    from avatarcli.head.clips import save_clip
+    from avatarcli.clips.files import save_clip
 
     save_clip(_npz(output), clip)
     if json:

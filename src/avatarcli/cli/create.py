@@ -153,7 +153,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
     from avatarcli.capture.quality import QUALITY_FILE
     from avatarcli.files import read_json
-    from avatarcli.stages.pipeline import AVATAR_FILE, fitted_photos
+    from avatarcli.stages.artefacts import AVATAR_FILE, fitted_photos
 
     subject = result.subject
     avatar = subject.stage_path("distill") / AVATAR_FILE
@@ -181,7 +181,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
 
 
 def _line(result: PipelineResult) -> str:
-    from avatarcli.stages.pipeline import AVATAR_FILE
+    from avatarcli.stages.artefacts import AVATAR_FILE
 
     state = "up to date" if all(stage.cached for stage in result.stages) else f"made in {result.seconds:.1f} s"
     return f"{result.subject.name}: {result.subject.stage_path('distill') / AVATAR_FILE} ({state})"

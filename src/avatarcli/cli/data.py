@@ -56,8 +56,8 @@ def studio(
 
     A run that was stopped goes on where it was. The same options give the same people everywhere.
     """
-    from avatarcli.training.studio.dataset import StudioSettings
-    from avatarcli.training.studio.writer import make_samples
+    from avatarcli.studio.dataset import StudioSettings
+    from avatarcli.studio.writer import make_samples
 
     written = make_samples(
         assets,

@@ -11,7 +11,7 @@ from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
 
 if TYPE_CHECKING:
-    from avatarcli.training.captured import CapturedSamples
+    from avatarcli.datasets.captured import CapturedSamples
 
 _PHOTOS_EXAMPLE = (
     "Example: avatar data photos --folder london --layout london --out scenes --autoencoder runs/autoencoder/model"
@@ -68,7 +68,7 @@ def photos(
 
     A run that was stopped goes on where it was. Photos that show no usable face are said and left out.
     """
-    from avatarcli.training.photos import LondonPhotos, Portraits
+    from avatarcli.datasets.photos import LondonPhotos, Portraits
 
     samples: CapturedSamples
     if layout == "london":
@@ -97,7 +97,7 @@ def multiview(
     quiet: options.Quiet = False,
 ) -> None:
     """Fit the head to recordings by calibrated cameras, and write samples as `avatar data photos` does."""
-    from avatarcli.training.multiview.reader import MultiViewPeople
+    from avatarcli.datasets.recordings.reader import MultiViewPeople
 
     samples = MultiViewPeople(folder, layout, views=views, frames=frames, size=size)
     _collect(samples, out, autoencoder, device, limit, json, quiet)
@@ -112,7 +112,7 @@ def skins(
     quiet: options.Quiet = False,
 ) -> None:
     """Bake people's photos onto the skins of the studio's pack, for training only: `avatar data studio --skins FOLDER`."""
-    from avatarcli.training.studio.photo_skins import bake_skins
+    from avatarcli.datasets.photo_skins import bake_skins
 
     baked = bake_skins(folder, out, Console(quiet=quiet), evaluated=include_evaluated, limit=limit)
     if json:
@@ -132,7 +132,7 @@ def _collect(
     *,
     pictures: bool = False,
 ) -> None:
-    from avatarcli.training.collect import write_captured
+    from avatarcli.datasets.collect import write_captured
 
     done = write_captured(
         samples, out, Console(quiet=quiet), autoencoder=autoencoder, pictures=pictures, device=device, limit=limit

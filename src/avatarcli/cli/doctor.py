@@ -121,7 +121,7 @@ def _encoders() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    from avatarcli.weights import verify_all
+    from avatarcli.weights.shipped import verify_all
 
     try:
         checks = verify_all()

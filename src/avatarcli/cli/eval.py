@@ -10,8 +10,8 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_json, print_table
 from avatarcli.config import GeneratorName, PresetName, resolve
+from avatarcli.datasets.benchmarks import STUDIO, Case, load_benchmark
 from avatarcli.errors import ExportError, UsageError, WorkspaceError
-from avatarcli.evaluation.benchmarks import STUDIO, Case, load_benchmark
 from avatarcli.files import write_atomically
 from avatarcli.workspace import Subject, Workspace
 

@@ -77,9 +77,9 @@ def export(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the avatar for other programs."""
-    from avatarcli.head.clips import clip_path, load_clip
+    from avatarcli.clips.files import clip_path, load_clip
+    from avatarcli.stages.artefacts import AVATAR_FILE
     from avatarcli.stages.export_request import ExportRequest
-    from avatarcli.stages.pipeline import AVATAR_FILE
     from avatarcli.stages.render_request import parse_expression
 
     clip = None if expr is None else clip_path(expr)

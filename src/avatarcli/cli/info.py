@@ -11,7 +11,7 @@ from avatarcli.cli import options
 from avatarcli.cli.console import human_bytes, print_json, print_table
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import read_json
-from avatarcli.stages.pipeline import FIT_FILE, fitted_photos
+from avatarcli.stages.artefacts import FIT_FILE, fitted_photos
 from avatarcli.workspace import Subject, Workspace
 
 STAGES = ("preprocess", "generate", "distill")

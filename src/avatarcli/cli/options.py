@@ -100,7 +100,7 @@ def model_name(weights: str | None, generator: GeneratorName | None) -> str | No
     """
     if weights is None and generator != "mmvdm":
         return None
-    from avatarcli.models import find_model
+    from avatarcli.weights.models import find_model
 
     find_model(weights)
     return str(Path(weights).expanduser().resolve()) if weights and Path(weights).expanduser().is_dir() else weights

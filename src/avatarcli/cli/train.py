@@ -21,7 +21,7 @@ _Init = Annotated[
         "--init",
         "--base",
         metavar="NAME|FOLDER|FILE",
-        help="Weights to start from: a model that was pulled, a model's folder, or a safetensors file; for 2b, CogVideoX-2B.",
+        help="Weights to start from: a pulled model, a model's folder, or a safetensors file; for 2b (experimental), CogVideoX-2B.",
     ),
 ]
 _Assets = Annotated[
@@ -74,8 +74,8 @@ def mmvdm(
     Then: avatar create photo.jpg --weights runs/mine/weights
     On four: torchrun --nproc_per_node 4 -m avatarcli train mmvdm --config studio --assets makehuman -o runs/mine
     """
-    from avatarcli.models import find_transformer
     from avatarcli.training.run import train_mmvdm
+    from avatarcli.weights.models import find_transformer
 
     start = None if init is None else Path(init).expanduser()
     if init is not None and start is not None and not start.is_file():

@@ -44,8 +44,8 @@ def view(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the avatar live in a browser: turn it, move its face, play clips. Ctrl-C ends it."""
-    from avatarcli.head.clips import clip_path, load_clip
-    from avatarcli.stages.pipeline import AVATAR_FILE
+    from avatarcli.clips.files import clip_path, load_clip
+    from avatarcli.stages.artefacts import AVATAR_FILE
     from avatarcli.stages.render_request import parse_background
     from avatarcli.viewer.address import check_address
 

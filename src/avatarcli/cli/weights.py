@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 
 def list_weights(json: options.Json = False) -> None:
     """List the model files with their size, licence and purpose, and the models that were pulled."""
-    from avatarcli.models import models_root, pulled_models
-    from avatarcli.weights import load_manifest, weights_root
+    from avatarcli.weights.models import models_root, pulled_models
+    from avatarcli.weights.shipped import load_manifest, weights_root
 
     root, manifest = weights_root(), load_manifest()
     pulled = {name: str(models_root() / name) for name in pulled_models()}
@@ -47,7 +47,7 @@ def list_weights(json: options.Json = False) -> None:
 
 def verify(json: options.Json = False) -> None:
     """Check every model file against its SHA-256."""
-    from avatarcli.weights import verify_all
+    from avatarcli.weights.shipped import verify_all
 
     checks = verify_all()
     if json:
@@ -79,7 +79,7 @@ def pull(
     quiet: options.Quiet = False,
 ) -> None:
     """Fetch a model from a Hugging Face hub (experimental). No other command goes to the network."""
-    from avatarcli.download import pull_model
+    from avatarcli.weights.download import pull_model
 
     folder = pull_model(model, to, Console(quiet=quiet), text_encoder=text_encoder)
     if json:

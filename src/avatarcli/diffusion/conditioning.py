@@ -16,10 +16,10 @@ from torch.nn import functional
 from avatarcli.capture.photo import photo_window
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing, Window
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters, Track
+from avatarcli.multiview.framing import Framing, Window
 
 OCTAVES = 7
 # Pose code, expression offset, ray, crop mask, how much of the cell the photo shows, and how squarely.

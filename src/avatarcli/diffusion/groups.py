@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from avatarcli.diffusion.packing import latent_count, padded_frame_count
-from avatarcli.generation.plan import Plan
+from avatarcli.multiview.plan import Plan
 
 Place = tuple[int, int]  # clip, latent
 

@@ -23,9 +23,9 @@ from avatarcli.diffusion.parallel import SequenceGroup
 from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import DeviceError, UsageError
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import Clip
-from avatarcli.geometry.framing import Framing
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.multiview.plan import Reel
 from avatarcli.progress import Progress
 
 # Of a place (view, frame), its picture [H, W, 4] and the photo carried there [H, W, 5]: the picture as it is kept.
@@ -352,7 +352,7 @@ def place_noise(seed: int, place: Place, shape: torch.Size) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def _maps(conditioner: Conditioner, video: MultiViewVideo, clip: Clip) -> FrameMaps:
+def _maps(conditioner: Conditioner, video: MultiViewVideo, clip: Reel) -> FrameMaps:
     """The maps of a clip's frames, filled up to whole latents by repeating the last one."""
     count = len(clip.frames)
     frames = torch.tensor(clip.frames)[torch.arange(padded_frame_count(count)).clamp(max=count - 1)]

@@ -1,1 +1,1 @@
-
+"""How good avatars are: benchmarks, metrics and the report."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.clips.files import clip_path, load_clip
 from avatarcli.errors import AvatarError
 from avatarcli.evaluation.metrics import (
     Float,
@@ -24,7 +25,6 @@ from avatarcli.evaluation.metrics import (
 from avatarcli.evaluation.sitter import Sitter, interocular, to_bytes
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
-from avatarcli.head.clips import clip_path, load_clip
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import detect_face
-from avatarcli.evaluation.identity import cosine_similarity, l2_distance
 from avatarcli.evaluation.sitter import Instruments, Sitter, to_bytes
 from avatarcli.head.track import HeadParameters
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatarcli.evaluation.weights import LPIPS_ALEX, LPIPS_VGG, load_eval_weights
+from avatarcli.weights.judges import LPIPS_ALEX, LPIPS_VGG, load_eval_weights
 
 Backbone = Literal["alex", "vgg"]
 

@@ -12,19 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.config import CreateConfig, DeviceName
+from avatarcli.datasets.benchmarks import Case, Target
 from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError
-from avatarcli.evaluation.behaviour import (
-    SURFACE,
-    expression_scores,
-    flicker,
-    reprojection_error,
-    triangulation_error,
-)
-from avatarcli.evaluation.benchmarks import Case, Target
-from avatarcli.evaluation.identity import cosine_similarity, l2_distance
+from avatarcli.evaluation.behaviour import SURFACE, expression_scores, flicker, reprojection_error, triangulation_error
 from avatarcli.evaluation.likeness import likeness
 from avatarcli.evaluation.metrics import keypoint_distance
 from avatarcli.evaluation.results import Comparison, Report, Result
@@ -34,7 +28,8 @@ from avatarcli.evaluation.views import compare, perceptual_scores, photo_view, p
 from avatarcli.files import explain_io_error
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import Progress
-from avatarcli.stages.pipeline import AVATAR_FILE, PIPELINE, RunOptions, run_pipeline
+from avatarcli.stages.artefacts import AVATAR_FILE
+from avatarcli.stages.pipeline import PIPELINE, RunOptions, run_pipeline
 from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.workspace import Subject, Workspace
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarcli.capture.identity import FaceEmbedder
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.portrait import Portrait
-from avatarcli.evaluation.identity import FaceEmbedder
 from avatarcli.evaluation.lpips import Backbone, Lpips
 from avatarcli.evaluation.metrics import Points
 from avatarcli.gaussians.avatar import Avatar

@@ -16,37 +16,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.portrait import Portrait
 from avatarcli.config import CreateConfig, DeviceName
+from avatarcli.datasets.benchmarks import STUDIO
 from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError, PhotoError
 from avatarcli.evaluation.alignment import Alignment, whole_photo
 from avatarcli.evaluation.behaviour import SURFACE
-from avatarcli.evaluation.benchmarks import STUDIO
-from avatarcli.evaluation.identity import cosine_similarity, l2_distance
 from avatarcli.evaluation.metrics import Float, keypoint_distance, motion_response
 from avatarcli.evaluation.results import Comparison, Report, Result
-from avatarcli.evaluation.run import (
-    COST,
-    PERCEPTUAL,
-    PIXELS,
-    cost,
-    load_sitter,
-    machine,
-    named,
-    written_down,
-)
+from avatarcli.evaluation.run import COST, PERCEPTUAL, PIXELS, cost, load_sitter, machine, named, written_down
 from avatarcli.evaluation.sitter import Instruments, Sitter, interocular, to_bytes
 from avatarcli.evaluation.truth import EXPRESSIONS, SUBJECTS, Place, Truth, TruthSet
 from avatarcli.evaluation.views import compare, perceptual_scores, pixel_scores, silhouette_overlap
 from avatarcli.gaussians.rasterize import Rasterized
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import Plan
 from avatarcli.geometry.cameras import Camera
-from avatarcli.models import generator_of
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.multiview.plan import Plan
 from avatarcli.progress import Progress
 from avatarcli.stages.pipeline import RunOptions, run_pipeline
+from avatarcli.weights.models import generator_of
 from avatarcli.workspace import Workspace
 
 # Degrees of yaw, to either side, from which a bucket begins and at which it ends.

@@ -20,13 +20,13 @@ from torch.nn import functional
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.capture.portrait import Portrait
-from avatarcli.evaluation.benchmarks import Target
+from avatarcli.datasets.benchmarks import Target
 from avatarcli.evaluation.metrics import Float, overlap
 from avatarcli.evaluation.sitter import SIZE, Sitter
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.fit import fit_pose_expression
 from avatarcli.head.track import HeadParameters
+from avatarcli.tracking.fit import fit_pose_expression
 
 _BELOW_CHIN = 0.02  # metres; further down are clothes and shoulders, which move between two photos
 _SEARCH = 128  # pixels: silhouettes are laid over each other at this size

@@ -27,19 +27,19 @@ from torch import Tensor
 from avatarcli.errors import WorkspaceError
 from avatarcli.evaluation.sitter import SIZE
 from avatarcli.files import explain_io_error, sha256_file, write_atomically
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.plan import Plan
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.multiview.plan import Plan
 from avatarcli.progress import Progress
-from avatarcli.training.studio.assemble import assemble
-from avatarcli.training.studio.assets import StudioAssets, check_complete
-from avatarcli.training.studio.lights import draw_light
-from avatarcli.training.studio.posing import Poser
-from avatarcli.training.studio.render import composite, render
-from avatarcli.training.studio.scene import Light, RenderMesh
-from avatarcli.training.studio.subject import draw_subject
+from avatarcli.studio.assemble import assemble
+from avatarcli.studio.assets import StudioAssets, check_complete
+from avatarcli.studio.lights import draw_light
+from avatarcli.studio.posing import Poser
+from avatarcli.studio.render import composite, render
+from avatarcli.studio.scene import Light, RenderMesh
+from avatarcli.studio.subject import draw_subject
 
 SUBJECTS, VIEWS = 20, 16
 # The fifth is one that a mirrored face gets wrong.
@@ -144,16 +144,16 @@ class TruthSet:
     def _assets(self) -> StudioAssets:
         return StudioAssets.load(self._folder)
 
-    def _make_scene(self, index: int) -> _Scene:
+    def _make_scene(self, index: int) -> _TruthScene:
         number = (_SEED << 32) + index
         subject = draw_subject(self._assets, number, split="held_out")
         mesh, poser = assemble(self._assets, subject, self._device)
         light = draw_light(np.random.default_rng([number, _LIGHT]), float(np.mean(subject.skin.tone)))
-        return _Scene(mesh, poser, light.to(self._device))
+        return _TruthScene(mesh, poser, light.to(self._device))
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _TruthScene:
     """One person in one light."""
 
     mesh: RenderMesh

@@ -11,15 +11,15 @@ from torch.nn import functional
 
 from avatarcli.gaussians.avatar import Avatar, Correctives
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.generation.fill import pull_push
-from avatarcli.generation.scene import Scene
-from avatarcli.generation.shell import Shell
-from avatarcli.generation.skin_texture import Atlas
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import pull_push
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
+from avatarcli.reproject.scene import Scene
+from avatarcli.reproject.shell import Shell
+from avatarcli.reproject.skin_texture import Atlas
 
 Views = tuple[tuple[float, float], ...]
 

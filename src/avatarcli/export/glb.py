@@ -24,11 +24,11 @@ from avatarcli.export import bake, shell_shape
 from avatarcli.export.gltf import INDICES, VERTICES, GlbBuffer
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.generation.scene import Scene
-from avatarcli.generation.shell import Shell
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import PersonalHead, gaze_from_expression
+from avatarcli.reproject.scene import Scene
+from avatarcli.reproject.shell import Shell
 
 STEPS = bake.STEPS + shell_shape.STEPS  # that `write_glb` advances
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
+from avatarcli.clips.clip import Clip
 from avatarcli.errors import ExportError
 from avatarcli.export.origin import Origin
 from avatarcli.export.player_data import pack_player_data
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.head.clips import Clip
 
 # The player's index of vertices and triangles is 16 bits wide.
 _MOST_ROWS = 1 << 16

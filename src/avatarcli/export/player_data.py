@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from avatarcli.clips.clip import Clip
 from avatarcli.gaussians import _raster_rules as rules
 from avatarcli.gaussians.avatar import SH_C0, Avatar
-from avatarcli.geometry.framing import DISTANCE
-from avatarcli.head.clips import Clip
 from avatarcli.head.expressions import EXPRESSION_NAMES, NAMED_EXPRESSIONS
 from avatarcli.head.model import NECK_SHARE
+from avatarcli.multiview.framing import DISTANCE
 
 Array = npt.NDArray[Any]
 _JOINTS = ("neck01", "neck02", "neck03", "head")

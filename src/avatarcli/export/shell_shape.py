@@ -12,9 +12,9 @@ from torch.nn import functional
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.generation.shell import CLEARANCE, Shell
 from avatarcli.geometry.rays import outermost_hit
 from avatarcli.head.track import HeadParameters
+from avatarcli.reproject.shell import CLEARANCE, Shell
 
 _PICTURE = 256  # pixels: a pixel is then about as wide as half a cell of the hull
 _AROUND, _ABOVE = 24, 8  # views: at the height of the head, and at _PITCH

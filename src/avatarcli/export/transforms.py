@@ -11,7 +11,7 @@ from PIL import Image
 
 from avatarcli.errors import WorkspaceError
 from avatarcli.export.origin import Origin
-from avatarcli.generation.multiview import MultiViewVideo
+from avatarcli.multiview.pictures import MultiViewVideo
 
 TRANSFORMS = "transforms.json"
 

@@ -18,9 +18,9 @@ from avatarcli.gaussians.avatar_check import HEAD_MODEL, check_tensors, read_fra
 from avatarcli.gaussians.rasterize import Rasterized, rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import Framing
 
 FORMAT_VERSION = "1"
 SH_C0 = 0.28209479177387814  # value of the constant spherical harmonic: colour = 0.5 + SH_C0 · coefficient

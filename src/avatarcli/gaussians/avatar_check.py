@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.framing import Framing
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import HeadModel
+from avatarcli.multiview.framing import Framing
 
 HEAD_MODEL = "avatarcli-head-1"
 

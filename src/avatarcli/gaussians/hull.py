@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.framing import DISTANCE
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.space import z_order
+from avatarcli.multiview.framing import DISTANCE
 
 _CELL = 0.004  # metres: two pixels of a whole head's picture at 256 × 256
 _BLOCK = 4  # cells along each side that are looked at together first

@@ -1,1 +1,1 @@
-"""Cameras, rotations and mesh rasterising. Imports nothing above it."""
+"""Cameras, rotations, meshes, and pictures with holes. Imports nothing of the heads and people above it."""

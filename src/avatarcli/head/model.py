@@ -25,7 +25,7 @@ from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
-from avatarcli.weights import weights_file
+from avatarcli.weights.shipped import weights_file
 
 FORMAT_VERSION = "1"
 REGIONS = (

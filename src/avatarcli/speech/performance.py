@@ -14,17 +14,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from avatarcli.head.acting import (
-    Curve,
-    add_action,
-    add_eyes,
-    add_side_noise,
-    bump,
-    drift,
-    fixations,
-    head_turns,
-)
-from avatarcli.head.clip import Array, Clip
+from avatarcli.clips.acting import Curve, add_action, add_eyes, add_side_noise, bump, drift, fixations, head_turns
+from avatarcli.clips.clip import Array, Clip
 from avatarcli.speech.phones import SILENCE, Phone
 from avatarcli.speech.recording import STEPS, Recording
 from avatarcli.speech.visemes import mouth

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatarcli.head.acting import Curve, add_action, bump
+from avatarcli.clips.acting import Curve, add_action, bump
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.speech.phones import SILENCE, Phone
 

@@ -14,29 +14,22 @@ from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.config import DistillConfig
 from avatarcli.files import read_json, write_atomically
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.fit_quality import fit_quality
+from avatarcli.gaussians.glasses import find_glasses
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
-from avatarcli.gaussians.optimise import (
-    REACH_OF_SKIN,
-    AtHand,
-    PictureSource,
-    Schedule,
-    new_correctives,
-    optimise,
-)
-from avatarcli.generation.beard import find_beard
-from avatarcli.generation.glasses import find_glasses
-from avatarcli.generation.multiview import REPROJECT, MultiViewVideo
-from avatarcli.generation.samples import sample_scene
-from avatarcli.generation.scene import look_at_photo
-from avatarcli.generation.skin_texture import Atlas, bake_skin
-from avatarcli.generation.view_samples import sample_views
+from avatarcli.gaussians.optimise import REACH_OF_SKIN, AtHand, PictureSource, Schedule, new_correctives, optimise
+from avatarcli.gaussians.scene_samples import sample_scene
+from avatarcli.gaussians.view_samples import sample_views
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
+from avatarcli.multiview.pictures import REPROJECT, MultiViewVideo
 from avatarcli.progress import Progress
+from avatarcli.reproject.scene import look_at_photo
+from avatarcli.reproject.skin_texture import Atlas, bake_skin
+from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.generate import load_scene
 from avatarcli.stages.photos import further_photos
-from avatarcli.stages.pipeline import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos
 

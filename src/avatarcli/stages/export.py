@@ -9,21 +9,22 @@ from pathlib import Path
 import torch
 
 from avatarcli import __version__
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.errors import AvatarError, ExportError
 from avatarcli.export import gaussianavatars, glb, glb_splats, html, ply, sog, spz, transforms
 from avatarcli.export.axes import turned
 from avatarcli.export.origin import Origin
 from avatarcli.files import explain_io_error, finished_output
 from avatarcli.gaussians.avatar import Avatar, Splats
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.head.clips import Clip, load_clip, shipped_clips
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import Progress
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.export_request import ExportRequest, ExportResult
 from avatarcli.stages.generate import load_scene
-from avatarcli.stages.pipeline import AVATAR_FILE
 from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.workspace import Subject
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from avatarcli.clips.clip import MAX_FPS
 from avatarcli.errors import UsageError
 from avatarcli.export.choices import SpzVersion, Up
-from avatarcli.head.clips import MAX_FPS
 
 ExportFormat = Literal[
     "ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"

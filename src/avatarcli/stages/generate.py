@@ -9,20 +9,20 @@ import torch
 
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.config import GenerateConfig, Hardware
+from avatarcli.diffusion.tones import Tones
 from avatarcli.errors import DeviceError
-from avatarcli.generation.multiview import REPROJECT, MultiViewVideo
-from avatarcli.generation.plan import Plan, make_plan
-from avatarcli.generation.scene import Scene, build_scene, look_at_photo
-from avatarcli.generation.shell import Shell, fit_shell
-from avatarcli.generation.tones import Tones
-from avatarcli.geometry.framing import Framing
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
-from avatarcli.models import find_model, generator_of, model_digest
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import REPROJECT, MultiViewVideo
+from avatarcli.multiview.plan import Plan, make_plan
 from avatarcli.progress import Progress
+from avatarcli.reproject.scene import Scene, build_scene, look_at_photo
+from avatarcli.reproject.shell import Shell, fit_shell
 from avatarcli.stages.photos import further_photos
 from avatarcli.stages.preprocess import TRACK_FILE
+from avatarcli.weights.models import find_model, generator_of, model_digest
 
 _FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 
@@ -62,7 +62,7 @@ def generate_views(
 
     # diffusers takes seconds to import, which only one of the generators needs.
     from avatarcli.diffusion.conditioning import Reference
-    from avatarcli.diffusion.generate import GenerateRequest, check_weights, generate_on_gpus
+    from avatarcli.diffusion.generator import GenerateRequest, check_weights, generate_on_gpus
     from avatarcli.diffusion.pipeline import SamplingSettings
 
     hardware = hardware or Hardware()

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.exposure import decoded, encoded
+from avatarcli.capture.labels import label_portrait
 from avatarcli.capture.landmarks import MAX_YAW
 from avatarcli.capture.matte import person_matte
 from avatarcli.capture.measures import head_angles
@@ -32,17 +33,16 @@ from avatarcli.capture.quality import MEASURES, PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
 from avatarcli.files import sha256_file
-from avatarcli.generation.labels import label_portrait
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.fit import fit_photos
-from avatarcli.head.fit_profile import find_profile
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
-from avatarcli.stages.pipeline import PHOTOS_FILE, fitted_photos
+from avatarcli.stages.artefacts import PHOTOS_FILE, fitted_photos
 from avatarcli.stages.preprocess import TRACK_FILE, Judged, Look, check_quality
 from avatarcli.stages.same_person import check_same_person
+from avatarcli.tracking.fit import fit_photos
+from avatarcli.tracking.profile import find_profile
 
 _FURTHER = "further"
 _SEARCH = 768  # pixels: a profile is looked for at this size

@@ -14,16 +14,13 @@ from typing import Any
 from avatarcli import __version__
 from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
 from avatarcli.errors import PhotoError, UsageError, WeightsError, WorkspaceError
-from avatarcli.files import read_json, sha256_file
+from avatarcli.files import sha256_file
 from avatarcli.progress import Progress, SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
 from avatarcli.workspace import Subject, Workspace, redo_commands, slug
 
 HEAD_MODEL = "head/head.safetensors"
-AVATAR_FILE = "avatar.safetensors"
-PHOTOS_FILE = "photos.json"  # of several photos: what each is and how it was fitted, the frontal one first
-FIT_FILE = "fit.json"  # how well the avatar shows the pictures it was made of
 # Settings that concern only one of the generators.
 _OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
 _OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
@@ -69,7 +66,7 @@ def _generate(context: StageContext) -> None:
 
 def _generate_settings(config: CreateConfig) -> dict[str, Any]:
     """What the multi-view video depends on: the generator that `auto` means here, and for mmvdm the model's weights."""
-    from avatarcli.models import find_model, generator_of, model_digest
+    from avatarcli.weights.models import find_model, generator_of, model_digest
 
     generate = asdict(config.generate)
     generate |= {"generator": generator_of(config.generate), "seed": config.seed}
@@ -96,8 +93,8 @@ def _distill(context: StageContext) -> None:
 
 def _provenance(context: StageContext) -> dict[str, str]:
     """Where an avatar comes from, for its metadata."""
-    from avatarcli import weights
-    from avatarcli.generation.multiview import MultiViewVideo
+    from avatarcli.multiview.pictures import MultiViewVideo
+    from avatarcli.weights import shipped as weights
 
     names = sorted({name for stage in PIPELINE for name in stage.weights})
     return {
@@ -300,11 +297,6 @@ def workspace_photos(subject: Subject) -> list[Path]:
     if not names:
         raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
     return [subject.stage_path("preprocess") / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
-
-
-def fitted_photos(preprocess: Path) -> list[dict[str, Any]]:
-    """What a preprocess folder says of several photos of one person, the frontal one first; nothing of a single photo."""
-    return list((read_json(preprocess / PHOTOS_FILE) or {}).get("photos", []))
 
 
 def name_subjects(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.capture.exposure import face_light, lift_gain, lifted
+from avatarcli.capture.labels import hair_before_backdrop, label_portrait
 from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, measure_face
 from avatarcli.capture.measures import measure_photo
 from avatarcli.capture.photo import HeadCrop, head_crop, read_photo
@@ -18,12 +19,11 @@ from avatarcli.capture.portrait import Portrait, find_hair
 from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
-from avatarcli.generation.labels import hair_before_backdrop, label_portrait
-from avatarcli.head.fit import SeenFace, fit_photos
 from avatarcli.head.model import HeadModel, load_head_model
-from avatarcli.head.overlay import draw_overlay
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
+from avatarcli.tracking.fit import SeenFace, fit_photos
+from avatarcli.tracking.overlay import draw_overlay
 
 TRACK_FILE = "track.safetensors"
 OVERLAY_FILE = "overlay.png"

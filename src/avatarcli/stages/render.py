@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avatarcli import __version__
+from avatarcli.clips.files import load_clip
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.sheet import contact_sheet
@@ -18,7 +19,6 @@ from avatarcli.export.video import write_frames, written_size
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import picture_bytes
 from avatarcli.geometry.cameras import Camera
-from avatarcli.head.clips import load_clip
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters

@@ -11,7 +11,7 @@ from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError, DeviceError, ExportError
 from avatarcli.files import check_place, explain_io_error, finished_output
 from avatarcli.progress import Progress
-from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.render_request import OutputKind, RenderRequest, RenderResult, output_kind
 from avatarcli.workspace import Subject
 

@@ -65,7 +65,7 @@ def stage_fingerprint(stage: Stage, subject: Subject, photo_sha256: str, config:
         WorkspaceError: an earlier stage has not been run.
         WeightsError: the weights it loads are not there.
     """
-    from avatarcli import weights
+    from avatarcli.weights import shipped as weights
 
     inputs = _inputs(stage, subject)
     return fingerprint_of(

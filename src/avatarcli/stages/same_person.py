@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avatarcli.capture.identity import FaceEmbedder, l2_distance
 from avatarcli.errors import PhotoError, WeightsError
-from avatarcli.evaluation.identity import FaceEmbedder, l2_distance
 from avatarcli.progress import Progress
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import av
 
+from avatarcli.clips.files import save_clip
 from avatarcli.errors import SpeechError
 from avatarcli.export.sound import save_sound, sound_path
 from avatarcli.files import finished_output
-from avatarcli.head.clips import save_clip
 from avatarcli.progress import Progress
 from avatarcli.speech.performance import perform
 from avatarcli.speech.phones import Phone, find_phones

@@ -13,21 +13,22 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avatarcli import __version__, weights
+from avatarcli import __version__
 from avatarcli.capture.face_sequence import FaceSequence, detect_faces
 from avatarcli.capture.video import WEBCAM_SECONDS, VideoInfo, probe_video, read_frames, record_webcam
+from avatarcli.clips.files import load_clip, save_clip
 from avatarcli.errors import ClipError, ExportError, UsageError
 from avatarcli.export.origin import Origin
 from avatarcli.export.sound import ENCODERS, add_sound, save_sound, sound_path
 from avatarcli.export.video import check_output, write_frames
 from avatarcli.files import explain_io_error, finished_output, sha256_file
-from avatarcli.head.clips import load_clip, save_clip
-from avatarcli.head.fit_video import UNTRACKED, VideoTrack, fit_video
 from avatarcli.head.model import load_head_model
-from avatarcli.head.overlay_frame import Pixels, draw_frame
 from avatarcli.progress import Progress
 from avatarcli.records import fingerprint_of
 from avatarcli.stages.track_request import TrackRequest
+from avatarcli.tracking.overlay_frame import Pixels, draw_frame
+from avatarcli.tracking.video import UNTRACKED, VideoTrack, fit_video
+from avatarcli.weights import shipped as weights
 from avatarcli.workspace import Workspace
 
 VERSION = 2  # of the tracker: raise it when the same video gives another clip

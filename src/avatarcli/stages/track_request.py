@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from avatarcli.clips.clip import MAX_FPS
 from avatarcli.errors import UsageError
-from avatarcli.head.clips import MAX_FPS
 
 
 @dataclass(frozen=True)

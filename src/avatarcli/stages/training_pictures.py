@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.capture.cover import mouth_opening
 from avatarcli.capture.portrait import Portrait
 from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.optimise import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import lengths
-from avatarcli.generation.cover import mouth_opening
-from avatarcli.generation.fill import blur, ramp
-from avatarcli.generation.multiview import MultiViewVideo
-from avatarcli.generation.shell import CHIN
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters, Track
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.reproject.shell import CHIN
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 import viser
 
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
 from avatarcli.errors import DeviceError
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.head.clips import Clip, load_clip, shipped_clips
 from avatarcli.progress import Progress
-from avatarcli.stages.pipeline import AVATAR_FILE
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.viewer.address import page_address
 from avatarcli.viewer.gate import Gate
 from avatarcli.viewer.live import LiveView

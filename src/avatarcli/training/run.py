@@ -16,7 +16,6 @@ from avatarcli.diffusion.checkpoints import fill_from, load_transformer, save_in
 from avatarcli.diffusion.schedule import make_scheduler
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
-from avatarcli.models import AUTOENCODER_FOLDERS, TRANSFORMER_FOLDER, autoencoder_folder, find_model
 from avatarcli.progress import Progress, SilentProgress
 from avatarcli.training.agreement import Process, training_device, training_state
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss
@@ -28,6 +27,7 @@ from avatarcli.training.pool.pool import Pool
 from avatarcli.training.settings import PhaseSettings, SourceSettings, TrainSettings, load_settings
 from avatarcli.training.sources import Curriculum, Phase, Source
 from avatarcli.training.studio_source import StudioBatches
+from avatarcli.weights.models import AUTOENCODER_FOLDERS, TRANSFORMER_FOLDER, autoencoder_folder, find_model
 
 MODEL_FOLDER = "model"
 INT8_FOLDER = "model-int8"

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.packing import frame_count
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.dataset import Studio, StudioSettings
+from avatarcli.studio.motion import MotionLibrary
 from avatarcli.training.agreement import Process
 from avatarcli.training.autoencoder import VideoBatch
 from avatarcli.training.data import stack_videos
 from avatarcli.training.loop import step_seed
 from avatarcli.training.settings import SourceSettings, StudioTable
 from avatarcli.training.sources import Source
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.dataset import Studio, StudioSettings
-from avatarcli.training.studio.motion import MotionLibrary
 
 _VIEWS, _LATENTS = (8, 8), (1, 1)  # where a source does not say
 

@@ -15,7 +15,7 @@ from avatarcli.gaussians.avatar import Splats
 from avatarcli.head.track import HeadParameters
 from avatarcli.viewer.painter import CLOUD_UNIT, Colour, Painter, View
 from avatarcli.viewer.puppet import Puppet
-from avatarcli.viewer.recording import Shot
+from avatarcli.viewer.recording import Moment
 from avatarcli.viewer.resolution import Resolution
 
 # "server": pictures are drawn here, one for each page. "browser": pages get the Gaussians and draw them.
@@ -129,10 +129,10 @@ class LiveView:
         self._watchers.pop(client.client_id, None)
         self.touch()
 
-    def shot(self, client: viser.ClientHandle) -> Shot | None:
+    def shot(self, client: viser.ClientHandle) -> Moment | None:
         """What a page shows at this moment; None when it was closed."""
         watcher = self._watchers.get(client.client_id)
-        return None if watcher is None else Shot(self.puppet.pose(), watcher.view(), self._background)
+        return None if watcher is None else Moment(self.puppet.pose(), watcher.view(), self._background)
 
     def _run(self) -> None:
         try:

@@ -13,9 +13,9 @@ from avatarcli.export.images import Frame
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.rasterize import picture_bytes, rasterize
 from avatarcli.geometry.cameras import Camera, intrinsics
-from avatarcli.geometry.framing import DISTANCE, Framing
 from avatarcli.geometry.rotations import invert_rigid, quaternion_to_matrix, rigid
 from avatarcli.head.track import HeadParameters
+from avatarcli.multiview.framing import DISTANCE, Framing
 
 Colour = tuple[float, float, float]  # sRGB in [0, 1]
 Array = NDArray[np.float32]

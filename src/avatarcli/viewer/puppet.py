@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from avatarcli.head.clips import Clip
+from avatarcli.clips.clip import Clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters

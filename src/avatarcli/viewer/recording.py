@@ -22,7 +22,7 @@ _VIDEO_SIDE = 1080  # pixels of the longer side
 _PICTURE_SIDE = 1600
 
 
-class Shot(NamedTuple):
+class Moment(NamedTuple):
     """One moment: the pose, who looked from where, and the colour behind."""
 
     pose: HeadParameters
@@ -30,7 +30,7 @@ class Shot(NamedTuple):
     background: Colour
 
 
-class Take:
+class Recorder:
     """Collects shots at FPS until it is stopped or LONGEST_TAKE has passed, in a thread of its own.
 
     Poses are noted and drawn later, so that the video is smooth however slowly the screen was drawn.
@@ -39,7 +39,7 @@ class Take:
     ended: called once, from the take's thread, with the shots.
     """
 
-    def __init__(self, look: Callable[[], Shot | None], ended: Callable[[list[Shot]], None]) -> None:
+    def __init__(self, look: Callable[[], Moment | None], ended: Callable[[list[Moment]], None]) -> None:
         self._look = look
         self._ended = ended
         self._stop = threading.Event()
@@ -49,7 +49,7 @@ class Take:
         self._stop.set()
 
     def _run(self) -> None:
-        shots: list[Shot] = []
+        shots: list[Moment] = []
         start = time.monotonic()
         while len(shots) < LONGEST_TAKE * FPS:
             shot = self._look()
@@ -61,7 +61,7 @@ class Take:
         self._ended(shots)
 
 
-def draw_video(painter: Painter, shots: Sequence[Shot], keep_on: Callable[[float], bool]) -> bytes | None:
+def draw_video(painter: Painter, shots: Sequence[Moment], keep_on: Callable[[float], bool]) -> bytes | None:
     """An MP4 of shots, all as large as the first. keep_on: told the share that is done, says whether to go on; None if it did not.
 
     Raises:
@@ -82,12 +82,12 @@ def draw_video(painter: Painter, shots: Sequence[Shot], keep_on: Callable[[float
     return content if done == len(shots) else None
 
 
-def draw_picture(painter: Painter, shot: Shot) -> bytes:
+def draw_picture(painter: Painter, shot: Moment) -> bytes:
     """A PNG of a shot. Raises ExportError."""
     return _written("picture.png", iter([_draw(painter, shot, shot.view.fitted(_PICTURE_SIDE))]), painter)
 
 
-def _draw(painter: Painter, shot: Shot, size: tuple[int, int]) -> Frame:
+def _draw(painter: Painter, shot: Moment, size: tuple[int, int]) -> Frame:
     return painter.picture(painter.splats(shot.pose), shot.view.camera(*size), shot.background)
 
 

@@ -97,7 +97,7 @@ class Webcam:
             if not capture.isOpened():
                 raise AvatarError("the camera cannot be opened: another program may be using it")
             with face_landmarker(video=True, faces=_FACES) as landmarker:
-                detector = _Detector(landmarker)
+                detector = _WebcamDetector(landmarker)
                 seen = time.monotonic()
                 while not self._stop.is_set():
                     there, picture = capture.read()
@@ -120,7 +120,7 @@ class Webcam:
         self._moved(face.pose(rest))
 
 
-class _Detector:
+class _WebcamDetector:
     """Follows the face in a stream of pictures."""
 
     def __init__(self, landmarker: Any) -> None:

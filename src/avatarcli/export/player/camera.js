@@ -1,4 +1,4 @@
-// The camera circles the head, as geometry/framing.py places it: x right, y down, z forward.
+// The camera circles the head, as multiview/framing.py places it: x right, y down, z forward.
 
 class OrbitCamera {
   constructor(framing) {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatarcli.diffusion.autoencoder import VideoAutoencoder
 from avatarcli.diffusion.packing import unpack_frames
-from avatarcli.training.studio.sample import StudioSample
+from avatarcli.studio.sample import StudioSample
 
 # Spreads of the logarithms of exposure, of each channel's gain and of gamma; range of saturation, and share of grey people.
 _EXPOSURE, _BALANCE, _GAMMA = 0.10, 0.05, 0.12

@@ -16,11 +16,11 @@ from avatarcli.config import NOISE_LEVELS
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.schedule import LatentScene, denoise, make_scheduler
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
+from avatarcli.studio.sample import StudioSample
 from avatarcli.training.agreement import combined
 from avatarcli.training.diffusion import MultiViewBatch, velocity_errors
 from avatarcli.training.pool.encoding import encode_sample
 from avatarcli.training.pool.store import LatentStore
-from avatarcli.training.studio.sample import StudioSample
 
 _LEVELS = (150, 450, 750, NOISE_LEVELS - 1)
 _STEPS = 5

@@ -22,6 +22,8 @@ from avatarcli.diffusion.packing import latent_count
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.progress import Progress
+from avatarcli.studio.assets import check_complete
+from avatarcli.studio.dataset import StudioSettings
 from avatarcli.training.agreement import Process, agreed
 from avatarcli.training.companion import Companion
 from avatarcli.training.diffusion import MultiViewBatch
@@ -34,8 +36,6 @@ from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, read_sample
 from avatarcli.training.pool.store import LatentStore
 from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
-from avatarcli.training.studio.assets import check_complete
-from avatarcli.training.studio.dataset import StudioSettings
 
 REAL = "real"
 HELD_OUT_FOLDER = "held-out"

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.files import read_json
+from avatarcli.studio.assets import StudioAssets
+from avatarcli.studio.dataset import Studio, StudioSettings
+from avatarcli.studio.motion import MotionLibrary
 from avatarcli.training.pool.encoding import Tone, encode_sample
 from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, write_sample
-from avatarcli.training.studio.assets import StudioAssets
-from avatarcli.training.studio.dataset import Studio, StudioSettings
-from avatarcli.training.studio.motion import MotionLibrary
 
 ORDERS_FILE, CONTROL_FILE, LOG_FILE = "orders.json", "control.json", "log.txt"
 STILL, CLIP = "still", "clip"

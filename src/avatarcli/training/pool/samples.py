@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from avatarcli.errors import UsageError
 from avatarcli.files import write_atomically
-from avatarcli.training.studio.sample import StudioSample
-from avatarcli.training.studio.writer import sample_bytes
+from avatarcli.studio.sample import StudioSample
+from avatarcli.studio.writer import sample_bytes
 
 HELD_OUT_SUFFIX = ".safetensors"
 _TENSORS = ("video", "hint", "maps", "weight", "photo", "photo_hint", "photo_maps")

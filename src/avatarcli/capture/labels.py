@@ -1,0 +1,114 @@
+"""Skin, hair, hat, clothes and background: one label a pixel of a tracked portrait."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.capture.cover import colour_overlap, cover_map
+from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.geometry.mesh import rasterize_mesh
+from avatarcli.head.model import HeadModel, PersonalHead
+from avatarcli.head.track import Track
+
+_BROWS, _CHIN, _FOREHEAD = (66, 296), 152, 10  # points of MediaPipe's face mesh
+_NO_HAIR = 0.1  # of the hair network: below it there is none
+# A hat is what fills at least so much of the uppermost part of the head, which is so much of what lies above the brows.
+_HAT, _TOP = 0.5, 0.35
+_THIN = 0.008  # of the picture's width: narrower strips along the face and the neck are its own edge, no clothes
+# Hair and background are compared so near each other, of the width, and where the matte is so clear (or, for hair, so full).
+_BESIDE, _CLEAR = 0.05, 0.05
+_FEW = 200  # pixels: fewer tell no colours
+_SIZE = 512  # pixels at most, of the picture whose colours are sorted into skin and cover
+
+
+def label_portrait(portrait: Portrait, hair: Tensor, track: Track, model: HeadModel) -> Tensor:
+    """The labels (uint8 [S, S]) of a portrait. hair [S, S]: `find_hair` of its crop."""
+    head = PersonalHead.create(model, track.identity, track.residual)
+    parameters = track.parameters()
+    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    size = min(portrait.size, _SIZE)
+    small, ratio = portrait.resized(size), size / portrait.size
+    raster = rasterize_mesh(posed, model.faces, track.camera.resized(size, size))
+    little = _resized(hair, size)
+    cover = cover_map(small.foreground, small.matte, raster, model, track.landmarks * ratio, little)
+    cover = _resized(cover, portrait.size)
+    return label_pixels(portrait.matte, hair, cover, track.landmarks)
+
+
+def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor) -> Tensor:
+    """Labels (uint8 [H, W]) of what is known of each pixel.
+
+    matte [H, W]; hair [H, W]: from the hair network; cover [H, W]: `cover_map`; all in [0, 1]. landmarks [478, 2] pixels.
+    """
+    person = matte > 0.5
+    if not person.any():
+        return torch.zeros_like(person, dtype=torch.uint8)
+    is_hair = person & (hair > 0.5)
+    rest = person & ~is_hair & (cover > 0.5)
+    rows, columns = torch.meshgrid(*(torch.arange(side) + 0.5 for side in matte.shape), indexing="ij")
+    up = landmarks[_FOREHEAD] - landmarks[_CHIN]
+    height = (torch.stack([columns, rows], dim=-1) - landmarks[_CHIN]) @ up
+    brows = (landmarks[list(_BROWS)].mean(0) - landmarks[_CHIN]) @ up
+    above = height > brows
+    top = person & above & (height > height[person].amax() * _TOP + brows * (1 - _TOP))
+
+    labels = torch.where(person, int(Label.SKIN), int(Label.BACKGROUND)).to(torch.uint8)
+    labels[is_hair | rest & (above | (hair > _NO_HAIR))] = Label.HAIR
+    if (rest & top).sum() > _HAT * top.sum():
+        labels[rest & above] = Label.HAT
+    # Beside the face there may be a hat's flaps, or hair that the network missed; what hangs together with the body is clothes.
+    lower = rest & ~above & (hair <= _NO_HAIR)
+    broad = torch.from_numpy(_opened(lower.numpy(), _THIN * matte.shape[1]))
+    pieces, _ = ndimage.label(broad.numpy())
+    on_body = torch.from_numpy(np.isin(pieces, np.unique(pieces[(broad & (height < 0)).numpy()])))
+    clothes = broad & on_body
+    labels[clothes] = Label.CLOTHES
+    unknown = lower & ~clothes
+    if unknown.any():
+        nearest = ndimage.distance_transform_edt(
+            (unknown | ~person).numpy(), return_distances=False, return_indices=True
+        )
+        row, column = torch.from_numpy(nearest).long()
+        labels[unknown] = labels[row, column][unknown]
+    return labels
+
+
+def hair_before_backdrop(portrait: Portrait) -> float:
+    """How alike hair (or a hat) and the background beside it look, 0 to 1; 0 where either is missing or nothing is known.
+
+    Near 1 nothing in the photo's colours says where the hair ends.
+    """
+    hair = portrait.region(Label.HAIR, Label.HAT)
+    if hair is None:
+        return 0.0
+    reach = _BESIDE * portrait.size
+    hair = hair > 0
+    behind = (portrait.matte < _CLEAR) & (portrait.inside > 0.5)
+    from_hair, from_behind = (
+        torch.from_numpy(ndimage.distance_transform_edt((~where).numpy())) for where in (hair, behind)
+    )
+    hair, behind = hair & (portrait.matte > 1 - _CLEAR) & (from_behind < reach), behind & (from_hair < reach)
+    if min(int(hair.sum()), int(behind.sum())) < _FEW:
+        return 0.0
+    return colour_overlap(portrait.photo, hair, behind)
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
+    batch = picture[None, None]
+    return functional.interpolate(batch, (size, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+
+
+def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """What of a mask [H, W] a disc of `radius` pixels covers without reaching out of it; beyond the picture it goes on."""
+    padded = np.pad(mask, math.ceil(radius) + 1, mode="edge")
+    core = ndimage.distance_transform_edt(padded) > radius
+    opened = ndimage.distance_transform_edt(~core) <= radius if core.any() else core
+    margin = math.ceil(radius) + 1
+    return np.asarray(opened[margin:-margin, margin:-margin] & mask)

@@ -1,0 +1,1 @@
+"""Motion: what a face and a head do over time, independent of who does it, and the files that it comes in."""

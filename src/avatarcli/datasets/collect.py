@@ -1,0 +1,83 @@
+"""Samples of real people as files, for `avatar train`: what `avatar data photos` and `avatar data multiview` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avatarcli.config import DeviceName
+from avatarcli.datasets.captured import CapturedSamples
+from avatarcli.diffusion.generator import load_autoencoder
+from avatarcli.errors import PhotoError, UsageError, VideoError
+from avatarcli.files import write_atomically
+from avatarcli.progress import Progress
+from avatarcli.studio.writer import Kind, claim_folder, sample_bytes, sample_names, studio_device
+
+SETTINGS_FILE = "captured.json"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a run did: files made, files that were there already, and whose pictures could not be used."""
+
+    kind: Kind
+    made: int
+    kept: int
+    unusable: tuple[str, ...]
+
+
+def write_captured(
+    samples: CapturedSamples,
+    out: Path,
+    progress: Progress,
+    *,
+    autoencoder: Path | None = None,
+    pictures: bool = False,
+    device: DeviceName = "auto",
+    limit: int | None = None,
+) -> Collected:
+    """Write everybody's samples (at most `limit` people's) into the folder `out`; files that are there are kept.
+
+    Without an autoencoder: videos for `avatar train autoencoder`, a file a view. With one: scenes for
+    `avatar train mmvdm`, a file a person. Or all that is known of a person as `pictures`, a file each, for its pool. Whose pictures
+    cannot be used is said and left out.
+
+    Raises:
+        UsageError: the folder holds samples of other settings, nobody's pictures can be used, or both an autoencoder and
+            `pictures` are asked for.
+        WorkspaceError: the folder cannot be written.
+        WeightsError: the autoencoder cannot be loaded. DeviceError: the GPU cannot be used.
+    """
+    if pictures and autoencoder is not None:
+        raise UsageError("--pictures are not encoded: leave out --autoencoder")
+    place = studio_device(device)
+    model = None if autoencoder is None else load_autoencoder(autoencoder).to(place)
+    kind: Kind = "pictures" if pictures else "videos" if model is None else "scenes"
+    encoder = None if autoencoder is None else autoencoder.resolve().name
+    claim_folder(out, {"kind": kind, "autoencoder": encoder, **samples.settings}, SETTINGS_FILE)
+    made = kept = 0
+    unusable: list[str] = []
+    names = samples.names[:limit]
+    with progress.task("samples", len(names)) as advance:
+        for index, name in enumerate(names):
+            paths = [out / file for file in sample_names(kind, name, samples.views)]
+            if all(path.exists() for path in paths):
+                kept += len(paths)
+            else:
+                try:
+                    sample = samples.read(index)
+                except (PhotoError, VideoError) as error:
+                    progress.warn(f"{name} is left out: {error}")
+                    unusable.append(name)
+                else:
+                    if pictures:
+                        contents = [sample.tensors()]
+                    else:
+                        contents = sample.videos() if model is None else [sample.to(place).scene(model)]
+                    for path, content in zip(paths, contents, strict=True):
+                        write_atomically(path, sample_bytes(content, sample.number))
+                    made += len(paths)
+            advance(1)
+    if not made + kept:
+        raise UsageError(f"no sample can be made of {len(names)} people; the first: {unusable[0]}")
+    return Collected(kind, made, kept, tuple(unusable))

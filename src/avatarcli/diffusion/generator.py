@@ -1,0 +1,141 @@
+"""The diffusion generator as one call: weights, a tracked photo and a plan in, a multi-view video out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.devices import computes_bfloat16
+from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder
+from avatarcli.diffusion.checkpoints import COGVIDEOX, check_model, load_model, load_transformer
+from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertices
+from avatarcli.diffusion.parallel import SequenceGroup, launch
+from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
+from avatarcli.diffusion.relay import relay
+from avatarcli.diffusion.tones import Tones, with_detail, without_islands
+from avatarcli.diffusion.transformer import MultiViewVideoTransformer
+from avatarcli.errors import WeightsError
+from avatarcli.geometry.mesh import rasterize_mesh
+from avatarcli.head.model import PersonalHead
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.progress import Progress, SilentProgress
+from avatarcli.weights.models import TRANSFORMER_FOLDER, autoencoder_folder
+
+_COGVIDEOX_AUTOENCODER = "AutoencoderKLCogVideoX"  # diffusers' class, as its config.json says
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """All that the result depends on, on the CPU.
+
+    weights: a model's folder (see avatarcli.weights.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
+    ours or CogVideoX's. signature: a hash of the weights, by which groups of an earlier run are known to be of the same
+    model. further: other photos of the person. offload, compiled: see Hardware; they change nothing but time and memory.
+    """
+
+    weights: Path
+    head: PersonalHead
+    reference: Reference
+    video: MultiViewVideo
+    settings: SamplingSettings
+    tones: Tones
+    seed: int
+    signature: str
+    further: tuple[Reference, ...] = ()
+    offload: bool = False
+    compiled: bool = False
+
+
+def generate_on_gpus(request: GenerateRequest, gpus: int, progress: Progress) -> None:
+    """Make the multi-view video with `gpus` GPUs; 0: on the CPU, 1: in this process.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or of another kind.
+        UsageError, DeviceError: as MultiViewPipeline.generate.
+    """
+    if gpus <= 1:
+        _generate(None, "cuda" if gpus else "cpu", request, progress)
+        return
+    with relay(progress) as relayed:
+        launch(gpus, _generate, request, relayed)
+
+
+def check_weights(weights: Path) -> None:
+    """Whether a model's folder can be loaded, as far as that is known at once. Raises WeightsError when it cannot."""
+    check_model(weights / TRANSFORMER_FOLDER, (MultiViewVideoTransformer.__name__, COGVIDEOX))
+    kinds = (SmallVideoAutoencoder.__name__, _COGVIDEOX_AUTOENCODER)
+    check_model(autoencoder_folder(weights), kinds)
+
+
+def load_pipeline(request: GenerateRequest, device: str, processes: SequenceGroup | None = None) -> MultiViewPipeline:
+    """The models of a request, the transformer in bfloat16 where that is fast. Autoencoders stay in float32: they show every
+    rounding."""
+    dtype = torch.float32 if device == "cpu" and not computes_bfloat16() else torch.bfloat16
+    transformer = load_transformer(request.weights / TRANSFORMER_FOLDER, dtype=dtype)
+    if request.compiled:
+        for block in transformer.transformer_blocks:
+            block.compile()
+    autoencoder = load_autoencoder(autoencoder_folder(request.weights))
+    return MultiViewPipeline(transformer, autoencoder, request.settings, device, processes, request.offload)
+
+
+def load_autoencoder(folder: Path) -> SmallVideoAutoencoder | CogVideoXVideoAutoencoder:
+    """An autoencoder of either kind. Raises WeightsError."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise WeightsError(f"{folder} is not a model folder: it has no config.json")
+    if _COGVIDEOX_AUTOENCODER not in config.read_text(encoding="utf-8"):
+        return load_model(SmallVideoAutoencoder, folder)
+    # Imported here, for it takes seconds: diffusers loads all its networks with it.
+    from diffusers import AutoencoderKLCogVideoX
+
+    try:
+        base = AutoencoderKLCogVideoX.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"cannot load the autoencoder {folder} ({reason}); delete the folder and fetch it again"
+        ) from error
+    # In one piece, 49 frames of 480 × 720 pixels need 19 GB to decode (diffusers' documentation of CogVideoX-2B).
+    base.enable_tiling()
+    return CogVideoXVideoAutoencoder(base.eval())
+
+
+def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest, progress: Progress) -> None:
+    pipeline = load_pipeline(request, device, group)
+    # The warp takes the nearest four pixels: a photo much finer than the views would flicker in it.
+    most = 2 * request.video.plan.cameras.width
+    photo, *further = (p.resized(min(most, p.camera.width)) for p in (request.reference, *request.further))
+    conditioner = Conditioner(request.head, photo, further)
+    told = progress if group is None or group.rank == 0 else SilentProgress()
+    finish = partial(_finish, request, pose_vertices(request.head, request.reference.parameters)[0])
+    pipeline.generate(
+        conditioner, request.video, seed=request.seed, progress=told, signature=request.signature, finish=finish
+    )
+
+
+def _finish(
+    request: GenerateRequest, in_photo: Tensor, place: tuple[int, int], picture: Tensor, hint: Tensor
+) -> Tensor:
+    """A decoded picture [H, W, 4] made to fit the photo.
+
+    in_photo [N, 3]: the head as it is there; hint [H, W, 5]: the photo carried here.
+    """
+    view, frame = place
+    plan, model = request.video.plan, request.head.model
+    camera = plan.cameras[view]
+    vertices = pose_vertices(request.head, plan.parameters[frame : frame + 1])[0]
+    raster = rasterize_mesh(vertices, model.faces, camera)
+    skin = model.shows(raster, *request.tones.bare_regions)
+    scalp = model.shows(raster, "scalp")
+    moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
+    way = functional.normalize(camera.centre, dim=-1)
+    photos = [functional.normalize(p.camera.centre, dim=-1) for p in (request.reference, *request.further)]
+    angle = min(float(torch.dot(way, photo).clamp(-1, 1).acos()) for photo in photos)
+    toned = request.tones.matched(without_islands(picture), hint, skin, scalp)
+    return with_detail(toned, hint, moved, angle)

@@ -1,0 +1,165 @@
+"""The reprojected person: the fitted head painted from the photo, inside a painted shell of hair and clothes.
+
+It needs no network. It is the generator of last resort, the source of the warped-reference map, and where the Gaussians start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.capture.cover import cover_map, mouth_opening
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
+from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
+from avatarcli.head.track import HeadParameters, Track
+from avatarcli.reproject.ears import bare_ears
+from avatarcli.reproject.shading import fit_light
+from avatarcli.reproject.shell import Shell, fit_shell
+from avatarcli.reproject.shell_texture import paint_shell
+from avatarcli.reproject.skin_texture import Atlas, PhotoView, bake_skin
+from avatarcli.reproject.teeth import fit_upper_teeth
+
+_SUPERSAMPLING = 2  # rays per pixel along each axis
+_FEW = 30  # pixels: fewer do not tell the hair's colour
+_LINING = 0.75  # how bright the inner side of hair is beside its outer one
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One person, ready to be rendered from anywhere.
+
+    skin [S, S, 3]: the head's texture; trust [S, S]: how well the photo shows each of its texels; cover [Rk, Ck, 4]: the
+    shell's RGBA picture.
+    """
+
+    head: PersonalHead
+    shell: Shell
+    skin: Tensor
+    trust: Tensor
+    cover: Tensor
+
+    def render(self, parameters: HeadParameters, camera: Camera) -> Tensor:
+        """Premultiplied RGBA picture [H, W, 4] of a single frame of head parameters."""
+        fine = camera.resized(camera.width * _SUPERSAMPLING, camera.height * _SUPERSAMPLING)
+        pose = parameters.head_pose[0]
+        vertices = self.head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+        shell = self.head.carry(self.shell.vertices, self.shell.skinning, parameters.neck)[0]
+        vertices, shell = (v @ pose[:3, :3].T + pose[:3, 3] for v in (vertices, shell))
+        model = self.head.model
+        skin = rasterize_mesh(vertices, model.faces, fine)
+        cover = rasterize_mesh(shell, self.shell.faces, fine, cull_backfaces=True)
+        lining = rasterize_mesh(shell, self.shell.faces.flip(-1), fine, cull_backfaces=True)
+        uv = (model.uv[model.face_uv[skin.face.clamp(min=0)]] * skin.weights[..., None]).sum(-2)
+        color = _lookup(self.skin, uv)
+        picture = torch.cat([color, torch.ones_like(color[..., :1])], dim=-1) * skin.covered[..., None]
+        # Far to near: the shell's inner side, the head, the shell's outer side.
+        inner = self._cover_color(lining) * torch.tensor([_LINING, _LINING, _LINING, 1.0])
+        picture = _over(picture, inner * (lining.depth < skin.depth)[..., None])
+        picture = _over(self._cover_color(cover) * (cover.depth < skin.depth)[..., None], picture)
+        return functional.avg_pool2d(picture.permute(2, 0, 1)[None], _SUPERSAMPLING)[0].permute(1, 2, 0)
+
+    def _cover_color(self, raster: MeshRaster) -> Tensor:
+        """Premultiplied RGBA [H, W, 4] of the shell where a raster sees it."""
+        faces = self.shell.faces[raster.face.clamp(min=0)]
+        uv = self.shell.uv[faces]
+        # The grid's last column meets its first: bring the corners of a triangle across the seam together.
+        u = uv[..., 0]
+        u = torch.where((u.amax(-1, keepdim=True) - u) > 0.5, u + 1, u)
+        uv = (torch.stack([u, uv[..., 1]], dim=-1) * raster.weights[..., None]).sum(-2)
+        rgba = _lookup(
+            torch.cat([self.cover, self.cover[:, : self.cover.shape[1] // 8]], dim=1), uv / torch.tensor([1.125, 1])
+        )
+        rgba = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
+        return rgba * raster.covered[..., None]
+
+
+def build_scene(
+    model: HeadModel,
+    track: Track,
+    image: Tensor,
+    matte: Tensor,
+    inside: Tensor,
+    *,
+    hair: Tensor | None = None,
+    seed: int,
+) -> Scene:
+    """Reconstruct the person of a tracked photo.
+
+    image [S, S, 3]: foreground colours; matte [S, S]; inside [S, S]: 1 where the crop shows the photo; hair [S, S]: 1 where it
+    shows hair, if that is known.
+    """
+    head, posed, photo = look_at_photo(model, track, image, matte, inside, hair)
+    shell = fit_shell(head, posed, track.camera, matte, inside)
+    generator = torch.Generator().manual_seed(seed)
+    skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
+    return Scene(head, shell, skin, trust, paint_shell(head, shell, posed, photo, generator))
+
+
+def look_at_photo(
+    model: HeadModel, track: Track, image: Tensor, matte: Tensor, inside: Tensor, hair: Tensor | None = None
+) -> tuple[PersonalHead, Tensor, PhotoView]:
+    """The person's head, its vertices [N, 3] as they are in the photo, and what is known of the photo's pixels.
+
+    Arguments as for `build_scene`.
+    """
+    head = PersonalHead.create(model, track.identity, track.residual)
+    parameters = track.parameters()
+    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    raster = rasterize_mesh(posed, model.faces, track.camera)
+    cover = cover_map(image, matte, raster, model, track.landmarks, hair)
+    mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
+    skin = _bare_skin(matte, cover, raster, model)
+    skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
+    normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
+    head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
+    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
+    hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
+    bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)
+    cover = cover * (1 - _ear_pixels(raster, model, bare))
+    photo = PhotoView(image, matte, cover, mouth, inside, skin_color, hair_color, bare, light, track.camera)
+    return head, posed, photo
+
+
+def _bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
+    """Pixels [H, W] (bool) that surely show the face's bare skin."""
+    region = model.region[model.faces[:, 0]][raster.face.clamp(min=0)]
+    face = (region == REGIONS.index("face")) | (region == REGIONS.index("nose"))
+    return face & raster.covered & (matte > 0.95) & (cover < 0.1)
+
+
+def _hair_color(image: Tensor, matte: Tensor, cover: Tensor, landmarks: Tensor, skin: Tensor) -> Tensor:
+    """The median colour [3] of the hair above the brows, the skin's where there is none.
+
+    Away from the outline, where light shines through and the background is near.
+    """
+    reach = 2 * (matte.shape[1] // 80) + 1
+    eroded = -functional.max_pool2d(-matte[None, None], reach, stride=1, padding=reach // 2)[0, 0]
+    above = torch.arange(len(matte), dtype=matte.dtype)[:, None] < landmarks[[66, 296], 1].mean()
+    hair = image[(eroded > 0.95) & (cover > 0.95) & above]
+    return hair.median(0).values if len(hair) > _FEW else skin
+
+
+def _ear_pixels(raster: MeshRaster, model: HeadModel, bare: Tensor) -> Tensor:
+    """1 [H, W] where the fitted head shows a bare ear. bare [2]: how bare the left and the right one are."""
+    corner = model.faces[:, 0][raster.face.clamp(min=0)]
+    ear = raster.covered & (model.region[corner] == REGIONS.index("ear"))
+    return ear * torch.where(model.mean[corner, 0] > 0, bare[0], bare[1])
+
+
+def _lookup(picture: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear values [H, W, C] of a picture at uv [H, W, 2] in [0, 1]."""
+    grid = (uv * 2 - 1)[None]
+    values = functional.grid_sample(
+        picture.permute(2, 0, 1)[None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return values[0].permute(1, 2, 0)
+
+
+def _over(front: Tensor, back: Tensor) -> Tensor:
+    """Porter and Duff's over, for premultiplied RGBA [H, W, 4]."""
+    return front + back * (1 - front[..., 3:])

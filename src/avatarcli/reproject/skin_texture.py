@@ -1,0 +1,199 @@
+"""The bare head's texture, taken from the photo where the photo shows it and continued where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import blur, borrow, pull_push, ramp
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
+from avatarcli.reproject.eye_texture import paint_eye
+from avatarcli.reproject.shading import hollows, lit, neighbour_mean
+
+ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
+_DEPTH_TOLERANCE = 0.003  # metres
+_FAR = 40.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
+_SMOOTHING = 4  # steps: borders of regions become about a centimetre wide
+# sRGB colours of what a photo seldom shows.
+_CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.86, 0.81, 0.74)
+
+
+@dataclass(frozen=True)
+class PhotoView:
+    """A photo and all that is known per pixel, pictures [H, W] in [0, 1].
+
+    image [H, W, 3]: foreground colours; matte; cover: probability that hair or clothes hide the bare head; mouth: 1 between open
+    lips; inside: 1 where the crop shows the photo; skin_color, hair_color [3]: typical ones; bare_ears [2]: how bare the left and
+    the right ear are; light [4, 3]: as `fit_light` gives it; camera: the photo's.
+    """
+
+    image: Tensor
+    matte: Tensor
+    cover: Tensor
+    mouth: Tensor
+    inside: Tensor
+    skin_color: Tensor
+    hair_color: Tensor
+    bare_ears: Tensor
+    light: Tensor
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Which surface point each texel shows: texel [T, 2] (row, column), face [T], weights [T, 3], size in texels."""
+
+    texel: Tensor
+    face: Tensor
+    weights: Tensor
+    size: int
+
+    @classmethod
+    def of(cls, model: HeadModel, size: int = ATLAS_SIZE) -> Atlas:
+        """The atlas of a head model; texels whose centre lies in no chart are left out."""
+        flat = torch.cat([model.uv, torch.ones(len(model.uv), 1)], dim=-1)
+        looking_down = Camera(torch.eye(4), torch.diag(torch.tensor([size, size, 1.0])), size, size)
+        raster = rasterize_mesh(flat, model.face_uv, looking_down)
+        texel = raster.covered.nonzero()
+        rows, columns = texel.unbind(-1)
+        return cls(texel, raster.face[rows, columns], raster.weights[rows, columns], size)
+
+    def surface(self, attributes: Tensor, faces: Tensor) -> Tensor:
+        """Per-vertex attributes [N, C] at the texels [T, C]."""
+        return (attributes[faces[self.face]] * self.weights[..., None]).sum(-2)
+
+    def picture(self, values: Tensor) -> Tensor:
+        """Values per texel [T, C] as a picture [size, size, C], zero between the charts."""
+        canvas = values.new_zeros(self.size, self.size, values.shape[-1])
+        canvas[self.texel[:, 0], self.texel[:, 1]] = values
+        return canvas
+
+    def lookup(self, picture: Tensor) -> Tensor:
+        """Values [T, C] of a picture [size, size, C] at the texels."""
+        return picture[self.texel[:, 0], self.texel[:, 1]]
+
+
+def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas) -> tuple[Tensor, Tensor]:
+    """The texture [S, S, 3] of the head, and how well the photo shows each texel [S, S] in [0, 1].
+
+    posed [N, 3]: the head as it is in the photo.
+    """
+    model = head.model
+    raster = rasterize_mesh(posed, model.faces, photo.camera)
+    normals = vertex_normals(posed, model.faces)
+    normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
+    color, trust = project(atlas, posed, normals, model, photo, raster)
+    mirrored, mirror_trust = project(atlas, posed[model.mirror], normals[model.mirror], model, photo, raster)
+    part = model.face_part[atlas.face]
+    skin = part == PARTS.index("skin")
+    region = model.region[model.faces[atlas.face, 0]]
+    cavity = skin & (region == REGIONS.index("mouth_cavity"))
+    visible_skin = (skin & ~cavity).float()
+    known = torch.stack([trust * visible_skin, mirror_trust * visible_skin], dim=-1)
+    canvas = atlas.picture(torch.cat([color, mirrored, known], dim=-1))
+    texture = borrow(canvas[..., :3], canvas[..., 6], canvas[..., 3:6], canvas[..., 7])
+    near = (6 * blur(canvas[..., 6:].amax(-1, keepdim=True), _FAR)).clamp(0, 1)
+    values, near = atlas.lookup(texture), atlas.lookup(near)
+    # Unseen scalp and chest continue hair and clothes; everything else that is far from what the photo shows is skin.
+    # A lid that is rolled up shows its lashes and the shadow of its fold: unrolled, it is skin.
+    lid = (region == REGIONS.index("eyelid"))[:, None]
+    values = torch.where(lid, torch.lerp(values, 0.92 * photo.skin_color, 0.75 * (1 - trust[:, None])), values)
+    dressed = ramp(atlas.surface(_smooth_region(model, "scalp", "torso"), model.faces), 0.3, 0.7)
+    guess = photo.skin_color * lit(photo.light, normal, photo.skin_color)
+    guess = guess * atlas.surface(hollows(model, head.neutral), model.faces)
+    values = torch.lerp(torch.lerp(guess, values, near), values, dressed)
+    # What a photo shows inside a mouth is mostly teeth, which belong to the teeth alone.
+    throat = _over(color, trust * (color.mean(-1) < 0.4), _inside_mouth(head, atlas, torch.tensor(_CAVITY)))
+    values = torch.where(cavity[:, None], throat, values)
+    tongue = _inside_mouth(head, atlas, torch.tensor(_TONGUE))
+    values = torch.where((part == PARTS.index("tongue"))[:, None], tongue, values)
+    # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
+    teeth = (part == PARTS.index("teeth_upper")) | (part == PARTS.index("teeth_lower"))
+    bright = color[teeth & (trust > 0.6) & (color.mean(-1) > 0.5)]
+    tooth = bright.median(0).values if len(bright) > 100 else torch.tensor(_TOOTH)
+    for name in ("teeth_upper", "teeth_lower"):
+        values = torch.where((part == PARTS.index(name))[:, None], _teeth(head, atlas, name, tooth), values)
+    for name in ("eye_l", "eye_r"):
+        here = part == PARTS.index(name)
+        values[here] = paint_eye(head, atlas.surface(head.neutral, model.faces)[here], color[here], trust[here], name)
+    # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
+    everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
+    return everywhere, atlas.picture(trust[:, None])[..., 0]
+
+
+def _smooth_region(model: HeadModel, *names: str) -> Tensor:
+    """1 in the named regions, 0 elsewhere, per vertex [N, 1]; smoothed over the mesh, for the regions' borders are jagged."""
+    value = model.in_regions(*names).float()[:, None]
+    for _ in range(_SMOOTHING):
+        value = neighbour_mean(model, value)
+    return value
+
+
+def project(
+    atlas: Atlas, posed: Tensor, normals: Tensor, model: HeadModel, photo: PhotoView, raster: MeshRaster
+) -> tuple[Tensor, Tensor]:
+    """The photo's colours [T, 3] at the texels of a posed mesh, and how far they can be trusted [T]."""
+    points = atlas.surface(posed, model.faces)
+    normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
+    pixels, facing, visible = visible_points(points, normal, photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE)
+    # Beside hair, skin lies in its shadow and single hairs run over it: keep away from the border by about half a percent.
+    reach = 2 * (photo.camera.width // 200) + 1
+    near_cover = functional.max_pool2d(photo.cover[None, None], reach, stride=1, padding=reach // 2)[0, 0]
+    masks = torch.stack([photo.matte, near_cover, photo.mouth, photo.inside], dim=-1)
+    matte, cover, mouth, inside = sample_image(masks, pixels).unbind(-1)
+    # Hair dyes the scalp below it, and clothes are painted on the chest: only the face, ears and neck must stay bare.
+    region = model.region[model.faces[atlas.face, 0]]
+    may_be_covered = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
+    cover = torch.where(may_be_covered, torch.zeros_like(cover), cover)
+    color = sample_image(photo.image, pixels)
+    # At the rim, what does not look like skin is a hair or a shadow beside it, and would be smeared over the side of the head.
+    bare = torch.isin(region, torch.tensor([REGIONS.index(name) for name in ("face", "ear", "neck")]))
+    likeness = skin_likeness(color, photo.skin_color)
+    credible = torch.where(bare, torch.maximum(likeness, ramp(facing, 0.5, 0.75)), 1.0)
+    # Lashes and the fold's shadow would be rolled out with the lid.
+    credible = torch.where(region == REGIONS.index("eyelid"), likeness, credible)
+    # Teeth must not be painted on lips.
+    credible = torch.where(region == REGIONS.index("lip"), credible * (1 - mouth), credible)
+    trust = ramp(facing, 0.15, 0.5) * ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible * credible
+    return color, trust
+
+
+def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
+    """How much colours [..., 3] look like a skin [3] in more or less light: 1 … 0 [...]."""
+    difference = color - skin
+    brightness = difference.mean(-1)
+    tint = (difference - brightness[..., None]).norm(dim=-1)
+    return torch.exp(-((brightness / 0.22).square()) - (tint / 0.08).square())
+
+
+def _inside_mouth(head: PersonalHead, atlas: Atlas, color: Tensor) -> Tensor:
+    """A colour [T, 3] that darkens towards the throat, as light falls off in a mouth."""
+    depth = atlas.surface(head.neutral, head.model.faces)[:, 2]
+    lips = head.neutral[head.model.in_regions("lip")][:, 2].amax()
+    return color * torch.exp(-((lips - depth - 0.014).clamp(min=0) / 0.04))[:, None]
+
+
+def _teeth(head: PersonalHead, atlas: Atlas, name: str, tooth: Tensor) -> Tensor:
+    """Teeth of a given colour [3] and gums [T, 3]. Every tooth is a small component of the mesh, the gum is the largest."""
+    model = head.model
+    faces = model.faces[model.face_part == PARTS.index(name)].numpy()
+    count = model.vertex_count
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    gum = np.bincount(label[faces[:, 0]]).argmax()
+    is_gum = torch.from_numpy(label[model.faces[atlas.face, 0].numpy()] == gum)
+    gums, teeth = _inside_mouth(head, atlas, torch.tensor(_GUM)), _inside_mouth(head, atlas, tooth)
+    return torch.where(is_gum[:, None], gums, teeth)
+
+
+def _over(color: Tensor, trust: Tensor, generic: Tensor) -> Tensor:
+    return color * trust[:, None] + generic * (1 - trust[:, None])

@@ -1,0 +1,17 @@
+"""The files that stages leave for each other and for every later command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from avatarcli.files import read_json
+
+AVATAR_FILE = "avatar.safetensors"
+FIT_FILE = "fit.json"  # how well the avatar shows the pictures it was made of
+PHOTOS_FILE = "photos.json"  # of several photos: what each is and how it was fitted, the frontal one first
+
+
+def fitted_photos(preprocess: Path) -> list[dict[str, Any]]:
+    """What a preprocess folder says of several photos of one person, the frontal one first; nothing of a single photo."""
+    return list((read_json(preprocess / PHOTOS_FILE) or {}).get("photos", []))

@@ -1,0 +1,117 @@
+"""Light of the studio: a soft surround, one to three lamps, and a camera that exposes for the face."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avatarcli.studio.scene import Light
+
+_DIRECTIONS = 256  # where the surround is sampled to be written as harmonics: far more than nine coefficients need
+# What an exposed face should come to, linear: a fair one is placed higher than a dark one, but less so than they differ.
+_FAIR_ALBEDO, _FAIR_LEVEL, _COMPENSATION = 0.35, 0.36, 0.45
+_FACE = np.array([0.0, 0.1, 0.995])  # the way that a face looks
+
+
+def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
+    """Some light. albedo: mean linear albedo of the face, which the camera exposes for."""
+    directions = _sphere(_DIRECTIONS)
+    radiance = _surround(rng, directions)
+    basis = _harmonics(directions)
+    ambient = 4 * math.pi / _DIRECTIONS * basis.T @ radiance
+    lamps = int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
+    around = math.pi * radiance.mean()
+    position, colour, size = [], [], []
+    for lamp in range(lamps):
+        way = _lamp_direction(rng, key=lamp == 0)
+        # Against the surround: from a cloudy day to a spotlight.
+        strength = around * float(np.exp(rng.normal(0.3 if lamp == 0 else -0.7, 0.8)))
+        distance = float(np.exp(rng.uniform(math.log(0.7), math.log(3.5))))
+        position.append(way * distance)
+        colour.append(strength * _tint(rng, 0.35))
+        size.append(distance * float(np.exp(rng.uniform(math.log(0.03), math.log(0.35)))))
+    arrived = _irradiance(ambient, np.array(position), np.array(colour))
+    level = _FAIR_LEVEL * (albedo / _FAIR_ALBEDO) ** (1 - _COMPENSATION) * float(np.exp(rng.normal(0, 0.22)))
+    exposure = level / max(albedo * float(arrived.mean()) / math.pi, 1e-6)
+    # The camera mends most, not all, of the light's tint.
+    balance = (arrived.mean() / arrived.clip(min=1e-6)) ** float(rng.uniform(0.5, 1.0))
+    return Light(
+        ambient=_floats(ambient),
+        position=_floats(np.array(position)),
+        colour=_floats(np.array(colour)),
+        size=_floats(np.array(size)),
+        gain=_floats(exposure * balance * _tint(rng, 0.06)),
+    )
+
+
+def _surround(rng: np.random.Generator, directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Radiance [D, 3] from directions [D, 3]: sky, ground, and broad windows or walls."""
+    up = 0.5 + 0.5 * directions[:, 1:2]
+    sky, ground = _tint(rng, 0.3), float(rng.uniform(0.15, 0.9)) * _tint(rng, 0.3)
+    radiance = sky * up + ground * (1 - up)
+    for _ in range(int(rng.integers(0, 4))):
+        way = rng.normal(size=3) * (1, 0.6, 1)
+        way /= np.linalg.norm(way)
+        width = float(rng.uniform(0.5, 1.2))
+        lobe = np.exp((directions @ way - 1) / width**2)[:, None]
+        radiance = radiance + float(rng.exponential(1.0)) * _tint(rng, 0.35) * lobe
+    return radiance
+
+
+def _lamp_direction(rng: np.random.Generator, *, key: bool) -> NDArray[np.float64]:
+    """The key light stands before the face and above it, mostly; the others anywhere, behind as well."""
+    azimuth = float(rng.normal(0, 0.8)) if key else float(rng.uniform(-math.pi, math.pi))
+    elevation = float(np.clip(rng.normal(0.45, 0.35), -0.5, 1.4))
+    return np.array(
+        [
+            math.sin(azimuth) * math.cos(elevation),
+            math.sin(elevation),
+            math.cos(azimuth) * math.cos(elevation),
+        ]
+    )
+
+
+def _tint(rng: np.random.Generator, spread: float) -> NDArray[np.float64]:
+    """A colour [3] of mean 1 along the line of temperatures: warm lamps to blue sky, and a little off it."""
+    warmth, green = float(rng.normal(0, spread)), float(rng.normal(0, 0.15 * spread))
+    colour = np.exp([warmth, 0.1 * warmth + green, -1.1 * warmth])
+    return colour / colour.mean()
+
+
+def _irradiance(
+    ambient: NDArray[np.float64], position: NDArray[np.float64], colour: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean light [3] that arrives on the front of a face, over ways that its parts face."""
+    total = np.zeros(3)
+    for lean in (-0.7, -0.35, 0.0, 0.35, 0.7):
+        normal = _FACE + np.array([lean, 0, 0])
+        normal /= np.linalg.norm(normal)
+        cosine = np.array([math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5])
+        soft = (_harmonics(normal[None]) * cosine) @ ambient
+        ways = position / np.linalg.norm(position, axis=1, keepdims=True)
+        total = total + (soft[0] + (colour * (ways @ normal).clip(min=0)[:, None]).sum(0)) / 5
+    return total
+
+
+def _harmonics(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Real spherical harmonics of orders 0-2 [D, 9], as Ramamoorthi and Hanrahan (2001) list them."""
+    x, y, z = direction.T
+    return np.stack(
+        [0.282095 + 0 * x, 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
+         0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y)], axis=-1,
+    )  # fmt: skip
+
+
+def _sphere(count: int) -> NDArray[np.float64]:
+    """Directions spread evenly on a spiral (Fibonacci's)."""
+    index = np.arange(count) + 0.5
+    height, turn = 1 - 2 * index / count, math.pi * (1 + 5**0.5) * index
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=-1)
+
+
+def _floats(values: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))

@@ -1,0 +1,1 @@
+"""The tracker: fits the head model to photos and videos."""

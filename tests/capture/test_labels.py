@@ -1,0 +1,95 @@
+"""Labels of drawn people, whose parts are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatarcli.capture.labels import hair_before_backdrop, label_pixels
+from avatarcli.capture.portrait import Label, Portrait
+
+SIZE = 200
+ROWS, COLUMNS = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+
+
+def disc(x: float, y: float, radius: float) -> Tensor:
+    return ((COLUMNS - x).square() + (ROWS - y).square()).sqrt() < radius
+
+
+FACE = disc(100, 80, 35)
+CROWN = disc(100, 70, 42) & (ROWS < 62)
+BODY = (ROWS > 130) & ((COLUMNS - 100).abs() < 70)
+NECK = (ROWS > 100) & (ROWS <= 130) & ((COLUMNS - 100).abs() < 18)
+
+
+def labelled(hair: Tensor, cover: Tensor, person: Tensor) -> Tensor:
+    landmarks = torch.full((478, 2), 100.0)
+    landmarks[10], landmarks[152] = torch.tensor([100.0, 48.0]), torch.tensor([100.0, 115.0])
+    landmarks[[66, 296]] = torch.tensor([[88.0, 66.0], [112.0, 66.0]])
+    return label_pixels(person.float(), hair.float(), cover.float(), landmarks)
+
+
+PERSON = FACE | CROWN | BODY | NECK
+
+
+def test_every_part_gets_its_label() -> None:
+    labels = labelled(CROWN, CROWN | BODY, PERSON)
+    assert labels.dtype == torch.uint8
+    assert (labels[CROWN] == Label.HAIR).all()
+    assert (labels[BODY] == Label.CLOTHES).float().mean() > 0.99
+    assert (labels[(FACE | NECK) & ~CROWN & ~BODY] == Label.SKIN).all()
+    assert (labels[~PERSON] == Label.BACKGROUND).all()
+
+
+def test_cover_of_the_crown_without_hair_is_a_hat() -> None:
+    locks = disc(62, 90, 9) | disc(138, 90, 9)
+    labels = labelled(locks, CROWN | BODY | locks, PERSON | locks)
+    assert (labels[CROWN & ~locks] == Label.HAT).all()
+    assert (labels[locks] == Label.HAIR).all()
+    assert (labels[BODY] == Label.CLOTHES).float().mean() > 0.99
+
+
+def test_hair_that_the_network_missed_in_places_is_no_hat() -> None:
+    temples = CROWN & (ROWS > 45) & ((COLUMNS - 100).abs() > 25)
+    labels = labelled(CROWN & ~temples, CROWN | BODY, PERSON)
+    assert temples.sum() > 100
+    assert (labels[temples] == Label.HAIR).all()
+
+
+def test_a_thin_rim_along_the_face_is_skin_and_a_raised_collar_clothes() -> None:
+    rim = disc(100, 80, 36) & ~FACE & (ROWS > 70) & (ROWS < 100) & (COLUMNS > 100)
+    collar = (ROWS > 95) & (ROWS <= 130) & ((COLUMNS - 60).abs() < 10)
+    labels = labelled(CROWN, CROWN | BODY | rim | collar, PERSON | rim | collar)
+    assert (labels[rim] == Label.SKIN).all()
+    assert (labels[collar & ~FACE] == Label.CLOTHES).float().mean() > 0.95
+
+
+def test_hair_outside_the_person_is_background() -> None:
+    poster = disc(20, 30, 15)
+    labels = labelled(CROWN | poster, CROWN | BODY, PERSON)
+    assert (labels[poster & ~PERSON] == Label.BACKGROUND).all()
+    nobody = labelled(CROWN, CROWN, torch.zeros_like(PERSON))
+    assert (nobody == Label.BACKGROUND).all()
+
+
+@pytest.mark.parametrize(("backdrop", "alike"), [(0.15, True), (0.8, False)])
+def test_hair_is_compared_with_the_background_beside_it(backdrop: float, alike: bool) -> None:
+    """Dark hair before a dark or a light wall; a dark corner far from the hair does not count."""
+    noise = torch.rand(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0)) * 0.06
+    picture = torch.full((SIZE, SIZE, 3), 0.6)
+    picture[~PERSON] = backdrop
+    picture[CROWN] = 0.15
+    picture[180:, :25] = 0.15
+    picture = (picture + noise).clamp(0, 1)
+    labels = labelled(CROWN, CROWN | BODY, PERSON)
+    portrait = Portrait(picture, picture, PERSON.float(), torch.ones(SIZE, SIZE), labels)
+    overlap = hair_before_backdrop(portrait)
+    assert (overlap > 0.9) if alike else (overlap < 0.05)
+
+
+def test_without_labels_or_hair_nothing_looks_alike() -> None:
+    picture, everywhere = torch.full((SIZE, SIZE, 3), 0.5), torch.ones(SIZE, SIZE)
+    assert hair_before_backdrop(Portrait(picture, picture, PERSON.float(), everywhere)) == 0
+    bald = labelled(torch.zeros_like(PERSON), BODY, PERSON)
+    assert hair_before_backdrop(Portrait(picture, picture, PERSON.float(), everywhere, bald)) == 0

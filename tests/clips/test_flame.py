@@ -1,0 +1,423 @@
+"""FLAME files, the map to ARKit and sequences, with a file like FLAME made from our own head, so that the answer is known."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from scipy.optimize import lsq_linear
+from scipy.sparse import csc_matrix, csr_matrix
+from scipy.spatial.transform import Rotation
+
+from avatarcli.clips import flame_sequence
+from avatarcli.clips.clip import Clip
+from avatarcli.clips.data_pickle import read_data_pickle
+from avatarcli.clips.files import load_clip
+from avatarcli.clips.flame_file import IDENTITY_SIZE, read_flame
+from avatarcli.clips.flame_map import FlameMap, make_map, nearest_in_bounds
+from avatarcli.errors import ClipError
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.model import HeadModel, gaze_from_expression
+
+# What a unit of each expression coefficient does, and how much of it.
+ACTIONS = {
+    "jawOpen": 0.3, "mouthSmileLeft": 0.4, "mouthSmileRight": 0.4, "mouthPucker": 0.5, "mouthFrownLeft": 0.5,
+    "mouthLeft": 0.4, "browInnerUp": 0.5, "browDownRight": 0.5, "eyeBlinkLeft": 0.4, "eyeBlinkRight": 0.4,
+    "noseSneerLeft": 0.5, "cheekPuff": 0.5,
+}  # fmt: skip
+COLUMNS = [EXPRESSION_INDEX[name] for name in ACTIONS]
+TURN = Rotation.from_euler("X", 4, degrees=True).as_matrix()
+SCALE, SHIFT = 0.97, np.array([0.004, 0.03, -0.02])
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Our head in FLAME's clothes."""
+
+    arrays: dict[str, np.ndarray]
+    made: FlameMap
+
+
+def flame_like(model: HeadModel) -> dict[str, np.ndarray]:
+    """Another person's head, with other vertices on the same surface, of another size, tilted and elsewhere."""
+    rng = np.random.default_rng(5)
+    identity = torch.zeros(model.identity_size)
+    identity[:40] = torch.from_numpy(rng.normal(0, 0.5, 40))
+    skin = (model.face_part == 0) & ~model.in_regions("mouth_cavity", "eye_socket", "torso")[model.faces].any(1)
+    eyes = (model.face_part == 1) | (model.face_part == 2)
+    used, faces = np.unique(model.faces[skin | eyes].numpy(), return_inverse=True)
+    faces = faces.reshape(-1, 3)
+    # Every vertex goes to a point of one of its triangles.
+    corners, weights = np.zeros((len(used), 3), int), np.zeros((len(used), 3))
+    for corner in range(3):
+        corners[faces[:, corner]] = np.roll(faces, -corner, axis=1)
+    weights[:] = (0.7, 0.2, 0.1)
+
+    def moved(values: np.ndarray) -> np.ndarray:
+        return (values[used][corners] * weights[..., None]).sum(1)
+
+    ours = model.neutral(identity).double().numpy()
+    vertices = (moved(ours) - SHIFT) @ TURN / SCALE
+    joints = (model.joints(identity).double().numpy() - SHIFT) @ TURN / SCALE
+    deltas = [
+        gain * moved(model.expression_basis[EXPRESSION_INDEX[name]].double().numpy()) @ TURN / SCALE
+        for name, gain in ACTIONS.items()
+    ]
+    shapedirs = np.zeros((len(used), 3, IDENTITY_SIZE + len(deltas)), np.float32)
+    shapedirs[:, :, IDENTITY_SIZE:] = np.stack(deltas, -1)
+    regressor = np.zeros((5, len(used)))
+    skinning = np.zeros((len(used), 5))
+    down = model.expression_basis[EXPRESSION_INDEX["jawOpen"]].norm(dim=-1).double().numpy()
+    skinning[:, 2] = moved(np.repeat((down / down.max())[:, None], 3, 1))[:, 0].clip(0, 1)
+    for row, name in ((2, "jaw"), (3, "eye_l"), (4, "eye_r")):
+        # A joint as a weighted sum of vertices, found as FLAME's are: by least squares with weights that sum to one.
+        near = np.argsort(np.linalg.norm(vertices - joints[model.joint_names.index(name)], axis=1))[:300]
+        system = np.vstack([vertices[near].T, np.ones(len(near))])
+        regressor[row, near] = np.linalg.lstsq(system, np.append(joints[model.joint_names.index(name)], 1.0))[0]
+    for row, name in ((3, "eye_l"), (4, "eye_r")):
+        part = model.part(name)
+        skinning[(used >= part.start) & (used < part.stop)] = np.eye(5)[row]
+    skinning[:, 1] = 1 - skinning.sum(1)
+    return {
+        "v_template": vertices, "f": faces.astype(np.uint32), "shapedirs": shapedirs, "weights": skinning,
+        "posedirs": np.zeros((len(used), 3, 36), np.float32), "J_regressor": regressor,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def twin(model: HeadModel, tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    arrays = flame_like(model)
+    path = tmp_path_factory.mktemp("flame") / "flame.npz"
+    np.savez(path, **arrays)
+    return Twin(arrays, make_map(read_flame(path), model))
+
+
+def random_expressions(frames: int) -> np.ndarray:
+    """Coefficients of which each frame uses four."""
+    rng = np.random.default_rng(1)
+    chosen = np.stack([rng.permutation(len(ACTIONS)) < 4 for _ in range(frames)])
+    return chosen * rng.uniform(0.3, 2.0, chosen.shape)
+
+
+def test_the_map_finds_the_actions_that_were_put_in(twin: Twin) -> None:
+    assert twin.made.error < 1.0  # mm; moving the vertices cut corners
+    assert twin.made.explained > 0.4  # half of every unit normal is negative, which one-sided actions cannot show
+    assert Rotation.from_matrix(twin.made.axes.T @ TURN).magnitude() < np.deg2rad(1)
+    x = random_expressions(40)
+    found = twin.made.coefficients(x, np.broadcast_to(np.eye(3), (40, 3, 3)), np.zeros((40, 52)))
+    wanted = np.zeros((40, 52))
+    wanted[:, COLUMNS] = x * list(ACTIONS.values())
+    error = np.abs(found - wanted.clip(0, 1))
+    assert error[:, COLUMNS].mean() < 0.03
+    assert error.mean() < 0.02
+
+
+def test_the_solver_agrees_with_scipys(twin: Twin) -> None:
+    rng = np.random.default_rng(2)
+    pull = rng.normal(0, 3000, (6, 52))
+    known = np.zeros((6, 52))
+    known[:, EXPRESSION_INDEX["eyeLookDownLeft"]] = 0.5
+    found = nearest_in_bounds(twin.made.gram, pull, known)
+    fitted = [
+        index for name, index in EXPRESSION_INDEX.items() if not name.startswith("eyeLook") and name != "tongueOut"
+    ]
+    root = np.linalg.cholesky(twin.made.gram[np.ix_(fitted, fitted)])
+    for frame in range(6):
+        right = (pull[frame] - known[frame] @ twin.made.gram)[fitted]
+        slow = lsq_linear(root.T, np.linalg.solve(root, right), bounds=(0, 1), tol=1e-12)
+        np.testing.assert_allclose(found[frame, fitted], slow.x, atol=1e-3)
+    np.testing.assert_array_equal(found[:, EXPRESSION_INDEX["eyeLookDownLeft"]], 0.5)
+
+
+def test_the_jaw_opens_the_mouth_and_moves_it_aside(twin: Twin) -> None:
+    turns = Rotation.from_rotvec([[0, 0, 0], [0.1, 0, 0], [0.25, 0, 0], [0.1, 0.15, 0]]).as_matrix()
+    found = twin.made.coefficients(np.zeros((4, 1)), turns, np.zeros((4, 52)))
+    opened = found[:, EXPRESSION_INDEX["jawOpen"]]
+    assert opened[0] == 0
+    assert 0.05 < opened[1] < opened[2] <= 1
+    left, right = found[:, EXPRESSION_INDEX["jawLeft"]], found[:, EXPRESSION_INDEX["jawRight"]]
+    assert left[3] > right[3] + 0.05  # a turn about +y brings the chin to the subject's left
+    np.testing.assert_allclose(left[:3], right[:3], atol=0.05)
+
+
+def test_a_map_is_saved_and_refuses_longer_sequences(twin: Twin, tmp_path: Path) -> None:
+    twin.made.save(tmp_path / "map.npz")
+    back = FlameMap.load(tmp_path / "map.npz")
+    assert (back.expressions, round(back.error, 4)) == (len(ACTIONS), round(twin.made.error, 4))
+    x, rest = random_expressions(5), np.broadcast_to(np.eye(3), (5, 3, 3))
+    looks = np.zeros((5, 52))
+    np.testing.assert_allclose(back.coefficients(x, rest, looks), twin.made.coefficients(x, rest, looks), atol=1e-3)
+    with pytest.raises(ClipError, match="expr has 13 coefficients, the map's FLAME has 12"):
+        back.coefficients(np.zeros((5, 13)), rest, looks)
+    np.savez(tmp_path / "bad.npz", flame_map_gram=np.eye(3))
+    with pytest.raises(ClipError, match=r"bad\.npz: flame_map_gram has shape \[3, 3\]; want \[52, 52\]"):
+        FlameMap.load(tmp_path / "bad.npz")
+
+
+def test_another_face_is_refused(twin: Twin, model: HeadModel, tmp_path: Path) -> None:
+    upside_down = {**twin.arrays, "v_template": twin.arrays["v_template"] * (1, -1, -1)}
+    np.savez(tmp_path / "flame.npz", **upside_down)
+    with pytest.raises(ClipError, match="does not fit ours"):
+        make_map(read_flame(tmp_path / "flame.npz"), model)
+
+
+# FLAME's own files
+
+
+class _Ch:
+    """A twin of chumpy's class for writing pickles like FLAME's."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+
+
+def write_like_flame(path: Path, arrays: dict[str, np.ndarray], protocol: int) -> None:
+    module = types.ModuleType("chumpy.ch")
+    _Ch.__module__, _Ch.__name__, _Ch.__qualname__ = "chumpy.ch", "Ch", "Ch"
+    module.Ch = _Ch  # type: ignore[attr-defined]
+    content: dict[str, Any] = {**arrays, "J_regressor": csc_matrix(arrays["J_regressor"]), "bs_style": "lbs"}
+    content |= {name: _Ch(np.asfortranarray(arrays[name])) for name in ("v_template", "shapedirs")}
+    sys.modules |= {"chumpy": types.ModuleType("chumpy"), "chumpy.ch": module}
+    try:
+        path.write_bytes(pickle.dumps(content, protocol))
+    finally:
+        del sys.modules["chumpy"], sys.modules["chumpy.ch"]
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_like_flames_is_read_without_chumpy(tmp_path: Path, protocol: int) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "v_template": rng.normal(size=(7, 3)), "f": np.array([[0, 1, 2]], np.uint32),
+        "shapedirs": rng.normal(size=(7, 3, 302)), "J_regressor": np.eye(5, 7) * 0.5,
+    }  # fmt: skip
+    write_like_flame(tmp_path / "flame.pkl", arrays, protocol)
+    read = read_data_pickle(tmp_path / "flame.pkl")
+    assert sorted(read) == sorted(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read[name], array)
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps({"J_regressor": csr_matrix(arrays["J_regressor"])}, protocol))
+    np.testing.assert_array_equal(read_data_pickle(tmp_path / "rows.pkl")["J_regressor"], arrays["J_regressor"])
+
+
+class _Bomb:
+    def __init__(self, call: Any, *arguments: Any) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call, self.arguments
+
+
+def test_a_pickle_that_would_run_code_does_not(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    bombs = {
+        "system": _Bomb(os.system, f"touch {mark}"),
+        "exec": _Bomb(exec, f"open({str(mark)!r}, 'w')"),
+        "getattr": _Bomb(getattr, dict, "clear"),
+        "partial": _Bomb(functools.partial, print),
+    }
+    for name, bomb in bombs.items():
+        path = tmp_path / f"{name}.pkl"
+        path.write_bytes(pickle.dumps({"v_template": bomb}))
+        with pytest.raises(ClipError, match="refused, because that can run code"):
+            read_flame(path)
+    assert not mark.exists()
+
+
+def _pickle_damage() -> dict[str, bytes]:
+    good = pickle.dumps({"v_template": np.arange(9.0).reshape(3, 3)}, 2)
+    return {
+        "empty": b"",
+        "text": b"hello",
+        "short": good[:-20],
+        "list": pickle.dumps([1, 2]),
+        "wrong length": good.replace(b"K\x03K\x03", b"K\x03K\x7f"),
+        "build on a class": b"cnumpy\nndarray\n}b.",
+    }
+
+
+@pytest.mark.parametrize("content", _pickle_damage().values(), ids=_pickle_damage().keys())
+def test_damaged_pickles_are_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "flame.pkl").write_bytes(content)
+    with pytest.raises(ClipError, match=r"flame\.pkl: ") as caught:
+        read_flame(tmp_path / "flame.pkl")
+    assert "\n" not in str(caught.value)
+
+
+def small_flame() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    regressor = np.eye(5, 8)
+    vertices = rng.normal(size=(8, 3)) * 0.05
+    vertices[3], vertices[4] = (0.03, 0, 0), (-0.03, 0, 0)
+    return {
+        "v_template": vertices, "f": np.array([[5, 6, 7]]), "shapedirs": rng.normal(size=(8, 3, 302)),
+        "posedirs": np.zeros((8, 3, 36)), "J_regressor": regressor, "weights": np.full((8, 5), 0.2),
+    }  # fmt: skip
+
+
+BAD_FLAMES: dict[str, tuple[dict[str, Any], str]] = {
+    "no shapedirs": ({"shapedirs": None}, "'shapedirs' is missing; want a FLAME model"),
+    "other count": ({"weights": np.zeros((7, 5))}, r"weights has shape \[7, 5\]; want \[8, 5\]"),
+    "flat": ({"v_template": np.zeros(24)}, r"v_template has shape \[24\]; want \[N, 3\]"),
+    "no expression": ({"shapedirs": np.zeros((8, 3, 300))}, "shapedirs has 300 directions"),
+    "text": ({"f": np.array([["a", "b", "c"]])}, "f holds <U1 values"),
+    "faces": ({"f": np.array([[0, 1, 8]])}, "f names vertices outside of the 8"),
+    "nan": ({"posedirs": np.full((8, 3, 36), np.nan)}, "posedirs holds NaN"),
+    "millimetres": ({"v_template": small_flame()["v_template"] * 1000}, "the eyes are 60 apart; want .* in metres"),
+    "few joints": ({"J_regressor": np.eye(3, 8), "weights": np.ones((8, 3))}, "weights has 3 joints"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_FLAMES.values(), ids=BAD_FLAMES.keys())
+def test_bad_flame_files_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    data = {key: value for key, value in {**small_flame(), **change}.items() if value is not None}
+    np.savez(tmp_path / "flame.npz", **data)
+    with pytest.raises(ClipError, match=message) as caught:
+        read_flame(tmp_path / "flame.npz")
+    assert "flame.npz: " in str(caught.value)
+
+
+def test_the_three_kinds_of_file_hold_the_same(tmp_path: Path) -> None:
+    arrays = small_flame()
+    np.savez(tmp_path / "flame.npz", **arrays)
+    save_file(arrays, tmp_path / "flame.safetensors")
+    write_like_flame(tmp_path / "flame.pkl", arrays, 2)
+    first, *others = (read_flame(tmp_path / f"flame.{kind}") for kind in ("npz", "safetensors", "pkl"))
+    for other in others:
+        for name, array in vars(first).items():
+            np.testing.assert_array_equal(getattr(other, name), array)
+    for name in ("gone.npz", "flame.txt"):
+        (tmp_path / "flame.txt").write_text("")
+        with pytest.raises(ClipError, match=r"gone\.npz: no such file|unknown kind of FLAME file"):
+            read_flame(tmp_path / name)
+
+
+# Sequences
+
+
+@pytest.fixture
+def map_file(twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The twin's map as the user's own."""
+    place = tmp_path / "data" / "flame-map.npz"
+    twin.made.save(place)
+    monkeypatch.setattr(flame_sequence, "default_map", lambda: place)
+    return place
+
+
+def sequence(tmp_path: Path, **arrays: Any) -> Path:
+    np.savez(tmp_path / "take.npz", **arrays)
+    return tmp_path / "take.npz"
+
+
+def nodding(frames: int) -> np.ndarray:
+    """A head that turns to its left and looks down a little, axis-angle."""
+    return Rotation.from_euler("YX", np.linspace([0, 0], [0.4, 0.1], frames)).as_rotvec()
+
+
+def test_cap4d_and_vhap_say_the_same(tmp_path: Path, map_file: Path) -> None:
+    x = random_expressions(6)
+    eyes = np.tile([[0.1, -0.2, 0.0]], (6, 1))  # down and to the subject's right
+    place = np.linspace([0, 0, 1.0], [0.05, 0, 1.0], 6)
+    cap4d = load_clip(sequence(tmp_path, expr=x, rot=nodding(6), tra=place, eye_rot=eyes, fps=25.0))
+    names = {"expr": x, "rotation": nodding(6), "translation": place, "eyes_pose": np.hstack([eyes, eyes])}
+    vhap = load_clip(sequence(tmp_path, **names, jaw_pose=np.zeros((6, 3)), static_offset=np.zeros((1, 5, 3))), fps=25)
+    assert cap4d.fps == vhap.fps == 25
+    for key in ("expression", "head_rotation", "head_translation", "gaze"):
+        np.testing.assert_array_equal(getattr(cap4d, key), getattr(vhap, key))
+    assert cap4d.gaze is not None
+    assert cap4d.head_translation is not None
+    np.testing.assert_allclose(cap4d.gaze[0], [[-0.2, -0.1]] * 2, atol=1e-6)
+    assert cap4d.expression[0, EXPRESSION_INDEX["eyeLookInLeft"]] > 0.3
+    assert cap4d.expression[0, EXPRESSION_INDEX["eyeLookDownRight"]] > 0.2
+    assert Rotation.from_rotvec(cap4d.head_rotation[-1]).magnitude() == pytest.approx(np.hypot(0.4, 0.1), abs=0.01)
+    assert cap4d.head_rotation[-1, 1] > 0.35
+    np.testing.assert_allclose(np.median(cap4d.head_translation, axis=0), 0, atol=1e-6)
+    assert cap4d.head_translation[-1, 0] == pytest.approx(0.025, abs=0.002)
+
+
+@pytest.mark.parametrize("flip", [(1, -1, -1), (-1, 1, -1), (-1, -1, 1)])
+def test_the_worlds_axes_do_not_matter(tmp_path: Path, map_file: Path, flip: tuple[int, int, int]) -> None:
+    plain = {"expr": np.zeros((5, 3)), "rot": nodding(5), "tra": np.linspace([0, 0, 1], [0.1, 0, 1], 5)}
+    turned = {
+        "expr": plain["expr"],
+        "rot": (Rotation.from_matrix(np.diag(flip)) * Rotation.from_rotvec(plain["rot"])).as_rotvec(),
+        "tra": plain["tra"] * flip,
+    }
+    here, there = load_clip(sequence(tmp_path, **plain)), load_clip(sequence(tmp_path, **turned))
+    np.testing.assert_allclose(here.head_rotation, there.head_rotation, atol=1e-5)
+    np.testing.assert_allclose(here.head_translation, there.head_translation, atol=1e-6)  # type: ignore[arg-type]
+
+
+def test_the_neck_turns_the_head_too(tmp_path: Path, map_file: Path) -> None:
+    body = load_clip(sequence(tmp_path, expr=np.zeros((4, 2)), rot=nodding(4)))
+    neck = load_clip(sequence(tmp_path, expr=np.zeros((4, 2)), neck_pose=nodding(4)))
+    np.testing.assert_allclose(body.head_rotation, neck.head_rotation, atol=1e-6)
+    assert body.gaze is None
+    assert body.head_translation is None
+
+
+def test_gaze_and_its_coefficients_are_inverse() -> None:
+    gaze = np.random.default_rng(4).uniform(-0.3, 0.3, (20, 2, 2))
+    looks = flame_sequence._looks(gaze)
+    np.testing.assert_allclose(gaze_from_expression(torch.from_numpy(looks)).numpy(), gaze, atol=1e-6)
+
+
+def test_cap4ds_blink_is_a_blink(tmp_path: Path, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = FlameMap(twin.made.gram, np.zeros((52, 100 + 9)), np.eye(3), 0.5, 0.5)
+    wide.save(tmp_path / "wide.npz")
+    x = np.zeros((3, 65))
+    x[1, 64] = 0.7
+    notes: list[str] = []
+    clip = load_clip(sequence(tmp_path, expr=x), flame_map=tmp_path / "wide.npz", note=notes.append)
+    np.testing.assert_allclose(clip.expression[:, EXPRESSION_INDEX["eyeBlinkLeft"]], [0, 0.7, 0], atol=1e-6)
+    np.testing.assert_allclose(clip.expression[:, EXPRESSION_INDEX["eyeBlinkRight"]], [0, 0.7, 0], atol=1e-6)
+    assert "CAP4D's blink" in notes[0]
+    assert "30 a second assumed" in notes[1]
+
+
+BAD_SEQUENCES: dict[str, tuple[dict[str, Any], str]] = {
+    "flat": ({"expr": np.zeros(12)}, r"expr has shape \[12\]; want \[T, E\]"),
+    "no frames": ({"expr": np.zeros((0, 12))}, "no frames"),
+    "nan": ({"expr": np.full((4, 12), np.nan)}, "expr holds NaN"),
+    "too many": ({"expr": np.zeros((4, 50))}, "expr has 50 coefficients, the map's FLAME has 12"),
+    "short": ({"rot": np.zeros((3, 3))}, r"rot has shape \[3, 3\]; want \[4, 3\]"),
+    "one eye and a half": ({"eye_rot": np.zeros((4, 5))}, r"eye_rot has shape \[4, 5\]; want \[4, 3\] or \[4, 6\]"),
+    "text": ({"jaw_pose": np.full((4, 3), "a")}, "jaw_pose holds <U1 values"),
+    "rates": ({"fps": np.ones(2)}, r"fps has shape \[2\]"),
+    "behind": ({"eye_rot": np.tile([[0.0, 3.0, 0.0]], (4, 1))}, "gaze reaches 3; want radians"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_SEQUENCES.values(), ids=BAD_SEQUENCES.keys())
+def test_bad_sequences_are_named(tmp_path: Path, map_file: Path, change: dict[str, Any], message: str) -> None:
+    path = sequence(tmp_path, **{"expr": np.zeros((4, 12)), **change})
+    with pytest.raises(ClipError, match=message) as caught:
+        load_clip(path)
+    assert "take.npz: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_map_the_error_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flame_sequence, "default_map", lambda: tmp_path / "none.npz")
+    with pytest.raises(ClipError, match="avatar clip flame-map FLAME_FILE"):
+        load_clip(sequence(tmp_path, expr=np.zeros((4, 12))))
+
+
+def test_a_converted_clip_plays_on_our_head(tmp_path: Path, map_file: Path, model: HeadModel) -> None:
+    """The mouth of our own head opens as far as the twin's does."""
+    x = np.zeros((2, len(ACTIONS)))
+    x[1, list(ACTIONS).index("jawOpen")] = 2.0
+    clip: Clip = load_clip(sequence(tmp_path, expr=x))
+    moved = clip.parameters().expression[1] @ model.expression_basis.flatten(1)
+    wanted = 0.6 * model.expression_basis[EXPRESSION_INDEX["jawOpen"]].flatten()
+    assert float((moved - wanted).norm() / wanted.norm()) < 0.1

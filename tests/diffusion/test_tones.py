@@ -1,0 +1,275 @@
+"""The photo's tones in a picture that is known: a face with hair, of which the photo sees one side."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatarcli.diffusion.tones import SKIN_REGIONS, Tones, tone_error, with_detail, without_islands
+from avatarcli.geometry.cameras import orbit_cameras
+from avatarcli.geometry.fill import blur
+from avatarcli.reproject.skin_texture import PhotoView
+
+SIZE = 128
+SKIN, HAIR = torch.tensor([0.80, 0.60, 0.50]), torch.tensor([0.25, 0.17, 0.10])
+TONES = Tones(SKIN, bald=False)
+NO_SCALP = torch.zeros(SIZE, SIZE)
+Y, X = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+
+
+def person() -> Tensor:
+    """A premultiplied RGBA picture [H, W, 4] of an oval: skin in uneven light, and hair above it."""
+    radius = (((X - 64) / 44).square() + ((Y - 64) / 56).square()).sqrt()
+    alpha = ((1 - radius) * 25 + 0.5).clamp(0, 1)[..., None]
+    light = (1 + 0.15 * ((X - 64) / 44) - 0.1 * ((Y - 64) / 56))[..., None]
+    color = torch.where((Y > 45)[..., None], SKIN * light, HAIR * light)
+    return torch.cat([color * alpha, alpha], dim=-1)
+
+
+def skin_mask() -> Tensor:
+    return ((Y > 45) & (person()[..., 3] > 0.5)).float()
+
+
+def hint_of(picture: Tensor) -> Tensor:
+    """What a photo of the picture's own colours says where it sees it: up to column 70, all but the soft edge."""
+    seen = ((X < 70) & (picture[..., 3] > 0.99)).float()[..., None]
+    return torch.cat([picture[..., :3] * seen, seen, 0.9 * seen], dim=-1)
+
+
+def tinted(picture: Tensor, tint: Tensor) -> Tensor:
+    return torch.cat([(picture[..., :3] * tint).minimum(picture[..., 3:]), picture[..., 3:]], dim=-1)
+
+
+def is_picture(picture: Tensor, before: Tensor) -> None:
+    """Alpha is what it was, and no colour exceeds it."""
+    assert torch.equal(picture[..., 3], before[..., 3])
+    assert picture.min() >= 0
+    assert (picture[..., :3] <= picture[..., 3:] + 1e-6).all()
+
+
+def error(picture: Tensor, truth: Tensor, where: Tensor) -> float:
+    """Mean difference of colours where a mask [H, W] holds and the person is opaque."""
+    return float((picture - truth)[where & (truth[..., 3] > 0.99)][:, :3].abs().mean())
+
+
+@pytest.mark.parametrize("tint", [(1.15, 0.95, 0.80), (0.85, 0.85, 0.85), (0.9, 1.1, 1.2), (1.12, 1.12, 1.12)])
+def test_a_tinted_picture_gets_the_photos_tones(tint: tuple[float, float, float]) -> None:
+    truth = person()
+    hint, wrong = hint_of(truth), tinted(truth, torch.tensor(tint))
+    right = TONES.matched(wrong, hint, skin_mask(), NO_SCALP)
+    is_picture(right, wrong)
+    assert tone_error(truth, hint) == 0
+    assert tone_error(wrong, hint) > 0.05
+    assert tone_error(right, hint) < 0.05 * tone_error(wrong, hint)
+    for part in (Y > 50, Y < 40):  # skin and hair
+        seen, near, far = part & (X < 66), part & (X > 70) & (X < 80), part & (X > 92)
+        assert error(right, truth, seen) < 0.05 * error(wrong, truth, seen)
+        # Beyond what the photo sees the correction goes on, and fades.
+        assert error(right, truth, near) < 0.15 * error(wrong, truth, near)
+        assert error(right, truth, far) < 0.9 * error(wrong, truth, far)
+
+
+def test_a_right_picture_is_left_alone() -> None:
+    truth = person()
+    same = TONES.matched(truth, hint_of(truth), skin_mask(), NO_SCALP)
+    is_picture(same, truth)
+    assert (same - truth).abs().max() < 0.01
+    assert (same - truth).abs().mean() < 1e-4
+
+
+def test_unseen_skin_gets_the_tint_of_the_persons_skin_and_nothing_else_does() -> None:
+    """From behind and aside the photo sees nothing: a greenish neck is known by where the head model has skin."""
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    wrong = tinted(truth, torch.tensor([0.94, 1.03, 0.98]))
+    lower = skin_mask() * (Y > 80)
+    right = TONES.matched(wrong, nothing, lower, NO_SCALP)
+    is_picture(right, wrong)
+
+    def tint_error(picture: Tensor, where: Tensor) -> float:
+        colors = [image[where & (truth[..., 3] > 0.99)][:, :3] for image in (picture, truth)]
+        mine, true = (color / color.sum(-1, keepdim=True) for color in colors)
+        return float((mine - true).abs().mean())
+
+    assert tint_error(right, Y > 86) < 0.4 * tint_error(wrong, Y > 86)
+    for elsewhere in (Y < 40, (Y > 46) & (Y < 74)):  # hair, and what the model does not call skin
+        assert error(right, wrong, elsewhere) < 1e-4
+    # It changes the tint, not the light, and takes no other colour for skin.
+    neck = (Y > 86) & (truth[..., 3] > 0.99)
+    assert (right - wrong)[neck][:, :3].mean(-1).abs().max() < 0.02
+    blue = tinted(truth, torch.tensor([0.3, 0.6, 1.0]))
+    assert (TONES.matched(blue, nothing, skin_mask(), NO_SCALP) - blue).abs().max() < 5e-3
+
+
+def test_where_picture_and_photo_show_different_things_neither_changes_the_other() -> None:
+    """Dark glasses that the photo's skin does not have."""
+    truth = person()
+    glasses = ((X - 52).abs() < 10) & ((Y - 60).abs() < 5)
+    wrong = tinted(truth, torch.tensor([0.85, 0.85, 0.85]))
+    wrong = torch.cat([torch.where(glasses[..., None], 0.05, wrong[..., :3]), wrong[..., 3:]], dim=-1)
+    right = TONES.matched(wrong, hint_of(truth), skin_mask(), NO_SCALP)
+    assert right[glasses][:, :3].max() < 0.08
+    around = ((X - 52).abs() > 12) & (X < 66) & (Y > 50)
+    assert error(right, truth, around) < 0.05 * error(wrong, truth, around)
+
+
+def test_a_change_has_its_limits() -> None:
+    truth = person()
+    pale = tinted(truth, torch.tensor([0.55, 0.55, 0.55]))
+    right = TONES.matched(pale, hint_of(truth), skin_mask(), NO_SCALP)
+    middle = (X > 40) & (X < 60) & (Y > 50) & (Y < 80)
+    gain = right[middle][:, :3] / pale[middle][:, :3]
+    assert gain.min() > 1.3
+    assert gain.max() < 1.6  # half as much again, of colours that are a little raised
+
+
+def test_dark_hair_behind_becomes_as_light_as_the_photos_and_dark_clothes_do_not() -> None:
+    """From behind the photo sees nothing; a jacket as dark as the hair fills the lower third."""
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    dark = HAIR * 0.4
+    behind = torch.cat([torch.where((Y < 80)[..., None], dark, 0.9 * dark) * truth[..., 3:], truth[..., 3:]], dim=-1)
+    scalp = ((Y < 70) & (truth[..., 3] > 0.99)).float()
+    tones = Tones(SKIN, bald=False, hair=HAIR)
+    right = tones.matched(behind, nothing, NO_SCALP, scalp)
+    is_picture(right, behind)
+    middle = (Y > 20) & (Y < 60) & ((X - 64).abs() < 25)
+    wrong, left = ((picture[middle][:, :3] - HAIR).abs().mean() for picture in (behind, right))
+    assert left < 0.5 * wrong
+    assert (right[middle][:, :3] <= HAIR).all()  # a little darker still, as real hair is behind
+    assert error(right, behind, Y > 100) < 0.01
+    # What the photo sees is its own; who shows no hair gets none.
+    assert error(tones.matched(behind, hint_of(behind), NO_SCALP, scalp), behind, X < 60) < 0.01
+    assert torch.equal(
+        TONES.matched(behind, nothing, NO_SCALP, scalp), TONES.matched(behind, nothing, NO_SCALP, NO_SCALP)
+    )
+
+
+def test_hair_is_what_covers_the_scalp_in_the_photo() -> None:
+    picture = person()
+    photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])
+    scalp = (Y < 60).float()  # down over the forehead, which is skin
+    hair = Tones.of(photo, scalp).hair
+    assert hair is not None
+    assert (hair - HAIR).abs().max() < 0.05
+    assert Tones.of(photo, (Y > 60).float()).hair is None
+
+
+def photo_with(hair: Tensor) -> PhotoView:
+    blank = torch.zeros(4, 4)
+    camera = orbit_cameras(torch.zeros(1), torch.zeros(1), distance=1.0, target=torch.zeros(3), focal=4.0, size=4)[0]
+    return PhotoView(
+        image=torch.zeros(4, 4, 3),
+        matte=blank,
+        cover=blank,
+        mouth=blank,
+        inside=blank,
+        skin_color=SKIN,
+        hair_color=hair,
+        bare_ears=torch.ones(2),
+        light=torch.zeros(4, 3),
+        camera=camera,
+    )
+
+
+def test_a_bald_persons_scalp_is_skin() -> None:
+    haired, bald = (Tones.of(photo_with(hair), torch.zeros(4, 4)) for hair in (HAIR, SKIN - 0.02))
+    assert (haired.bald, haired.bare_regions) == (False, SKIN_REGIONS)
+    assert (bald.bald, bald.bare_regions) == (True, (*SKIN_REGIONS, "scalp"))
+    assert torch.equal(bald.skin, SKIN)
+
+
+# Detail
+
+
+def striped(amplitude: float = 0.06) -> Tensor:
+    """Stripes [H, W, 1] three pixels wide."""
+    return amplitude * torch.sin(2 * math.pi * X / 3 + 0.4)[..., None]
+
+
+def with_stripes(picture: Tensor) -> Tensor:
+    color = (picture[..., :3] + striped() * picture[..., 3:]).clamp(min=0).minimum(picture[..., 3:])
+    return torch.cat([color, picture[..., 3:]], dim=-1)
+
+
+def test_fine_detail_comes_from_the_photo_where_it_is_seen() -> None:
+    plain, still = person(), torch.zeros(SIZE, SIZE)
+    fine = with_stripes(plain)
+    coarsely_wrong = tinted(plain, torch.tensor([0.95, 0.95, 0.95]))
+    hint = hint_of(fine)
+    made = with_detail(coarsely_wrong, hint, still, angle=0.2)
+    is_picture(made, plain)
+    seen, unseen = (X > 30) & (X < 64) & (Y > 50) & (Y < 100), X > 76
+    added, wanted = (made - coarsely_wrong)[seen][:, :3], striped().expand(-1, -1, 3)[seen]
+    # All of the stripes, and nothing of the photo's coarse tones.
+    share = (added * wanted).sum() / wanted.square().sum()
+    assert 0.8 < share < 1.2
+    assert abs(float((made - coarsely_wrong)[seen][:, :3].mean())) < 0.002
+    assert torch.equal(made[unseen], coarsely_wrong[unseen])
+
+
+@pytest.mark.parametrize("angle", [math.radians(60), math.radians(90), math.pi])
+def test_from_aside_and_behind_no_detail_is_taken(angle: float) -> None:
+    plain = person()
+    assert torch.equal(with_detail(plain, hint_of(with_stripes(plain)), torch.zeros(SIZE, SIZE), angle), plain)
+
+
+def test_detail_fades_with_the_angle_and_with_how_far_the_skin_has_moved() -> None:
+    plain = person()
+    hint, seen = hint_of(with_stripes(plain)), (X > 30) & (X < 64) & (Y > 50) & (Y < 100)
+
+    def strength(angle: float, moved: Tensor, where: Tensor = seen) -> float:
+        return float((with_detail(plain, hint, moved, angle) - plain)[where][:, :3].abs().mean())
+
+    still = torch.zeros(SIZE, SIZE)
+    by_angle = [strength(math.radians(degrees), still) for degrees in (0, 25, 35, 45, 50)]
+    assert by_angle[0] == by_angle[1]
+    assert all(after < before for before, after in pairwise(by_angle[1:]))
+    mouth = (Y - 80).abs() < 8
+    moved = torch.where(mouth, 0.01, 0.0)
+    assert strength(0.0, moved, seen & ((Y - 80).abs() < 6)) == 0
+    assert strength(0.0, moved, seen & (Y < 66)) == pytest.approx(by_angle[0], rel=0.2)
+    assert 0 < strength(0.0, torch.full((SIZE, SIZE), 0.002)) < 0.8 * by_angle[0]
+
+
+def test_bright_detail_stays_within_alpha() -> None:
+    picture = person()
+    faint = picture * torch.where(X < 40, 0.7, 1.0)[..., None]
+    loud = torch.cat([picture[..., :3] + 10 * striped(), torch.ones(SIZE, SIZE, 2)], dim=-1)
+    is_picture(with_detail(faint, loud, torch.zeros(SIZE, SIZE), 0.0), faint)
+
+
+# Islands
+
+
+def blob(x: float, y: float, radius: float) -> Tensor:
+    """A disc with a soft edge of two pixels: premultiplied RGBA [H, W, 4]."""
+    alpha = ((radius - ((X - x).square() + (Y - y).square()).sqrt()) / 2 + 0.5).clamp(0, 1)[..., None]
+    return torch.cat([0.6 * alpha.expand(-1, -1, 3), alpha], dim=-1)
+
+
+def test_small_islands_are_removed_and_large_parts_stay() -> None:
+    body, hand, slip, dot = blob(50, 70, 34), blob(108, 70, 12), blob(110, 20, 5), blob(8, 8, 1)
+    made = without_islands(body + hand + slip + dot)
+    assert torch.equal(made, body + hand)
+    # Of a hand that touches the body nothing is lost, however small it is.
+    touching = (body + blob(87, 70, 5)).clamp(max=1)
+    assert torch.equal(without_islands(touching), touching)
+
+
+def test_a_soft_edge_is_no_island() -> None:
+    """Hair's alpha falls off slowly, and stays where it is faint."""
+    alpha = blur(blob(60, 64, 30)[..., 3:], 2.0)
+    hair = torch.cat([0.2 * alpha.expand(-1, -1, 3), alpha], dim=-1)
+    made = without_islands(hair + blob(120, 10, 3))
+    assert (made - hair)[:, :100].abs().max() < 0.01
+    assert (hair[..., 3] * ((hair[..., 3] > 0.01) & (hair[..., 3] < 0.1))).sum() > 1  # there is such an edge
+    assert made[:20, 110:].max() == 0
+
+
+def test_one_person_alone_and_nobody_are_left_as_they_are() -> None:
+    for picture in (person(), torch.zeros(SIZE, SIZE, 4)):
+        assert torch.equal(without_islands(picture), picture)

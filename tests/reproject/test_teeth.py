@@ -1,0 +1,62 @@
+"""The upper teeth reach as far down as the photo shows them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avatarcli.geometry.cameras import orbit_cameras
+from avatarcli.head.expressions import expression_vector
+from avatarcli.head.model import PersonalHead, load_head_model
+from avatarcli.head.track import HeadParameters
+from avatarcli.reproject.teeth import fit_upper_teeth
+
+SIZE = 512
+SKIN = torch.tensor([0.8, 0.6, 0.5])
+
+
+def fitted(share: float, smile: float = 1.0) -> tuple[float, float]:
+    """How far (metres) the teeth were moved, and how far (pixels) their edge then is from the painted one.
+
+    share: of the gap between the lips that is painted as teeth, from above. smile: how far the mouth is open.
+    """
+    model = load_head_model()
+    head = PersonalHead.create(model, torch.zeros(model.identity_size))
+    face = HeadParameters.at_rest()
+    actions = {"jawOpen": 0.25 * smile, "mouthUpperUpLeft": 0.4 * smile, "mouthUpperUpRight": 0.4 * smile}
+    face.expression[0] = torch.tensor(expression_vector(actions))
+    posed = head.vertices(face.expression, face.gaze, face.neck)[0]
+    zero, target = torch.zeros(1), torch.tensor([0.0, -0.06, 0.0])
+    camera = orbit_cameras(zero, zero, distance=1.0, target=target, focal=4 * SIZE, size=SIZE)[0]
+    landmarks, _ = camera.project(model.landmarks(posed))
+    top, bottom = landmarks[13, 1], landmarks[14, 1]
+    edge = torch.lerp(top, bottom, torch.tensor(share))
+    rows = (torch.arange(SIZE) + 0.5)[:, None, None]
+    dark, tooth = torch.tensor([0.15, 0.05, 0.05]), torch.tensor([0.85, 0.82, 0.78])
+    image = torch.where(rows < edge, tooth, dark).expand(SIZE, SIZE, 3)
+    moved = fit_upper_teeth(head, posed, image, camera, landmarks, SKIN)
+    teeth = model.part("teeth_upper")
+    down = head.neutral[teeth, 1] - moved.neutral[teeth, 1]
+    assert torch.allclose(down, down[:1].expand_as(down), atol=1e-6)
+    others = torch.ones(model.vertex_count, dtype=torch.bool)
+    others[teeth] = False
+    assert torch.equal(moved.neutral[others], head.neutral[others])
+    middle = posed[teeth][head.neutral[teeth, 0].abs() < 0.008]
+    lowest = middle[middle[:, 1].argmin()].clone()
+    lowest[1] -= down[0]
+    return float(down[0]), float(camera.project(lowest[None])[0][0, 1] - edge)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8])
+def test_their_edge_is_laid_on_the_photos(share: float) -> None:
+    down, gap = fitted(share)
+    assert 0.0005 < down < 0.008
+    assert abs(gap) < 3
+
+
+def test_a_dark_mouth_says_nothing() -> None:
+    assert fitted(0.0)[0] == 0
+
+
+def test_shut_lips_say_nothing() -> None:
+    assert fitted(1.0, smile=0.0)[0] == 0
