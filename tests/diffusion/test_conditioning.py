@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,6 +121,9 @@ def test_warp_takes_what_another_photo_sees_better(conditioner: Conditioner) -> 
     shown = frontal[3] > 0.99
     assert torch.equal(front[:, shown], frontal[:, shown])
     assert not shown[-16:].any()
+    # A photo that is not in place to the pixel is carried nowhere.
+    loose = Conditioner(conditioner.head, conditioner.reference, [replace(profile, exact=False)])
+    assert torch.equal(loose.of_view(rest, cameras(90)[0]).hint[0], alone)
 
 
 def test_a_photo_as_a_view_is_cut_to_the_framing_and_to_what_it_shows(conditioner: Conditioner) -> None:

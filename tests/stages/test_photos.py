@@ -51,8 +51,9 @@ def test_photos_share_a_head_and_the_light_in_any_order(photos: list[Path], tmp_
     red = listed[1]["photo"] == "second.png"
     expected = torch.tensor([1.0, 1 / 0.7, 1 / 0.7]) if red else torch.tensor([1.0, 0.7, 0.7])
     torch.testing.assert_close(gain, expected, atol=0.12, rtol=0)
-    ((portrait, track),) = further_photos(there)
-    assert portrait.size == track.camera.width
+    (further,) = further_photos(there)
+    assert further.portrait.size == further.track.camera.width
+    assert further.exact
 
 
 def test_without_a_face_from_the_front_nothing_is_written(tmp_path: Path) -> None:

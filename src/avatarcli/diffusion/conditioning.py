@@ -7,7 +7,7 @@ it. The channels follow CAP4D (arXiv 2412.12093), the published predecessor of M
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,26 +45,29 @@ class Reference:
     """The photo as the model sees it.
 
     picture [S, S, 4]: premultiplied RGBA; inside [S, S]: 1 where the crop shows the photo; camera: a single one with pictures
-    of that size; parameters: the single frame of head parameters that was fitted to it.
+    of that size; parameters: the single frame of head parameters that was fitted to it. exact: whether they fit well enough to
+    carry its pixels into other views; a profile laid along its outline is some millimetres off, and only given as a view.
     """
 
     picture: Tensor
     inside: Tensor
     camera: Camera
     parameters: HeadParameters
+    exact: bool = True
 
     @classmethod
-    def of(cls, foreground: Tensor, matte: Tensor, inside: Tensor, track: Track) -> Reference:
+    def of(cls, foreground: Tensor, matte: Tensor, inside: Tensor, track: Track, *, exact: bool = True) -> Reference:
         """From a portrait's foreground colours [S, S, 3], matte [S, S] and inside [S, S], and its track."""
         picture = torch.cat([foreground * matte[..., None], matte[..., None]], dim=-1)
-        return cls(picture, inside, track.camera, track.parameters())
+        return cls(picture, inside, track.camera, track.parameters(), exact)
 
     def resized(self, size: int) -> Reference:
         """The same photo as `size` × `size` pixels."""
         layers = torch.cat([self.picture, self.inside[..., None]], dim=-1).permute(2, 0, 1)[None]
         layers = functional.interpolate(layers, (size, size), mode="bilinear", antialias=True, align_corners=False)
         layers = layers[0].permute(1, 2, 0).clamp(0, 1)
-        return Reference(layers[..., :4], layers[..., 4], self.camera.resized(size, size), self.parameters)
+        camera = self.camera.resized(size, size)
+        return replace(self, picture=layers[..., :4], inside=layers[..., 4], camera=camera)
 
     def framed(self, framing: Framing, size: int) -> Reference:
         """The photo as a view of `size` × `size` pixels would show it, as far as it reaches."""
@@ -74,17 +77,21 @@ class Reference:
         width, height = columns.stop - left, rows.stop - top
         window = Window.framing(framing, self.camera.cropped(left, top, width, height))
         window = Window(left + window.left, top + window.top, window.side)
-        part = Reference(
-            self.picture[window.part],
-            self.inside[window.part],
-            self.camera.cropped(window.left, window.top, window.side, window.side),
-            self.parameters,
+        part = replace(
+            self,
+            picture=self.picture[window.part],
+            inside=self.inside[window.part],
+            camera=self.camera.cropped(window.left, window.top, window.side, window.side),
         )
         return part.resized(size)
 
     def to(self, device: torch.device | str) -> Reference:
-        return Reference(
-            self.picture.to(device), self.inside.to(device), self.camera.to(device), self.parameters.to(device)
+        return replace(
+            self,
+            picture=self.picture.to(device),
+            inside=self.inside.to(device),
+            camera=self.camera.to(device),
+            parameters=self.parameters.to(device),
         )
 
 
@@ -134,12 +141,12 @@ class Conditioner:
     """
 
     def __init__(self, head: PersonalHead, reference: Reference, further: Sequence[Reference] = ()) -> None:
-        """further: other photos of the person, from which the warp takes what they see better."""
+        """further: other photos of the person, from which the warp takes what they see better, where they are exact."""
         self.head = head
         self.reference = reference
         self.further = tuple(further)
         self._faces = head.model.faces
-        self._sources = [_Source.of(head, photo) for photo in (reference, *further)]
+        self._sources = [_Source.of(head, photo) for photo in (reference, *further) if photo.exact]
         self.posed = self._sources[0].posed
 
     def of_reference(self, size: int) -> FrameMaps:

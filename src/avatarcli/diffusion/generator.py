@@ -135,7 +135,8 @@ def _finish(
     scalp = model.shows(raster, "scalp")
     moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
     way = functional.normalize(camera.centre, dim=-1)
-    photos = [functional.normalize(p.camera.centre, dim=-1) for p in (request.reference, *request.further)]
+    exact = [photo.camera for photo in (request.reference, *request.further) if photo.exact]
+    photos = [functional.normalize(photo.centre, dim=-1) for photo in exact]
     angle = min(float(torch.dot(way, photo).clamp(-1, 1).acos()) for photo in photos)
     toned = request.tones.matched(without_islands(picture), hint, skin, scalp)
     return with_detail(toned, hint, moved, angle)

@@ -65,7 +65,8 @@ def distill_avatar(
         provenance=provenance,
         **start._asdict(),
     )
-    seen = [(portrait, track), *further_photos(preprocess)]
+    # A photo that is a little out of place would be painted beside what the others show.
+    seen = [(portrait, track), *((p.portrait, p.track) for p in further_photos(preprocess) if p.exact)]
     every = _PHOTO_EVERY if len(seen) == 1 else _PHOTOS_EVERY
     schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
     photos = training_photos(seen, avatar, config.photo_size)

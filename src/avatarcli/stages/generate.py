@@ -85,8 +85,8 @@ def generate_views(
         seed=seed,
         signature=digest,
         further=tuple(
-            Reference.of(photo.foreground, photo.matte, photo.inside, found)
-            for photo, found in further_photos(preprocess)
+            Reference.of(p.portrait.foreground, p.portrait.matte, p.portrait.inside, p.track, exact=p.exact)
+            for p in further_photos(preprocess)
         ),
         offload=hardware.offload,
         compiled=hardware.compile,

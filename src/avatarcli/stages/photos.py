@@ -54,6 +54,8 @@ _MOST_GAIN = 2.5  # of linear light; more is another picture, not another lamp
 _EXPRESSIONS = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight")
 _BY_EXPRESSION, _BY_SIZE = 15.0, 600.0
 
+_BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
+
 
 @dataclass(frozen=True)
 class _Photo:
@@ -62,7 +64,7 @@ class _Photo:
     path: Path
     sha256: str
     judged: Judged
-    by: str  # landmarks or outline
+    by: str  # _BY_LANDMARKS or _BY_OUTLINE
     gain: Tensor
     distance: float | None  # of its face from the frontal photo's, see `check_same_person`
 
@@ -120,7 +122,9 @@ def preprocess_photos(
             check_quality(photo, judged.quality, progress, force=force)
             gain = _gain(reference, judged, model)
             judged = replace(judged, portrait=_with_gain(judged.portrait, gain))
-            done.append(_Photo(photo, sha256, judged, "landmarks" if sha256 in looks else "outline", gain, distance))
+            done.append(
+                _Photo(photo, sha256, judged, _BY_LANDMARKS if sha256 in looks else _BY_OUTLINE, gain, distance)
+            )
             advance(1)
         folders = {}
         for index, found in enumerate(done):
@@ -134,10 +138,22 @@ def preprocess_photos(
     return folders
 
 
-def further_photos(preprocess: Path) -> list[tuple[Portrait, Track]]:
+@dataclass(frozen=True)
+class FurtherPhoto:
+    """A photo beside the frontal one. exact: its face was found. A profile laid along its outline is some millimetres off."""
+
+    portrait: Portrait
+    track: Track
+    exact: bool
+
+
+def further_photos(preprocess: Path) -> list[FurtherPhoto]:
     """The photos of a preprocess folder beside the frontal one; none where there is a single photo."""
-    folders = [preprocess / entry["folder"] for entry in fitted_photos(preprocess)[1:]]
-    return [(Portrait.load(folder), Track.load(folder / TRACK_FILE)) for folder in folders]
+    return [
+        FurtherPhoto(Portrait.load(folder), Track.load(folder / TRACK_FILE), entry["fitted_by"] == _BY_LANDMARKS)
+        for entry in fitted_photos(preprocess)[1:]
+        for folder in [preprocess / entry["folder"]]
+    ]
 
 
 def _as_reference(look: Look) -> float:
