@@ -21,8 +21,9 @@ _COARSE, _FAR = 1 / 20, 1 / 8
 _SOLID = 0.95  # alpha of pixels whose colour is the person's alone
 _TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
-# Heads of synthetic people are lit from the front, and the model has learnt it: behind, it makes hair less than half as bright as
-# in the photo (log -0.7), where real people's (London set, photo to profile) lose a tenth. Logarithms, and the share made good.
+# Heads of synthetic people are lit from the front, and the model has learnt it: behind, it makes hair half as bright as in
+# the photo (log -0.7 at 180°), where real people's (London set, photo to profile) loses a tenth. Logarithms,
+# and the share made good.
 _BEHIND, _HAIR, _MOST_HAIR = -0.12, 0.75, 0.9
 _HAIR_LIKE = 0.7  # a logarithm: how far colours of one head of hair are from its middle
 _FEWEST = 1 / 400  # share of the picture that hair must fill for its colour to count

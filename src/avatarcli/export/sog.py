@@ -1,4 +1,4 @@
-"""SOG: PlayCanvas' compressed Gaussians, a quarter of the size of SPZ's parts: quantised values as lossless WebP pictures in a ZIP.
+"""SOG: PlayCanvas' compressed Gaussians, smaller than SPZ and closer: quantised values as lossless WebP pictures in a ZIP.
 
 One pixel is one Gaussian, the same in every picture. Positions are 16 bits on a logarithmic scale; scales and colours are
 indices into tables of 256 values; rotations are the three smallest components and the number of the largest. Gaussians

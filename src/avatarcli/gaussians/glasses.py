@@ -33,14 +33,10 @@ _AHEAD, _TILT, _BOW = 0.012, math.tan(math.radians(7)), 1.6
 _CLEARANCE, _NEAR = 0.002, 0.004
 _WIDE, _UP, _DOWN = 0.072, 0.034, 0.036  # metres from the middle between the eyes: farther off there are no glasses
 _STEP = 0.0005  # metres between the points of the sheet that are looked at
-_COARSE, _FINE = (
-    3,
-    2,
-)  # every how many of them is a start: inside a dark lens; at edges, rims and reflections, where they overlap
-_EDGE, _PLAIN = (
-    0.001,
-    0.1,
-)  # metres of a lens's edge; of the skin's light, by which the inside may differ from its surroundings
+# Every how many of them is a start: inside a dark lens; at edges, rims and reflections, where they overlap.
+_COARSE, _FINE = 3, 2
+# Metres of a lens's edge; of the skin's light, by which the inside may differ from its surroundings.
+_EDGE, _PLAIN = 0.001, 0.1
 # Dark lenses: light beside the skin's below which a point is dark, metres around the middle of an eye, and how much is dark there.
 # Bare eyes have up to 0.37 and those in thick rims 0.5, those behind dark lenses 0.85 and more.
 _DARK, _AROUND, _SHARE = 0.42, 0.011, 0.7
@@ -52,18 +48,12 @@ _CONTRAST = 0.24
 _PART = 0.3  # of that contrast has what is part of the rims
 # Rims of more contrast may be wider than a line: all that is nearer to their own darkness than to the skin is part of them then.
 _STRONG = 0.5
-_ANGLES, _BEND, _BENDING = (
-    120,
-    2,
-    0.01,
-)  # directions around an eye; steps outwards from one to the next, and what one costs
+# Directions around an eye; steps outwards from one to the next, and what one costs.
+_ANGLES, _BEND, _BENDING = 120, 2, 0.01
 _BELOW = -0.3  # sine of the directions that pass below the eye, where no brow is
 _BESIDE = 0.0025  # metres beside the middle of a rim that may belong to it
-_BRIDGE, _TEMPLE, _LEVEL = (
-    0.02,
-    0.05,
-    (-0.012, 0.022),
-)  # metres: bridge and temples lie this far in and out, and at these heights
+# Metres: bridge and temples lie this far in and out, and at these heights.
+_BRIDGE, _TEMPLE, _LEVEL = 0.02, 0.05, (-0.012, 0.022)
 
 REACH_OF_GLASSES = 0.0015  # metres: how far they may move in the fit; narrow rims would fall apart into dots
 
