@@ -2,7 +2,12 @@
 
     python scripts/studio_sheets.py --assets DIR --out DIR front --subjects 32
     python scripts/studio_sheets.py --assets DIR --out DIR views --subjects 6
+    python scripts/studio_sheets.py --assets DIR --out DIR turns --subjects 8
+    python scripts/studio_sheets.py --assets DIR --out DIR light --subjects 40 --size 96
     python scripts/studio_sheets.py --assets DIR --out DIR check --subjects 40
+
+`turns` shows each person's photo beside the sides that it does not show. `light` tells how bright hair and skin are from the side
+and from behind against the front: the natural logarithm of the ratio of linear light, over people.
 
 `check` renders faces within 40° of the front with random light, expression and lens, and tells how often a face is
 found and how far, in the median, its landmarks lie from the studio's own (in per cent of the distance between the
@@ -33,9 +38,14 @@ from avatarcli.studio.backdrop import draw_backdrop
 from avatarcli.studio.lights import draw_light
 from avatarcli.studio.motion import MotionLibrary, draw_motion
 from avatarcli.studio.render import composite, render
+from avatarcli.studio.scene import REGION_NAMES
+from avatarcli.studio.shading import decode
 from avatarcli.studio.subject import SPLITS, StudioSubject, draw_subject
 from avatarcli.studio.viewpoints import reference_camera_at
 
+_TURNS = (0, 45, 90, 135, 180)  # degrees, of the sheet of turns
+_LIT = (0, 90, 270, 135, 225, 180)  # degrees at which brightness is measured; the first is what the others are compared with
+_SEEN = 0.01  # least share of a picture that must show hair or skin to count
 _VIEWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees of the second sheet's columns
 _FACES = ("neutral", "smile", "open mouth")
 _LIMIT = 40.0  # degrees of yaw within which a face must be found
@@ -46,7 +56,7 @@ _IRISES = (468, 473)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("front", "views", "check"))
+    parser.add_argument("what", choices=("front", "views", "turns", "light", "check"))
     parser.add_argument("--assets", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--subjects", type=int, default=32)
@@ -64,6 +74,9 @@ def main() -> None:
     if options.what == "check":
         _check(assets, subjects, options)
         return
+    if options.what == "light":
+        _light(assets, subjects, options)
+        return
     rows: list[Tensor] = []
     for subject in subjects:
         rows.append(_row(assets, subject, options))
@@ -78,6 +91,8 @@ def _row(assets: StudioAssets, subject: StudioSubject, options: argparse.Namespa
     rng = np.random.default_rng([subject.seed, 99])
     light = draw_light(rng, float(np.mean(subject.skin.tone))).to(device)
     faces, yaw = (_FACES, _VIEWS) if options.what == "views" else (_FACES[:1], (0,))
+    if options.what == "turns":
+        yaw = (float(np.clip(rng.normal(0, 16), -_LIMIT, _LIMIT)), *_TURNS)
     motion = HeadParameters.at_rest(len(faces))
     motion.expression[:] = torch.tensor([expression_vector(NAMED_EXPRESSIONS[name]) for name in faces])
     motion = motion.to(device)
@@ -88,6 +103,31 @@ def _row(assets: StudioAssets, subject: StudioSubject, options: argparse.Namespa
     backdrop = draw_backdrop(rng, options.size).to(device)
     pictures = composite(frames.rgba, backdrop).cpu()
     return torch.cat([torch.cat(list(pictures[:, frame]), dim=1) for frame in range(len(faces))])
+
+
+def _light(assets: StudioAssets, subjects: list[StudioSubject], options: argparse.Namespace) -> None:
+    """Prints the median and the spread (half of what lies between the 16th and 84th percentile) for each angle and region."""
+    device = torch.device(options.device)
+    ratios: dict[str, list[float]] = {}
+    for subject in subjects:
+        mesh, poser = assemble(assets, subject, device)
+        light = draw_light(np.random.default_rng([subject.seed, 97]), float(np.mean(subject.skin.tone))).to(device)
+        posed = poser(HeadParameters.at_rest(1).to(device))
+        angles = torch.deg2rad(torch.tensor(_LIT, dtype=torch.float32))
+        cameras = Framing.of(posed.vertices[0].cpu()).cameras(angles, torch.zeros_like(angles), options.size)
+        frames = render(mesh, posed, cameras.to(device), light)
+        shown = decode(frames.rgba[:, 0, ..., :3].clamp(0, 1)).mean(-1)
+        for name in ("hair", "skin"):
+            share = frames.regions[:, 0, ..., REGION_NAMES.index(name)] > 0.9
+            bright = ((shown * share).sum((1, 2)) / share.sum((1, 2)).clamp(min=1)).clamp(min=1e-4).log()
+            for angle, value, area in zip(_LIT[1:], (bright - bright[0])[1:], share.float().mean((1, 2))[1:], strict=True):
+                if area > _SEEN and share[0].float().mean() > _SEEN:
+                    ratios.setdefault(f"{name} {min(angle, 360 - angle)}", []).append(float(value))
+    report = {}
+    for key, values in ratios.items():
+        low, middle, high = np.quantile(values, (0.16, 0.5, 0.84))
+        report[key] = {"median": float(middle), "spread": float(high - low) / 2, "pictures": len(values)}
+    print(json.dumps(report, indent=1))
 
 
 def _check(assets: StudioAssets, subjects: list[StudioSubject], options: argparse.Namespace) -> None:

@@ -1,4 +1,9 @@
-"""Light of the studio: a soft surround, one to three lamps, and a camera that exposes for the face."""
+"""Light of the studio: a soft surround, one to three lamps, and a camera that exposes for the face.
+
+A photo hardly tells how much light falls on the back of a head, so what a model paints there is what it has mostly seen. People stand
+in rooms and under the sky, where walls and clouds light them from behind as well: most lights here are filled up until the unseen
+sides get about as much as the face does, however unevenly the face is lit.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,13 @@ _DIRECTIONS = 256  # where the surround is sampled to be written as harmonics: f
 # What an exposed face should come to, linear: a fair one is placed higher than a dark one, but less so than they differ.
 _FAIR_ALBEDO, _FAIR_LEVEL, _COMPENSATION = 0.35, 0.36, 0.45
 _FACE = np.array([0.0, 0.1, 0.995])  # the way that a face looks
+_LEANS = (-0.7, -0.35, 0.0, 0.35, 0.7)  # how far parts of a face look aside of that
+_SOFT_SHARE, _SIDE_SHARE = 0.3, 0.35  # of the key lights: weak ones, as under clouds; strong ones that come from one side
+_FILLED_SHARE = 0.93  # of the lights; the others are lamps in the dark
+# Where the unseen sides look, radians to the left (and to the right) of the front.
+_UNSEEN = (1.6, 1.95, 2.3, 2.7)
+# Logarithm of what they get against the face: what a head has on both sides, and what differs from side to side.
+_FILL, _FILL_SPREAD, _FILL_DIFFERENCE = 0.05, 0.15, 0.1
 
 
 def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
@@ -24,16 +36,21 @@ def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
     ambient = 4 * math.pi / _DIRECTIONS * basis.T @ radiance
     lamps = int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
     around = math.pi * radiance.mean()
+    kind = rng.random()
+    soft, aside = kind < _SOFT_SHARE, kind > 1 - _SIDE_SHARE
     position, colour, size = [], [], []
     for lamp in range(lamps):
-        way = _lamp_direction(rng, key=lamp == 0)
+        way = _lamp_direction(rng, key=lamp == 0, aside=aside)
         # Against the surround: from a cloudy day to a spotlight.
-        strength = around * float(np.exp(rng.normal(0.3 if lamp == 0 else -0.7, 0.8)))
+        usual = -0.7 if lamp > 0 else -0.9 if soft else 1.0 if aside else 0.3
+        strength = around * float(np.exp(rng.normal(usual, 0.6 if lamp == 0 else 0.8)))
         distance = float(np.exp(rng.uniform(math.log(0.7), math.log(3.5))))
         position.append(way * distance)
         colour.append(strength * _tint(rng, 0.35))
         size.append(distance * float(np.exp(rng.uniform(math.log(0.03), math.log(0.35)))))
-    arrived = _irradiance(ambient, np.array(position), np.array(colour))
+    if rng.random() < _FILLED_SHARE:
+        ambient = _filled(rng, ambient, np.array(position), np.array(colour))
+    arrived = _irradiance(ambient, np.array(position), np.array(colour), _face_normals()).mean(0)
     level = _FAIR_LEVEL * (albedo / _FAIR_ALBEDO) ** (1 - _COMPENSATION) * float(np.exp(rng.normal(0, 0.22)))
     exposure = level / max(albedo * float(arrived.mean()) / math.pi, 1e-6)
     # The camera mends most, not all, of the light's tint.
@@ -61,17 +78,40 @@ def _surround(rng: np.random.Generator, directions: NDArray[np.float64]) -> NDAr
     return radiance
 
 
-def _lamp_direction(rng: np.random.Generator, *, key: bool) -> NDArray[np.float64]:
-    """The key light stands before the face and above it, mostly; the others anywhere, behind as well."""
+def _filled(
+    rng: np.random.Generator,
+    ambient: NDArray[np.float64],
+    position: NDArray[np.float64],
+    colour: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Coefficients [9, 3] of the surround with broad light from behind, as much as the unseen sides lack against the face."""
+    directions = _sphere(_DIRECTIONS)
+    level = _irradiance(ambient, position, colour, _face_normals()).mean() * math.exp(rng.normal(_FILL, _FILL_SPREAD))
+    no_lamp = np.zeros((0, 3))
+    for side in rng.permutation([-1.0, 1.0]):
+        normals = np.array([[side * math.sin(turn), 0.1, math.cos(turn)] for turn in _UNSEEN])
+        way = _direction(side * float(rng.uniform(2.0, 2.9)), float(np.clip(rng.normal(0.25, 0.2), -0.2, 0.7)))
+        lobe = np.exp((directions @ way - 1) / float(rng.uniform(0.7, 1.1)) ** 2)[:, None] * _tint(rng, 0.2)
+        added = 4 * math.pi / _DIRECTIONS * _harmonics(directions).T @ lobe
+        wanted = level * math.exp(rng.normal(0, _FILL_DIFFERENCE))
+        missing = wanted - _irradiance(ambient, position, colour, normals).mean()
+        ambient = ambient + added * max(missing, 0.0) / _irradiance(added, no_lamp, no_lamp, normals).mean()
+    return ambient
+
+
+def _lamp_direction(rng: np.random.Generator, *, key: bool, aside: bool) -> NDArray[np.float64]:
+    """The key light stands before the face and above it, mostly, or beside it; the others anywhere, behind as well."""
     azimuth = float(rng.normal(0, 0.8)) if key else float(rng.uniform(-math.pi, math.pi))
+    if key and aside:
+        azimuth = float(rng.choice([-1.0, 1.0]) * rng.normal(1.1, 0.3))
     elevation = float(np.clip(rng.normal(0.45, 0.35), -0.5, 1.4))
-    return np.array(
-        [
-            math.sin(azimuth) * math.cos(elevation),
-            math.sin(elevation),
-            math.cos(azimuth) * math.cos(elevation),
-        ]
-    )
+    return _direction(azimuth, elevation)
+
+
+def _direction(azimuth: float, elevation: float) -> NDArray[np.float64]:
+    """Unit vector [3] so many radians to the left of the front and above the horizon."""
+    flat = math.cos(elevation)
+    return np.array([math.sin(azimuth) * flat, math.sin(elevation), math.cos(azimuth) * flat])
 
 
 def _tint(rng: np.random.Generator, spread: float) -> NDArray[np.float64]:
@@ -81,19 +121,23 @@ def _tint(rng: np.random.Generator, spread: float) -> NDArray[np.float64]:
     return colour / colour.mean()
 
 
+def _face_normals() -> NDArray[np.float64]:
+    """Ways [5, 3] that parts of a face look."""
+    return np.array([_FACE + np.array([lean, 0, 0]) for lean in _LEANS])
+
+
 def _irradiance(
-    ambient: NDArray[np.float64], position: NDArray[np.float64], colour: NDArray[np.float64]
+    ambient: NDArray[np.float64],
+    position: NDArray[np.float64],
+    colour: NDArray[np.float64],
+    normals: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Mean light [3] that arrives on the front of a face, over ways that its parts face."""
-    total = np.zeros(3)
-    for lean in (-0.7, -0.35, 0.0, 0.35, 0.7):
-        normal = _FACE + np.array([lean, 0, 0])
-        normal /= np.linalg.norm(normal)
-        cosine = np.array([math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5])
-        soft = (_harmonics(normal[None]) * cosine) @ ambient
-        ways = position / np.linalg.norm(position, axis=1, keepdims=True)
-        total = total + (soft[0] + (colour * (ways @ normal).clip(min=0)[:, None]).sum(0)) / 5
-    return total
+    """Light [N, 3] of a surround and P lamps that arrives on surfaces that look along `normals` [N, 3] (of any length)."""
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    cosine = np.array([math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5])
+    soft = (_harmonics(normals) * cosine) @ ambient
+    ways = position / np.linalg.norm(position, axis=1, keepdims=True)
+    return soft + (normals @ ways.T).clip(min=0) @ colour
 
 
 def _harmonics(direction: NDArray[np.float64]) -> NDArray[np.float64]:

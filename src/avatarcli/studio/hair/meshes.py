@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avatarcli.studio.hair.guides import frames
-from avatarcli.studio.hair.space import Binding, Floats, HeadSpace, Ints, smoothstep, square_to
+from avatarcli.studio.hair.space import Binding, Floats, Grid, HeadSpace, Ints, smoothstep, square_to
 from avatarcli.studio.scene import BoundMesh, Material
 
 
@@ -173,6 +174,11 @@ class Carrier:
     neutral: Floats
     mirrored: bool = False
 
+    @cached_property
+    def _difference(self) -> Grid:
+        """How this head differs [3] from the average one, around both; all meshes of a person ask for it."""
+        return self.space.spread(self.neutral[: len(self.space.vertices)] - self.space.vertices)
+
     def bound(
         self, piece: Piece, roots: Binding, texture: Tensor, *, material: Material, depth_bias: float = 0.0
     ) -> BoundMesh:
@@ -185,7 +191,7 @@ class Carrier:
         if self.mirrored:
             piece, roots = space_mirrored(space, piece, roots)
         skin = self.neutral[: len(space.vertices)]
-        difference = space.spread(skin - space.vertices)
+        difference = self._difference
         here = roots.of(space.vertices)
         there = roots.of(skin)
         slack = there - here - difference(here)
