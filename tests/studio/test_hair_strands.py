@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from avatarcli.studio.hair import (
     grow_hair,
 )
 from avatarcli.studio.hair.guides import Flow, Hairline, curl, cut, lengths, march, resample, scatter_roots
-from avatarcli.studio.hair.space import Grid, HeadSpace, chart_to_direction, direction_to_chart
+from avatarcli.studio.hair.space import WHORL, Grid, HeadSpace, chart_to_direction, direction_to_chart
 from avatarcli.studio.hair.textures import COLUMNS, DENSE, LOOSE, strand_atlas
 from avatarcli.studio.scene import Material
 
@@ -73,6 +75,36 @@ def test_march_keeps_its_layer_and_length(space: HeadSpace) -> None:
     assert np.quantile(ends, 0.02) > 0.004
     assert (points[:, -1, 1] < roots.points[:, 1]).mean() > 0.95
     assert np.abs(np.median(lengths(points)[:, -1]) - 0.2) < 0.02
+
+
+@pytest.mark.parametrize("family", ["bob_fringe", "long_fringe", "forward_fringe", "bowl_cut"])
+def test_a_fringe_lies_on_the_forehead(assets: StudioAssets, space: HeadSpace, family: str) -> None:
+    reached = []
+    for seed in range(3):
+        style = replace(draw_style(np.random.default_rng(seed), family=family), flyaway=0.0)
+        *_, mesh = grow_hair(assets, assets.head.mean, style, COLOUR)
+        points = mesh.resting(assets.head.mean).numpy()
+        x, y, z = points.T
+        before = points[(np.abs(x) < 0.035) & (y > 0.035) & (y < 0.065) & (z > 0.05)]
+        reached.append(len(before))
+        assert np.median(space.field(before)[:, 0]) < 0.012
+        assert np.quantile(space.field(before)[:, 0], 0.9) < 0.025
+    assert min(reached) > 20
+
+
+def test_long_hair_hangs_beside_the_face_not_before_it(assets: StudioAssets) -> None:
+    for seed in range(3):
+        style = draw_style(np.random.default_rng(seed), family="long_straight")
+        *_, mesh = grow_hair(assets, assets.head.mean, style, COLOUR)
+        points = mesh.resting(assets.head.mean).numpy()
+        beside = points[(points[:, 1] > -0.08) & (points[:, 1] < 0.05)]
+        assert (beside[:, 2] > 0.075).mean() < 0.02
+
+
+def test_the_crown_is_covered(space: HeadSpace) -> None:
+    roots = scatter_roots(space, Hairline(), 900, np.random.default_rng(0))
+    near = np.linalg.norm(roots.chart - WHORL, axis=1)
+    assert (near < 0.08).sum() > 2 * ((near > 0.3) & (near < np.hypot(0.3, 0.08))).sum()
 
 
 def test_cut_finds_where_strands_leave(space: HeadSpace) -> None:

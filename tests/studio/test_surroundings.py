@@ -9,7 +9,9 @@ import torch
 
 from avatarcli.multiview.framing import DISTANCE, Framing
 from avatarcli.studio.backdrop import draw_backdrop
+from avatarcli.studio.lighting import harmonics, irradiance_coefficients
 from avatarcli.studio.lights import draw_light
+from avatarcli.studio.scene import Light
 from avatarcli.studio.viewpoints import draw_cameras, draw_reference_camera
 
 FRAMING = Framing((0.0, -0.06, 0.0), 0.38)
@@ -63,6 +65,28 @@ def test_light_exposes_the_face() -> None:
         levels.append(float((0.3 * arrived / math.pi * light.gain).mean()))
     assert 0.25 < np.median(levels) < 0.45
     assert np.quantile(levels, 0.9) / np.quantile(levels, 0.1) < 3
+
+
+def arrived(light: Light, yaw: float) -> float:
+    """Mean light on what looks `yaw` degrees to the left of the front."""
+    normal = torch.tensor([math.sin(math.radians(yaw)), 0.1, math.cos(math.radians(yaw))])
+    normal = torch.nn.functional.normalize(normal, dim=0)
+    surround = harmonics(normal) @ irradiance_coefficients(light.ambient)
+    lamps = (torch.nn.functional.normalize(light.position, dim=-1) @ normal).clamp(min=0)
+    return float((surround + lamps @ light.colour).mean().clamp(min=1e-4))
+
+
+def test_unseen_sides_get_about_as_much_light_as_the_face() -> None:
+    behind, uneven = [], []
+    for seed in range(120):
+        light = draw_light(np.random.default_rng(seed))
+        left, front, right = (arrived(light, yaw) for yaw in (35, 0, -35))
+        behind.append(math.log(arrived(light, 180) / np.mean([left, front, right])))
+        uneven.append(abs(math.log(left / right)))
+    assert -0.25 < np.median(behind) < 0.1
+    assert np.quantile(behind, 0.1) > -0.6
+    # Faces that are lit from one side stay common.
+    assert np.mean(np.array(uneven) > 0.5) > 0.4
 
 
 def test_the_same_seed_gives_the_same_light() -> None:

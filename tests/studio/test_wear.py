@@ -10,12 +10,8 @@ from torch import Tensor
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.glasses import draw_glasses, glasses_meshes
 from avatarcli.studio.hats import KINDS, draw_hat, hat_meshes, make_room
-from avatarcli.studio.scene import BoundMesh
-from avatarcli.studio.wear import PATTERNS, clothes_mesh, draw_clothes
-
-
-def resting(mesh: BoundMesh, head: Tensor) -> Tensor:
-    return (head[mesh.bind_index] * mesh.bind_weight[..., None]).sum(-2) + mesh.offset
+from avatarcli.studio.scene import Material
+from avatarcli.studio.wear import PATTERNS, Neckline, clothes_meshes, covered_skin, draw_clothes
 
 
 @pytest.fixture(params=range(5))
@@ -30,7 +26,7 @@ def test_glasses_sit_before_the_eyes_and_on_the_ears(assets: StudioAssets, perso
     head = assets.head
     for seed in range(8):
         frame, lens = glasses_meshes(head, draw_glasses(np.random.default_rng(seed)), neutral, joints)
-        glass, bars = resting(lens, neutral), resting(frame, neutral)
+        glass, bars = lens.resting(neutral), frame.resting(neutral)
         for eye in ("cornea_l", "cornea_r"):
             front = neutral[head.rows(eye)]
             pupil = front[front[:, 2].argmax()]
@@ -47,7 +43,7 @@ def test_glasses_are_stiff(assets: StudioAssets, person: tuple[Tensor, Tensor]) 
     neutral, joints = person
     frame, _ = glasses_meshes(assets.head, draw_glasses(np.random.default_rng(1)), neutral, joints)
     smiling = neutral + assets.head.expression_basis.sum(0)
-    moved = resting(frame, smiling) - resting(frame, neutral)
+    moved = frame.resting(smiling) - frame.resting(neutral)
     assert (moved - moved[0]).abs().max() < 1e-6
     assert moved.norm(dim=-1).max() < 0.002
 
@@ -59,7 +55,7 @@ def test_hats_cover_the_head(assets: StudioAssets, person: tuple[Tensor, Tensor]
     for seed in range(6):
         look = replace(draw_hat(np.random.default_rng(seed)), kind=KINDS[seed % 2])
         (hat,) = hat_meshes(assets, look, neutral)
-        points = resting(hat, neutral)
+        points = hat.resting(neutral)
         assert points[:, 1].max() > top[1] + 0.003
         # Along the way to each vertex of the upper skull, the hat is farther out.
         middle = torch.tensor([0.0, 0.02, -0.012])
@@ -76,8 +72,8 @@ def test_hair_makes_room_for_a_hat(assets: StudioAssets) -> None:
         look = replace(draw_hat(np.random.default_rng(2)), kind=kind)
         hats = hat_meshes(assets, look, neutral)
         kept = make_room([hair], hats, look, neutral)
-        above = [resting(mesh, neutral)[mesh.faces].mean(1)[:, 1].max() for mesh in kept]
-        whole = resting(hair, neutral)[hair.faces].mean(1)[:, 1].max()
+        above = [mesh.resting(neutral)[mesh.faces].mean(1)[:, 1].max() for mesh in kept]
+        whole = hair.resting(neutral)[hair.faces].mean(1)[:, 1].max()
         assert all(height < whole - 0.02 for height in above)
 
 
@@ -86,11 +82,49 @@ def test_clothes_are_dyed(assets: StudioAssets) -> None:
     assert not any(
         "fedora" in draw_clothes(names, np.random.default_rng(seed), female=False).name for seed in range(40)
     )
-    base = replace(draw_clothes(names, np.random.default_rng(0), female=True), keep=0.0, pattern="plain")
+    base = replace(draw_clothes(names, np.random.default_rng(0), female=True), keep=0.0, pattern="plain", neckline=None, collar=None)
     red = replace(base, colour=(0.5, 0.02, 0.02))
-    texture = clothes_mesh(assets, red, assets.head.mean).texture.float()
+    (top,) = clothes_meshes(assets, red, assets.head.mean)
+    texture = top.texture.float()
     assert texture[..., 0].mean() > 3 * texture[..., 1].mean()
     plain = texture[..., 0].std()
     for pattern in PATTERNS[1:]:
-        patterned = clothes_mesh(assets, replace(red, pattern=pattern, second=(0.02, 0.02, 0.02)), assets.head.mean)
+        look = replace(red, pattern=pattern, second=(0.02, 0.02, 0.02))
+        (patterned,) = clothes_meshes(assets, look, assets.head.mean)
         assert patterned.texture[..., 0].float().std() > 2 * plain
+
+
+def test_necklines_bare_the_skin_above_them(assets: StudioAssets, person: tuple[Tensor, Tensor]) -> None:
+    neutral, _ = person
+    head = assets.head
+    made = replace(draw_clothes(tuple(assets.wearables["clothes"]), np.random.default_rng(0), female=True), collar=None)
+    line = Neckline(front=-0.23, back=-0.2, rise=0.05, point=2.0)
+    cut = replace(made, neckline=line)
+    (whole,) = clothes_meshes(assets, replace(made, neckline=None), neutral)
+    (low,) = clothes_meshes(assets, cut, neutral)
+    assert len(low.faces) < len(whole.faces)
+    assert line.above(low.resting(head.mean))[low.faces].max() < 0.001
+    assert (covered_skin(assets, made) | ~covered_skin(assets, cut)).all()
+    assert clothes_meshes(assets, replace(made, neckline=Neckline(-1.0, -1.0, 0.0, 2.0)), neutral) == []
+    hidden = covered_skin(assets, cut)[head.drawn.quad[: len(head.skin_faces)]]
+    skin = line.above(head.drawn.mean)[head.drawn.faces[: len(head.skin_faces)]]
+    assert (skin[hidden] < 0).all()
+
+
+def test_a_collar_stands_around_the_neck(assets: StudioAssets, person: tuple[Tensor, Tensor]) -> None:
+    neutral, _ = person
+    made = draw_clothes(tuple(assets.wearables["clothes"]), np.random.default_rng(0), female=False)
+    _, collar = clothes_meshes(assets, replace(made, neckline=None, collar=-0.1), neutral)
+    assert collar.material == Material.CLOTH
+    used = collar.faces.unique()
+    away = torch.cdist(collar.resting(neutral)[used], neutral[assets.head.rows("skin")]).amin(1)
+    assert 0.001 < away.median() < 0.01
+    assert collar.resting(assets.head.mean)[used][:, 1].max() < -0.07
+
+
+def test_necks_of_clothes_vary() -> None:
+    looks = [draw_clothes(("female_a", "male_a"), np.random.default_rng(seed), female=True) for seed in range(300)]
+    bare = sum(look.neckline is not None for look in looks)
+    assert 60 < bare < 150
+    assert 10 < sum(look.collar is not None for look in looks) < 50
+    assert all(look.neckline is None or look.collar is None for look in looks)

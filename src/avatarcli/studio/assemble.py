@@ -15,7 +15,7 @@ from avatarcli.studio.posing import Poser
 from avatarcli.studio.scene import BoundMesh, RenderMesh, TextureBank
 from avatarcli.studio.skin import bake_skin
 from avatarcli.studio.subject import StudioSubject
-from avatarcli.studio.wear import clothes_mesh
+from avatarcli.studio.wear import clothes_meshes, covered_skin
 
 # Which of the head's textures each of DRAWN_PARTS wears: skin, eyes, tongue, teeth; the corneas' is not looked at.
 _TEXTURE_OF = {"skin": 0, "eye_l": 1, "eye_r": 1, "tongue": 2, "teeth_upper": 3, "teeth_lower": 3}
@@ -27,7 +27,7 @@ def assemble(assets: StudioAssets, subject: StudioSubject, device: torch.device 
     still = subject.neutral(assets)
     joints = assets.head.joints(torch.tensor(subject.person.identity))
     neutral = still.to(device)
-    worn = [*brow_meshes(local, subject.features, neutral), clothes_mesh(local, subject.clothes, neutral)]
+    worn = [*brow_meshes(local, subject.features, neutral), *clothes_meshes(local, subject.clothes, neutral)]
     # What is built to measure is built on the CPU: it is small, full of decisions, and the same everywhere.
     worn += [mesh.to(device) for mesh in _made_to_measure(assets, subject, still, joints)]
     points = assets.atlas.position.reshape(-1, 3).numpy()
@@ -38,7 +38,7 @@ def assemble(assets: StudioAssets, subject: StudioSubject, device: torch.device 
         tongue_texture(local),
         teeth_texture(local, subject.features),
     ]
-    hidden = local.wearables["clothes"][subject.clothes.name].hidden_quads
+    hidden = covered_skin(local, subject.clothes)
     return _joined(local, textures, worn, hidden), Poser(local.head, neutral, joints.to(device), worn)
 
 

@@ -80,22 +80,18 @@ def hat_meshes(assets: StudioAssets, look: HatLook, neutral: Tensor) -> list[Bou
 def make_room(hair: list[BoundMesh], hats: list[BoundMesh], look: HatLook, neutral: Tensor) -> list[BoundMesh]:
     """Hair without what is under a hat, or would stick out of it. neutral [N, 3]: the head at rest."""
     if look.kind in HATS:
-        points = torch.cat([_resting(mesh, neutral) for mesh in hats])
+        points = torch.cat([mesh.resting(neutral) for mesh in hats])
         plane = _brim_plane(points)
     else:
         # The rim's own plane, a little lower than its edge.
         plane = _rim_plane(look, neutral.device)
     kept = []
     for mesh in hair:
-        points = _resting(mesh, neutral)
+        points = mesh.resting(neutral)
         height = points @ plane[:3] - plane[3]
         under = height[mesh.faces].amax(1) > -0.002
         kept.append(replace(mesh, faces=mesh.faces[~under], uv=mesh.uv[~under]))
     return [mesh for mesh in kept if len(mesh.faces)]
-
-
-def _resting(mesh: BoundMesh, neutral: Tensor) -> Tensor:
-    return (neutral[mesh.bind_index] * mesh.bind_weight[..., None]).sum(-2) + mesh.offset
 
 
 def _rim_height(look: HatLook, ahead: Tensor) -> Tensor:

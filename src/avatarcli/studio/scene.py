@@ -60,6 +60,10 @@ class BoundMesh:
     depth_bias: float = 0.0
     occlusion: Tensor | None = None
 
+    def resting(self, head: Tensor) -> Tensor:
+        """Its vertices [n, 3] on a head [N, 3] at rest."""
+        return (head[self.bind_index] * self.bind_weight[..., None]).sum(-2) + self.offset
+
     def to(self, device: torch.device | str) -> BoundMesh:
         moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.binding import Wearable
 from avatarcli.studio.scene import BoundMesh, Material
@@ -26,14 +28,38 @@ _CLOTH_COLOURS: tuple[Colour, ...] = (
     (0.45, 0.34, 0.20), (0.20, 0.12, 0.07), (0.55, 0.40, 0.05), (0.50, 0.24, 0.28), (0.22, 0.15, 0.32), (0.05, 0.25, 0.25),
     (0.60, 0.55, 0.42), (0.45, 0.13, 0.04),
 )  # fmt: skip
+# How many men and women in a thousand show their shoulders, wear a neckline cut low, or a collar up to the chin.
+_BARE, _LOW, _HIGH = {False: 50, True: 110}, {False: 90, True: 220}, {False: 80, True: 80}
+_NAKED = -1.0  # metres: a neckline below all of the bust
+_COLLAR_GAP = 0.005  # metres between neck and collar
+_COLLAR_REACH, _COLLAR_WIDTH = -0.24, 0.115  # metres: how far down and aside a collar goes on under the top
+_TUCKED = 0.012  # metres: skin so far below a neckline is covered
 PATTERNS = ("plain", "stripes", "checks", "dots", "mottled")
+
+
+@dataclass(frozen=True)
+class Neckline:
+    """Where a top ends on the average head. front, back: height at the middle, metres; rise: how much higher, metres, it gets
+    0.1 m aside; point: 1 for a V, 2 and more for rounder ones."""
+
+    front: float
+    back: float
+    rise: float
+    point: float
+
+    def above(self, points: Tensor) -> Tensor:
+        """Metres [...] that points [..., 3] of the average head lie above the line."""
+        ahead = ((points[..., 2] + 0.04) / 0.03).sigmoid()
+        aside = (points[..., 0].abs() / 0.1) ** self.point
+        return points[..., 1] - (self.back + (self.front - self.back) * ahead + self.rise * aside)
 
 
 @dataclass(frozen=True)
 class ClothesLook:
     """A top. keep: share of its own painted colours that shows; smooth: share of stripes
     and prints that is taken out of the rest; colour, second: linear, of the dye and of the pattern;
-    pitch: repeats of the pattern over the texture; turn: its angle, radians; gloss: 1 is usual.
+    pitch: repeats of the pattern over the texture; turn: its angle, radians; gloss: 1 is usual; neckline: where it is cut off
+    (None: as made); collar: height of a collar about the neck, metres on the average head, or None.
     """
 
     name: str
@@ -45,6 +71,8 @@ class ClothesLook:
     pitch: float
     turn: float
     gloss: float
+    neckline: Neckline | None = None
+    collar: float | None = None
 
 
 def cloth_colour(rng: np.random.Generator) -> Colour:
@@ -57,7 +85,7 @@ def draw_clothes(names: tuple[str, ...], rng: np.random.Generator, *, female: bo
     """Choose a top. names: the pack's garments; of those made for the other sex, few are taken."""
     tops = [name for name in names if name not in HATS]
     weights = np.array([1.0 if name.startswith("female") == female else 0.35 for name in tops])
-    return ClothesLook(
+    look = ClothesLook(
         name=tops[rng.choice(len(tops), p=weights / weights.sum())],
         keep=float(rng.choice([0.0, 0.25, 1.0], p=[0.7, 0.15, 0.15])),
         smooth=float(rng.choice([0.0, 0.9], p=[0.25, 0.75])),
@@ -68,12 +96,82 @@ def draw_clothes(names: tuple[str, ...], rng: np.random.Generator, *, female: bo
         turn=float(rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.03)),
         gloss=float(np.exp(rng.normal(-0.4, 0.5))),
     )
+    return replace(look, **_draw_neck(rng, female=female))
 
 
-def clothes_mesh(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> BoundMesh:
-    """The top on a head [N, 3] at rest."""
+def _draw_neck(rng: np.random.Generator, *, female: bool) -> dict[str, Any]:
+    """A neckline or a collar, as fields of ClothesLook."""
+    kind = int(rng.integers(1000))
+    low, rise, point = rng.uniform(-0.235, -0.18), rng.uniform(0.07, 0.12), rng.choice([1.0, 2.0, 3.0])
+    bare, chin = rng.uniform(-0.25, -0.215), rng.uniform(-0.12, -0.09)
+    if kind < _BARE[female]:
+        line = Neckline(bare, bare + rng.uniform(-0.02, 0.01), 0.0, 2.0) if female else Neckline(_NAKED, _NAKED, 0.0, 2.0)
+        return {"neckline": line}
+    if kind < _BARE[female] + _LOW[female]:
+        return {"neckline": Neckline(float(low), float(rng.uniform(-0.2, -0.13)), float(rise), float(point))}
+    if kind < _BARE[female] + _LOW[female] + _HIGH[female]:
+        return {"collar": float(chin)}
+    return {}
+
+
+def clothes_meshes(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> list[BoundMesh]:
+    """The top on a head [N, 3] at rest, and its collar."""
     garment = assets.wearables["clothes"][look.name]
-    return garment.worn(neutral, Material.CLOTH, texture=_dyed(garment, look), depth_bias=_CLOTH_BIAS)
+    top = garment.worn(neutral, Material.CLOTH, texture=_dyed(garment, look), depth_bias=_CLOTH_BIAS)
+    if look.neckline is not None:
+        top = _cut(top, look.neckline.above(top.resting(assets.head.mean)))
+    parts = [top] if len(top.faces) else []
+    return parts if look.collar is None else [*parts, _collar(assets, look, neutral)]
+
+
+def covered_skin(assets: StudioAssets, look: ClothesLook) -> Tensor:
+    """Quads of the skin [q] bool that a top hides."""
+    hidden = assets.wearables["clothes"][look.name].hidden_quads
+    if look.neckline is None:
+        return hidden
+    drawn = assets.head.drawn
+    shown = (look.neckline.above(drawn.mean) > -_TUCKED)[drawn.faces].any(1)
+    # Faces that are not of the skin have numbers beyond its quads.
+    bare = torch.zeros(int(drawn.quad.max()) + 1, dtype=torch.bool, device=hidden.device)
+    bare[drawn.quad[shown]] = True
+    return hidden & ~bare[: len(hidden)]
+
+
+def _cut(mesh: BoundMesh, above: Tensor) -> BoundMesh:
+    """A mesh without what lies above a line; faces that cross it end there. above [n]: metres of each vertex."""
+    kept = (above <= 0)[mesh.faces].any(1)
+    lowered = mesh.offset.clone()
+    lowered[:, 1] -= above.clamp(min=0)
+    return replace(mesh, offset=lowered, faces=mesh.faces[kept], uv=mesh.uv[kept])
+
+
+def _collar(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> BoundMesh:
+    """A knitted collar that stands around the neck, in the top's colour."""
+    assert look.collar is not None
+    head = assets.head
+    rows = head.rows("skin")
+    mean, skin = head.mean[rows], neutral[rows]
+    above = mean[:, 1] - (look.collar - 0.25 * mean[:, 2].clamp(min=-0.05))
+    wanted = head.in_regions("neck", "torso", "face") & (mean[:, 1] > _COLLAR_REACH) & (mean[:, 0].abs() < _COLLAR_WIDTH)
+    faces = head.skin_faces[wanted[head.skin_faces].all(1)]
+    normal = vertex_normals(skin[None], head.skin_faces)[0]
+    index = torch.arange(len(skin), device=skin.device)[:, None].expand(-1, 3)
+    weight = torch.tensor([1.0, 0.0, 0.0], device=skin.device).expand(len(skin), 3)
+    pixels = torch.tensor([[[*look.colour, 0.0]]], device=skin.device)
+    texture = (encoded(pixels) * 255).round().to(torch.uint8).expand(4, 4, 4).clone()
+    texture[..., 3] = 60
+    collar = BoundMesh(
+        material=Material.CLOTH,
+        bind_index=index,
+        bind_weight=weight,
+        offset=normal * _COLLAR_GAP,
+        skinning=head.skinning[rows],
+        faces=faces,
+        uv=torch.full((len(faces), 3, 2), 0.5, device=skin.device),
+        texture=texture,
+        depth_bias=_CLOTH_BIAS,
+    )
+    return _cut(collar, above)
 
 
 def _dyed(garment: Wearable, look: ClothesLook) -> Tensor:

@@ -13,6 +13,7 @@ from avatarcli.studio.hair.styles import HairStyle
 
 MARCH_STEPS = 16
 """Points on a strand while it is grown."""
+_FRINGE_CLING = 0.5
 _X, _Y, _Z = np.eye(3, dtype=np.float32)
 
 
@@ -68,7 +69,7 @@ def comb_flow(style: HairStyle, roots: Roots, zones: Zones, space: HeadSpace, rn
     parted = style.across * ahead * (upper + 0.3) * np.clip(1 - fringe, 0, 1)
     # Hair parted in front is combed back off the face a little, or it would hang into it.
     steady = parted * (side * _X - 0.45 * front * _Z) - style.back_comb * (_Z + 0.1 * _Y) + style.forward * upper * _Z
-    steady = steady + fringe * (_Z - 0.5 * _Y) - style.toward_middle * np.tanh(roots.points[:, :1] / 0.02) * upper * _X
+    steady = steady + fringe * (_Z - 0.5 * _Y + style.fringe_side * _X) - style.toward_middle * np.tanh(roots.points[:, :1] / 0.02) * upper * _X
     noise = guides.smooth_noise(roots.points, 0.022, rng, 3) * style.disorder
     noise = noise + rng.normal(0, 0.35 * style.disorder + 0.04, noise.shape)
     steady = (steady + noise).astype(np.float32)
@@ -87,20 +88,27 @@ def comb_flow(style: HairStyle, roots: Roots, zones: Zones, space: HeadSpace, rn
     rank = rng.random(len(roots)).astype(np.float32)
     layer = style.volume * (0.1 + 0.9 * rank) * (0.2 + 0.8 * smoothstep(0.0, 0.03, roots.depth))
     layer = layer * np.clip(zones.mix(style.top, style.front, style.side, style.back) / 0.04, 0.15, 1)
+    # A fringe lies on the forehead, thinner than the rest of the hair; standing off it, it would look like the bill of a cap.
+    before = np.clip(fringe[:, 0], 0, 1)
+    layer = layer * (1 - 0.6 * before)
     bouffant = style.front_lift * front[:, 0] * smoothstep(0.065, 0.035, np.abs(roots.points[:, 0]))
-    open_face = style.open_face * np.clip(1 - fringe[:, 0], 0, 1)
+    open_face = style.open_face * (1 - before)
     return Flow(
         comb,
         layer.astype(np.float32),
         hold=style.hold,
         lift=(
-            style.lift * (0.5 + rank) * (0.35 + 0.65 * smoothstep(0.0, 0.025, roots.depth))
+            style.lift
+            * (0.5 + rank)
+            * (0.35 + 0.65 * smoothstep(0.0, 0.025, roots.depth))
+            * (1 - 0.6 * before)
             + bouffant * (0.6 + 0.6 * rank)
         ),
         lift_length=style.lift_length,
         gravity=style.gravity - style.upright,
         bend=style.bend,
         hug=style.hug,
+        cling=np.maximum(style.cling, _FRINGE_CLING * before).astype(np.float32),
         open_face=open_face.astype(np.float32),
     )
 

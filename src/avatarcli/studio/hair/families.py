@@ -21,11 +21,13 @@ _SHORT: Ranges = {
 _FADED: Ranges = _SHORT | {"side": 0.004, "back": 0.005, "fade": (0.2, 0.8), "stubble": 1.0, "opacity": (0.55, 0.9)}
 _MEDIUM: Ranges = {
     "count": 1350, "steps": 9, "width": (0.007, 0.010), "top": (0.16, 0.2), "front": (0.14, 0.2), "side": (0.10, 0.15), "back": (0.1, 0.15),
-    "hold": (0.08, 0.14), "lift": (0.15, 0.4), "volume": (0.012, 0.022), "open_face": (2.0, 3.0),
+    "hold": (0.08, 0.14), "lift": (0.15, 0.4), "volume": (0.012, 0.022), "open_face": (1.2, 3.5),
+    "cling": (0.08, 0.3), "fringe_side": [0.0, 0.0, -0.5, 0.9],
 }  # fmt: skip
 _LONG: Ranges = {
     "count": 900, "steps": 13, "width": (0.009, 0.013), "top": (0.38, 0.46), "front": (0.36, 0.44), "side": (0.30, 0.40),
-    "back": (0.28, 0.38), "hold": (0.09, 0.15), "lift": (0.1, 0.3), "volume": (0.012, 0.022), "open_face": (2.0, 3.0),
+    "back": (0.28, 0.38), "hold": (0.09, 0.15), "lift": (0.1, 0.3), "volume": (0.012, 0.022), "open_face": (1.2, 3.5),
+    "cling": (0.12, 0.45), "fringe_side": [0.0, 0.0, -0.5, 0.9],
 }  # fmt: skip
 _TIED: Ranges = {
     "count": 740, "steps": 11, "width": (0.007, 0.010), "top": 0.32, "front": 0.34, "side": 0.28, "back": 0.28, "lift": (0.05, 0.25),
@@ -75,10 +77,13 @@ FAMILY_RANGES: dict[str, Ranges] = {
                              "side": (0.02, 0.035), "back": 0.03, "texture": ["straight", "wavy"], "fringe_cut": 0.035},
     "flat_top": _SHORT | {"top": 0.075, "front": 0.075, "flat": (0.135, 0.15), "lift": 0.9, "lift_length": 0.5, "gravity": 0.0, "upright": 3.0,
                           "side": 0.008, "back": 0.008, "fade": 0.7, "texture": "coily", "stubble": 1.0, "count": 2100},
-    "bowl_cut": _MEDIUM | {"forward": 0.0, "radial": 1.0, "fringe_cut": (0.024, 0.036), "cut": (-0.03, 0.0), "volume": 0.012, "top": 0.24, "front": 0.18, "gravity": 1.3,
+    "bowl_cut": _MEDIUM | {"fringe": 0.9, "radial": 1.0, "fringe_cut": (0.024, 0.036), "cut": (-0.03, 0.0), "volume": 0.012, "top": 0.24, "front": 0.18, "gravity": 1.3,
                            "lift": 0.15, "open_face": 0.0, "nape": 10.0, "ragged": 0.04, "clump": 0.1},
+    "forward_fringe": _SHORT | {"top": (0.06, 0.085), "front": (0.09, 0.13), "forward": (0.8, 1.3), "fringe": (1.0, 1.6), "fringe_side": [0.0, -0.6, 0.9],
+                                "fringe_cut": (0.03, 0.052), "lift": (0.15, 0.4), "gravity": 0.8, "hold": 0.2, "steps": 8, "texture": ["straight", "wavy"],
+                                "count": 1700, "width": 0.0065},
     "pixie": _SHORT | {"top": (0.07, 0.09), "front": (0.08, 0.1), "part": [-0.03, 0.03], "across": 0.7, "forward": 0.6, "side": (0.04, 0.055),
-                       "back": (0.035, 0.05), "hug": 0.2, "hold": 0.2, "fringe_cut": (0.03, 0.045), "steps": 8, "count": 1500, "width": 0.0065},
+                       "back": (0.035, 0.05), "hug": 0.2, "hold": 0.2, "fringe_cut": (0.03, 0.045), "fringe": (0.0, 1.0), "fringe_side": 0.8, "steps": 8, "count": 1500, "width": 0.0065},
     "short_curls": _SHORT | {"texture": "curly", "top": (0.07, 0.10), "front": (0.07, 0.10), "side": (0.04, 0.06), "back": (0.04, 0.06),
                              "curl": (0.006, 0.010), "wavelength": (0.022, 0.034), "roundness": 1.0, "count": 900, "steps": 14, "width": 0.008,
                              "radial": 0.6, "lift": 1.3, "volume": 0.02, "fringe_cut": 0.045, "clump": 0.5},
@@ -109,6 +114,8 @@ FAMILY_RANGES: dict[str, Ranges] = {
     "long_straight": _LONG | {"part": (-0.012, 0.012), "across": 1.3},
     "long_side_part": _LONG | {"part": [-0.04, 0.04], "across": 1.3, "front_lift": 0.5},
     "long_fringe": _LONG | {"fringe": 1.6, "fringe_cut": (0.028, 0.04), "radial": 0.8, "front": 0.17},
+    "long_swept_fringe": _LONG | {"fringe": (0.8, 1.4), "fringe_side": (0.8, 1.5), "fringe_cut": (0.015, 0.04), "radial": 0.7, "front": (0.17, 0.24),
+                                  "ragged": 0.3, "texture": ["straight", "wavy"]},
     "long_layers": _LONG | {"part": [-0.025, 0.0, 0.025], "across": 1.2, "ragged": 0.35, "top": 0.30, "front": 0.28, "side": 0.26, "texture": "wavy"},
     "long_waves": _LONG | {"part": [-0.03, 0.0, 0.03], "across": 1.2, "texture": "wavy", "curl": (0.010, 0.018), "wavelength": (0.08, 0.13), "steps": 15,
                            "count": 850, "volume": 0.026},
@@ -172,7 +179,7 @@ _SEX: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("wavy_medium_man", "long_messy_man", "curly_top_fade"), (0.15, 1.0)),
     **dict.fromkeys(("bob", "bob_fringe", "inverted_bob", "pixie", "pigtails", "space_buns", "ballet_bun", "crown_braid", "updo"), (1.0, 0.06)),
     **dict.fromkeys(("high_ponytail", "side_ponytail", "low_bun", "messy_bun", "half_up", "twin_braids", "side_braid", "single_braid"), (1.0, 0.1)),
-    **dict.fromkeys(("long_fringe", "long_layers", "long_waves", "long_side_part", "one_shoulder", "lob_wavy", "curly_bob", "mid_ponytail_curly"), (1.0, 0.12)),
+    **dict.fromkeys(("long_fringe", "long_swept_fringe", "long_layers", "long_waves", "long_side_part", "one_shoulder", "lob_wavy", "curly_bob", "mid_ponytail_curly"), (1.0, 0.12)),
 }  # fmt: skip
 _LOSS = ("bald", "horseshoe", "thinning", "receding", "comb_over")
 _COILED = (
@@ -202,17 +209,29 @@ _YOUNG = (
 )
 
 
+# How often people wear a style against a usual one. Photos show ordinary hair, and so must most of what a model learns from.
+_POPULAR: dict[str, float] = {
+    **dict.fromkeys(("crew_cut", "side_part", "ivy_league", "long_straight", "long_side_part", "long_layers", "long_waves"), 3.0),
+    **dict.fromkeys(("bald", "bob", "lob_wavy", "low_ponytail", "forward_fringe", "long_swept_fringe"), 2.5),
+    **dict.fromkeys(("buzz", "fade_crop", "messy_short", "bob_fringe", "long_fringe", "pixie", "low_bun", "high_ponytail"), 2.0),
+    **dict.fromkeys(("shaved", "caesar", "slick_back", "receding", "thinning", "quiff", "curtains", "short_curls", "curly_bob", "long_curls"), 1.5),
+    **dict.fromkeys(("updo", "half_up", "top_knot", "wavy_medium_man", "horseshoe"), 1.3),
+    **dict.fromkeys(("wolf_cut", "man_bun", "faux_hawk", "side_ponytail", "twin_braids", "mullet", "spiky", "crown_braid"), 0.6),
+    **dict.fromkeys(("mohawk", "space_buns", "pigtails", "bantu_knots", "flat_top", "bowl_cut", "pack_spliced"), 0.35),
+}  # fmt: skip
+
+
 def family_weights(*, female: bool, years: float, african: float) -> dict[str, float]:
     """How plausible each family is for somebody; never zero. `african`: share of African descent."""
     weights = {}
     for name in FAMILIES:
-        weight = _SEX.get(name, (1.0, 1.0))[0 if female else 1]
+        weight = _SEX.get(name, (1.0, 1.0))[0 if female else 1] * _POPULAR.get(name, 1.0)
         if name in _LOSS:
             weight *= 0.25 + 1.6 * min(max((years - 25) / 40, 0.0), 1.0)
         if name in _YOUNG:
             weight *= 1.0 if years < 40 else 0.25
         if name in _COILED:
-            weight *= 0.15 + 3.0 * african
+            weight *= 0.08 + 3.0 * african
         elif african > 0.5 and name not in ("bald", "shaved", "buzz"):
             weight *= 0.45
         if name in ("pack_bob01", "pack_bob02", "pack_short03"):

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from avatarcli.studio.hair.space import CHART_REACH, Binding, Floats, HeadSpace, azimuth_elevation, smoothstep, unit
+from avatarcli.studio.hair.space import CHART_REACH, WHORL, Binding, Floats, HeadSpace, azimuth_elevation, smoothstep, unit
 
 # The usual hairline of an adult, read off the pack's scalp mask: elevation seen from the cranium's middle at each azimuth, degrees.
 _AZIMUTH = np.array([0, 16, 28, 40, 48, 56, 63, 69, 73, 80, 92, 97, 103, 112, 120, 130, 150, 180], np.float32)
 _ELEVATION = np.array([42, 40, 38, 35, 31, 24, 14, 2, -5, -8, -10, -14, -32, -36, -41, -46, -48, -49], np.float32)
 _RADIUS = 0.095  # metres from the cranium's middle to the scalp, for angles near the hairline
+# At the whorl cards leave in all directions, so that more of them are needed to cover the scalp: so many more, within this distance
+# of it on the chart.
+_WHORL_SHARE, _WHORL_REACH = 0.09, 0.17
 # Additive recurrence with the plastic number: low-discrepancy points in the plane (Roberts 2018, "R2").
 _R2 = np.array([0.7548776662466927, 0.5698402909980532])
 
@@ -90,6 +93,8 @@ def scatter_roots(space: HeadSpace, hairline: Hairline, count: int, rng: np.rand
     distance = np.linalg.norm(chart, axis=1)
     stretch = np.sin(distance * CHART_REACH) / np.maximum(distance * CHART_REACH, 1e-6)
     chart = chart[(distance < 1) & (rng.random(len(chart)) < stretch)]
+    whorl = WHORL + _WHORL_REACH * rng.uniform(-1, 1, (round(_WHORL_SHARE * len(chart)), 2)) ** 3
+    chart = np.concatenate([chart, whorl.astype(np.float32)])
     points = space.scalp(chart)[0]
     depth = hairline.depth(points)
     growing = np.nonzero(rng.random(len(depth)) < np.clip(depth / max(hairline.soft, 1e-4), 0, 1))[0]
@@ -106,8 +111,8 @@ class Flow:
     comb: wanted direction [N, 3] at points [N, 3] after `travelled` metres [N] (the part along the head counts); hold: metres until
     combing lets go; lift: how strongly strands leave along the normal, fading over lift_length; gravity: pull down,
     growing over `fall` metres; bend: metres over which a strand turns; layer [N]: least height above the head; hug:
-    0-1, how much a strand above its layer is pulled down to it; open_face: how strongly strands are kept off the
-    face.
+    0-1, how much a strand above its layer is pulled down to it; cling: as hug, but above the mouth only, where falling hair lies on
+    forehead and temples rather than before them; open_face: how strongly strands are kept off the face.
     """
 
     comb: Callable[[Floats, Floats], Floats]
@@ -119,6 +124,7 @@ class Flow:
     fall: float = 0.05
     bend: float = 0.015
     hug: float = 0.0
+    cling: Floats | float = 0.0
     open_face: Floats | float = 0.0
 
 
@@ -150,7 +156,8 @@ def march(space: HeadSpace, start: Floats, direction: Floats, length: Floats, st
         values = space.field(ahead)
         height = values[:, :1]
         layer = flow.layer[:, None] * (1 - np.exp(-travelled / 0.015)) + 0.001
-        push = np.maximum(layer - height, 0) - flow.hug * np.maximum(height - layer, 0)
+        hug = flow.hug + _column(flow.cling) * smoothstep(-0.07, -0.02, ahead[:, 1:2])
+        push = np.maximum(layer - height, 0) - hug * np.maximum(height - layer, 0)
         ahead = ahead + unit(values[:, 1:]) * push
         heading = unit(ahead - here)
         points.append(ahead.astype(np.float32))
@@ -171,11 +178,12 @@ def _off_the_shoulders(points: Floats, height: Floats) -> Floats:
 
 
 def _aside(points: Floats) -> Floats:
-    """Sideways directions [N, 3] off the face; zero elsewhere."""
+    """Directions [N, 3] off the face: sideways before it, backwards beside it; zero elsewhere."""
     x, y, z = points[:, 0], points[:, 1], points[:, 2]
-    strength = smoothstep(0.015, 0.04, z) * smoothstep(0.085, 0.05, np.abs(x)) * smoothstep(0.095, 0.06, y)
+    ahead = smoothstep(0.015, 0.04, z) * smoothstep(0.095, 0.06, y)
     aside = np.zeros_like(points)
-    aside[:, 0] = np.sign(x) * strength
+    aside[:, 0] = np.sign(x) * ahead * smoothstep(0.085, 0.05, np.abs(x))
+    aside[:, 2] = -0.7 * ahead * smoothstep(0.05, 0.075, np.abs(x)) * smoothstep(-0.11, -0.07, y)
     return aside
 
 

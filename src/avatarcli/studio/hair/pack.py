@@ -59,7 +59,7 @@ def _worn(
     stored = assets.wearables["hair"][name]
     worn = stored.worn(neutral, Material.HAIR, texture=_recoloured(stored.texture, colour, rng))
     mean = stored.worn(assets.head.mean, Material.HAIR)
-    rest = ((assets.head.mean[mean.bind_index] * mean.bind_weight[..., None]).sum(-2) + mean.offset).numpy()
+    rest = mean.resting(assets.head.mean).numpy()
     changed, beyond = _changed(space, rest, rng)
     change = changed - rest
     offset = worn.offset.numpy() + change

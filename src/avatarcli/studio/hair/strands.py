@@ -16,6 +16,7 @@ from avatarcli.studio.hair.space import Floats, HeadSpace, azimuth_elevation, sm
 from avatarcli.studio.hair.styles import HairStyle
 from avatarcli.studio.hair.textures import COLUMNS, DENSE, LOOSE, card_patch
 
+_BORN, _BORN_LENGTH = 0.065, 0.008  # where on a card nearly all of its hairs have begun: share of it, and metres at most
 _X = np.array([1, 0, 0], np.float32)
 
 
@@ -152,11 +153,13 @@ def _dressed(
         * (0.5 + 0.5 * smoothstep(0.0, 0.012, along))
     )
     long_enough = along[:, -1] > 0.0035
+    # Roots come out one by one over a share of the picture; of long hair that would be centimetres of bare crown.
+    first = max(0.0, _BORN - _BORN_LENGTH / float(np.median(along[:, -1])))
     piece = cards(
         points[long_enough],
         normal[long_enough],
         width[long_enough].astype(np.float32),
-        card_patch(columns[long_enough], last=last),
+        card_patch(columns[long_enough], first=first * last, last=last),
         occlusion[long_enough],
         along[long_enough],
         rng.normal(0, 0.14, int(long_enough.sum())).astype(np.float32),

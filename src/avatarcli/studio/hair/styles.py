@@ -22,8 +22,9 @@ class HairStyle:
     how sharply they border (0-1); ragged: how much lengths differ; side_share: of the height of coils at the sides.
     front_line, recess, peak, sideburn, nape, ring, soft: see guides.Hairline; thin: share of hairs lost on top.
     part: x of the parting; across: combed away from it; radial, back_comb, forward, fringe (front only),
-    toward_middle, sweep: combed away from the whorl, backwards, forwards, to the middle, over one shoulder; disorder:
-    combed at random; hold, lift, lift_length, gravity, bend, hug, open_face: see guides.Flow; upright: pull upwards;
+    toward_middle, sweep: combed away from the whorl, backwards, forwards, to the middle, over one shoulder; fringe_side: how far
+    a fringe is swept to the left; disorder: combed at random; hold, lift, lift_length, gravity, bend, hug, cling, open_face: see
+    guides.Flow; upright: pull upwards;
     front_lift: extra lift in front; volume: height of the outermost layer.
     clump: how far tips gather in locks, clumps: how many; fringe_cut: height where hair over the face ends; cut,
     slant: height of the cut, and how much lower it gets towards the front; flat: height of a flat top; strip: half
@@ -64,6 +65,7 @@ class HairStyle:
     back_comb: float = 0.0
     forward: float = 0.0
     fringe: float = 0.0
+    fringe_side: float = 0.0
     toward_middle: float = 0.0
     sweep: float = 0.0
     disorder: float = 0.12
@@ -73,6 +75,7 @@ class HairStyle:
     gravity: float = 0.9
     bend: float = 0.015
     hug: float = 0.0
+    cling: float = 0.0
     open_face: float = 0.0
     upright: float = 0.0
     front_lift: float = 0.0
