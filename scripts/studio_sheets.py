@@ -44,7 +44,14 @@ from avatarcli.studio.subject import SPLITS, StudioSubject, draw_subject
 from avatarcli.studio.viewpoints import reference_camera_at
 
 _TURNS = (0, 45, 90, 135, 180)  # degrees, of the sheet of turns
-_LIT = (0, 90, 270, 135, 225, 180)  # degrees at which brightness is measured; the first is what the others are compared with
+_LIT = (
+    0,
+    90,
+    270,
+    135,
+    225,
+    180,
+)  # degrees at which brightness is measured; the first is what the others are compared with
 _SEEN = 0.01  # least share of a picture that must show hair or skin to count
 _VIEWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees of the second sheet's columns
 _FACES = ("neutral", "smile", "open mouth")
@@ -120,7 +127,9 @@ def _light(assets: StudioAssets, subjects: list[StudioSubject], options: argpars
         for name in ("hair", "skin"):
             share = frames.regions[:, 0, ..., REGION_NAMES.index(name)] > 0.9
             bright = ((shown * share).sum((1, 2)) / share.sum((1, 2)).clamp(min=1)).clamp(min=1e-4).log()
-            for angle, value, area in zip(_LIT[1:], (bright - bright[0])[1:], share.float().mean((1, 2))[1:], strict=True):
+            for angle, value, area in zip(
+                _LIT[1:], (bright - bright[0])[1:], share.float().mean((1, 2))[1:], strict=True
+            ):
                 if area > _SEEN and share[0].float().mean() > _SEEN:
                     ratios.setdefault(f"{name} {min(angle, 360 - angle)}", []).append(float(value))
     report = {}

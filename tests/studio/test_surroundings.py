@@ -86,7 +86,7 @@ def test_unseen_sides_get_about_as_much_light_as_the_face() -> None:
     assert -0.25 < np.median(behind) < 0.1
     assert np.quantile(behind, 0.1) > -0.6
     # Faces that are lit from one side stay common.
-    assert np.mean(np.array(uneven) > 0.5) > 0.4
+    assert np.mean(np.array(uneven) > 0.5) > 0.3
 
 
 def test_the_same_seed_gives_the_same_light() -> None:

@@ -82,7 +82,13 @@ def test_clothes_are_dyed(assets: StudioAssets) -> None:
     assert not any(
         "fedora" in draw_clothes(names, np.random.default_rng(seed), female=False).name for seed in range(40)
     )
-    base = replace(draw_clothes(names, np.random.default_rng(0), female=True), keep=0.0, pattern="plain", neckline=None, collar=None)
+    base = replace(
+        draw_clothes(names, np.random.default_rng(0), female=True),
+        keep=0.0,
+        pattern="plain",
+        neckline=None,
+        collar=None,
+    )
     red = replace(base, colour=(0.5, 0.02, 0.02))
     (top,) = clothes_meshes(assets, red, assets.head.mean)
     texture = top.texture.float()

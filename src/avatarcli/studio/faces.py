@@ -30,6 +30,18 @@ _EYES: tuple[dict[str, float], ...] = (
 _MOUTHS: tuple[dict[str, float], ...] = (
     {"mouthSmile": 0.8, "cheekSquint": 0.4, "mouthDimple": 0.2},
     {"mouthSmile": 0.9, "mouthUpperUp": 0.45, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.12},
+    # Laughs, words and shouts that show both rows of teeth and the dark between them.
+    {
+        "mouthSmile": 0.85,
+        "mouthUpperUp": 0.6,
+        "mouthLowerDown": 0.3,
+        "jawOpen": 0.4,
+        "cheekSquint": 0.6,
+        "eyeSquint": 0.4,
+    },
+    {"mouthSmile": 0.6, "mouthUpperUp": 0.8, "mouthLowerDown": 0.6, "jawOpen": 0.2, "cheekSquint": 0.4},
+    {"mouthUpperUp": 0.6, "mouthLowerDown": 0.6, "jawOpen": 0.35},
+    {"mouthUpperUp": 0.7, "mouthLowerDown": 0.5, "mouthStretch": 0.3, "jawOpen": 0.85},
     {"mouthSmileLeft": 0.7, "mouthDimpleLeft": 0.4, "cheekSquintLeft": 0.3},
     {"mouthSmileRight": 0.7, "mouthDimpleRight": 0.4, "cheekSquintRight": 0.3},
     {"jawOpen": 0.8, "mouthLowerDown": 0.2},

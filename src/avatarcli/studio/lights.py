@@ -1,8 +1,8 @@
 """Light of the studio: a soft surround, one to three lamps, and a camera that exposes for the face.
 
-A photo hardly tells how much light falls on the back of a head, so what a model paints there is what it has mostly seen. People stand
-in rooms and under the sky, where walls and clouds light them from behind as well: most lights here are filled up until the unseen
-sides get about as much as the face does, however unevenly the face is lit.
+A photo hardly tells how much light falls on the back of a head, so what a model paints there is what it has mostly seen. People
+stand in rooms and under the sky, where walls and clouds light them from behind as well: most lights here are filled up until the
+unseen sides get about as much as the face does, however unevenly the face is lit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _DIRECTIONS = 256  # where the surround is sampled to be written as harmonics: f
 _FAIR_ALBEDO, _FAIR_LEVEL, _COMPENSATION = 0.35, 0.36, 0.45
 _FACE = np.array([0.0, 0.1, 0.995])  # the way that a face looks
 _LEANS = (-0.7, -0.35, 0.0, 0.35, 0.7)  # how far parts of a face look aside of that
-_SOFT_SHARE, _SIDE_SHARE = 0.3, 0.35  # of the key lights: weak ones, as under clouds; strong ones that come from one side
+_SOFT_SHARE, _SIDE_SHARE = (
+    0.27,
+    0.4,
+)  # of the key lights: weak ones, as under clouds; strong ones that come from one side
 _FILLED_SHARE = 0.93  # of the lights; the others are lamps in the dark
 # Where the unseen sides look, radians to the left (and to the right) of the front.
 _UNSEEN = (1.6, 1.95, 2.3, 2.7)
@@ -42,7 +45,7 @@ def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
     for lamp in range(lamps):
         way = _lamp_direction(rng, key=lamp == 0, aside=aside)
         # Against the surround: from a cloudy day to a spotlight.
-        usual = -0.7 if lamp > 0 else -0.9 if soft else 1.0 if aside else 0.3
+        usual = -0.7 if lamp > 0 else -0.9 if soft else 1.1 if aside else 0.3
         strength = around * float(np.exp(rng.normal(usual, 0.6 if lamp == 0 else 0.8)))
         distance = float(np.exp(rng.uniform(math.log(0.7), math.log(3.5))))
         position.append(way * distance)

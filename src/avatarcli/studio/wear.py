@@ -105,7 +105,9 @@ def _draw_neck(rng: np.random.Generator, *, female: bool) -> dict[str, Any]:
     low, rise, point = rng.uniform(-0.235, -0.18), rng.uniform(0.07, 0.12), rng.choice([1.0, 2.0, 3.0])
     bare, chin = rng.uniform(-0.25, -0.215), rng.uniform(-0.12, -0.09)
     if kind < _BARE[female]:
-        line = Neckline(bare, bare + rng.uniform(-0.02, 0.01), 0.0, 2.0) if female else Neckline(_NAKED, _NAKED, 0.0, 2.0)
+        line = (
+            Neckline(bare, bare + rng.uniform(-0.02, 0.01), 0.0, 2.0) if female else Neckline(_NAKED, _NAKED, 0.0, 2.0)
+        )
         return {"neckline": line}
     if kind < _BARE[female] + _LOW[female]:
         return {"neckline": Neckline(float(low), float(rng.uniform(-0.2, -0.13)), float(rise), float(point))}
@@ -152,7 +154,9 @@ def _collar(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> BoundMe
     rows = head.rows("skin")
     mean, skin = head.mean[rows], neutral[rows]
     above = mean[:, 1] - (look.collar - 0.25 * mean[:, 2].clamp(min=-0.05))
-    wanted = head.in_regions("neck", "torso", "face") & (mean[:, 1] > _COLLAR_REACH) & (mean[:, 0].abs() < _COLLAR_WIDTH)
+    wanted = (
+        head.in_regions("neck", "torso", "face") & (mean[:, 1] > _COLLAR_REACH) & (mean[:, 0].abs() < _COLLAR_WIDTH)
+    )
     faces = head.skin_faces[wanted[head.skin_faces].all(1)]
     normal = vertex_normals(skin[None], head.skin_faces)[0]
     index = torch.arange(len(skin), device=skin.device)[:, None].expand(-1, 3)

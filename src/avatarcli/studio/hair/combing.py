@@ -69,7 +69,11 @@ def comb_flow(style: HairStyle, roots: Roots, zones: Zones, space: HeadSpace, rn
     parted = style.across * ahead * (upper + 0.3) * np.clip(1 - fringe, 0, 1)
     # Hair parted in front is combed back off the face a little, or it would hang into it.
     steady = parted * (side * _X - 0.45 * front * _Z) - style.back_comb * (_Z + 0.1 * _Y) + style.forward * upper * _Z
-    steady = steady + fringe * (_Z - 0.5 * _Y + style.fringe_side * _X) - style.toward_middle * np.tanh(roots.points[:, :1] / 0.02) * upper * _X
+    steady = (
+        steady
+        + fringe * (_Z - 0.5 * _Y + style.fringe_side * _X)
+        - style.toward_middle * np.tanh(roots.points[:, :1] / 0.02) * upper * _X
+    )
     noise = guides.smooth_noise(roots.points, 0.022, rng, 3) * style.disorder
     noise = noise + rng.normal(0, 0.35 * style.disorder + 0.04, noise.shape)
     steady = (steady + noise).astype(np.float32)
@@ -98,10 +102,7 @@ def comb_flow(style: HairStyle, roots: Roots, zones: Zones, space: HeadSpace, rn
         layer.astype(np.float32),
         hold=style.hold,
         lift=(
-            style.lift
-            * (0.5 + rank)
-            * (0.35 + 0.65 * smoothstep(0.0, 0.025, roots.depth))
-            * (1 - 0.6 * before)
+            style.lift * (0.5 + rank) * (0.35 + 0.65 * smoothstep(0.0, 0.025, roots.depth)) * (1 - 0.6 * before)
             + bouffant * (0.6 + 0.6 * rank)
         ),
         lift_length=style.lift_length,

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from avatarcli.studio.hair.space import CHART_REACH, WHORL, Binding, Floats, HeadSpace, azimuth_elevation, smoothstep, unit
+from avatarcli.studio.hair.space import (
+    CHART_REACH,
+    WHORL,
+    Binding,
+    Floats,
+    HeadSpace,
+    azimuth_elevation,
+    smoothstep,
+    unit,
+)
 
 # The usual hairline of an adult, read off the pack's scalp mask: elevation seen from the cranium's middle at each azimuth, degrees.
 _AZIMUTH = np.array([0, 16, 28, 40, 48, 56, 63, 69, 73, 80, 92, 97, 103, 112, 120, 130, 150, 180], np.float32)

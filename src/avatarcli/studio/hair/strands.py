@@ -16,7 +16,10 @@ from avatarcli.studio.hair.space import Floats, HeadSpace, azimuth_elevation, sm
 from avatarcli.studio.hair.styles import HairStyle
 from avatarcli.studio.hair.textures import COLUMNS, DENSE, LOOSE, card_patch
 
-_BORN, _BORN_LENGTH = 0.065, 0.008  # where on a card nearly all of its hairs have begun: share of it, and metres at most
+_BORN, _BORN_LENGTH = (
+    0.065,
+    0.008,
+)  # where on a card nearly all of its hairs have begun: share of it, and metres at most
 _X = np.array([1, 0, 0], np.float32)
 
 
@@ -55,12 +58,13 @@ def _loose(space: HeadSpace, style: HairStyle, roots: Roots, rng: np.random.Gene
         flow.comb(roots.points, length * 0)
     )
     points = guides.march(space, roots.points, direction, length, MARCH_STEPS, flow)
-    points = guides.resample(points, guides.cut(uncut(points, style, rng)), int(style.steps))
+    kept = uncut(points, style, rng)
     if style.open_face and not style.fringe:
-        # Of hair that strays across the forehead hardly a strand is left there, or it looks like ribbons.
-        stray = (points[..., 2] > 0.058) & (np.abs(points[..., 0]) < 0.055) & (points[..., 1] < 0.074)
-        kept = ~stray.any(1) | (rng.random(len(points)) < 0.04)
-        roots, points, flow = roots[kept], points[kept], replace(flow, layer=flow.layer[kept])
+        # Of hair that strays across the forehead hardly a strand goes on there, or it looks like ribbons.
+        x, y, z = np.moveaxis(points, -1, 0)
+        beside = np.maximum(np.maximum(0.058 - z, np.abs(x) - 0.055), y - 0.074)
+        kept = np.where(rng.random((len(points), 1)) < 0.04, kept, np.minimum(kept, beside))
+    points = guides.resample(points, guides.cut(kept), int(style.steps))
     return _dressed(space, style, roots, points, flow.layer, rng)
 
 

@@ -159,7 +159,10 @@ def scalp_texture(
     if thin > 0:
         alpha = alpha * (1 - thin * smoothstep(0.06, 0.09, points[..., 1]))
     lot = np.clip(0.5 + 0.28 * noise, 0, 1)
-    rgb = mixed(colour, np.zeros((size, 1), np.float32), lot, lot) * np.maximum(0.82 + (0.10 + 0.25 * stubble) * noise, 0.1)[..., None]
+    rgb = (
+        mixed(colour, np.zeros((size, 1), np.float32), lot, lot)
+        * np.maximum(0.82 + (0.10 + 0.25 * stubble) * noise, 0.1)[..., None]
+    )
     return encoded(rgb, alpha)
 
 
