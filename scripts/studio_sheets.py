@@ -97,6 +97,7 @@ def _row(assets: StudioAssets, subject: StudioSubject, options: argparse.Namespa
     mesh, poser = assemble(assets, subject, device)
     rng = np.random.default_rng([subject.seed, 99])
     light = draw_light(rng, float(np.mean(subject.skin.tone))).to(device)
+    yaw: tuple[float, ...]
     faces, yaw = (_FACES, _VIEWS) if options.what == "views" else (_FACES[:1], (0,))
     if options.what == "turns":
         yaw = (float(np.clip(rng.normal(0, 16), -_LIMIT, _LIMIT)), *_TURNS)
