@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--preset", default="draft", choices=("draft", "standard", "high"))
     arguments = parser.parse_args()
-    place, config = Workspace(arguments.workspace), resolve(arguments.preset, generator="auto", seed=0)
+    place, config = Workspace(arguments.workspace), resolve(arguments.preset)
     options = RunOptions("cpu", SilentProgress())
     instruments = Instruments("cpu")
     rows: list[Pixels] = []

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import avatarcli
-from avatarcli import config
-from avatarcli.config import DistillConfig, GenerateConfig, PreprocessConfig
 from avatarcli.errors import PhotoError, UsageError, WorkspaceError
 from avatarcli.gaussians.avatar import Avatar
 
@@ -24,15 +21,12 @@ SIZE = 48
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the astronaut, as small as an avatar can be."""
     folder = tmp_path_factory.mktemp("avatars")
-    tiny = replace(
-        config.PRESETS["draft"],
-        preprocess=PreprocessConfig(crop_size=256),
-        generate=GenerateConfig("reproject", views=4, face_views=1, frames=2, reproject_size=64),
-        distill=DistillConfig(gaussians=1500, iterations=10, photo_size=64, correctives=2),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("avatarcli.api.resolve", lambda preset, *, generator, seed: replace(tiny, seed=seed))
-        made = avatarcli.create(PHOTO, subject="ada", workspace=folder, device="cpu")
+    tiny = {
+        "preprocess": {"crop_size": 256},
+        "generate": {"generator": "reproject", "views": 4, "face_views": 1, "frames": 2, "reproject_size": 64},
+        "distill": {"gaussians": 1500, "iterations": 10, "photo_size": 64, "correctives": 2},
+    }
+    made = avatarcli.create(PHOTO, subject="ada", workspace=folder, preset="draft", settings=tiny, device="cpu")
     assert 1000 < made.count <= 1500
     return folder
 

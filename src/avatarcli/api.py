@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from avatarcli.config import DeviceName, PresetName, resolve
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.progress import Progress, SilentProgress
+from avatarcli.settings import Layer
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
 from avatarcli.stages.render import draw_frames
@@ -25,22 +27,23 @@ def create(
     subject: str | None = None,
     workspace: str | Path | None = None,
     preset: PresetName = "standard",
+    settings: Mapping[str, Any] | None = None,
     device: DeviceName = "auto",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Avatar:
     """The avatar of a photo, as `avatar create` makes it; what is up to date in the workspace is not made again.
 
-    subject: its name; None: the photo's. workspace: None is `$AVATAR_WORKSPACE`, else `./avatars`. progress: told what
-    happens; None says nothing.
+    subject: its name; None: the photo's. workspace: None is `$AVATAR_WORKSPACE`, else `./avatars`. settings: over those of
+    the preset, such as `{"distill": {"gaussians": 60_000}}`. progress: told what happens; None says nothing.
 
     Raises:
-        AvatarError: one line that says what is wrong with the photo, the name or the workspace.
+        AvatarError: one line that says what is wrong with the photo, the name, the settings or the workspace.
     """
     photo, progress = Path(photo), progress or SilentProgress()
     place = _workspace(workspace)
     name = subject or name_subjects(place, [photo], progress=progress)[photo]
-    config = resolve(preset, generator="auto", seed=seed)
+    config = resolve(preset, [Layer("settings", settings or {}), Layer("seed", {"seed": seed})])
     result = run_pipeline(place.new_subject(name), photo, config, RunOptions(device, progress))
     return Avatar.load(result.subject.whole("distill", AVATAR_FILE))
 

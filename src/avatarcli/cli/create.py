@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_failure, print_json
-from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, choose_face, resolve
+from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, generator_layers, resolve
 from avatarcli.errors import UsageError
 from avatarcli.workspace import Workspace
 
@@ -36,18 +35,27 @@ def create(
     together: options.Together = False,
     workspace: options.Workspace = None,
     face: Annotated[
-        str,
-        typer.Option(metavar="N|largest|left|right", help="Whose avatar, of several faces; N counts from the left."),
-    ] = "largest",
-    preset: Annotated[PresetName, typer.Option(help="How much work to put in.")] = "standard",
-    generator: Annotated[GeneratorName, typer.Option(help="What imagines the unseen views.")] = "auto",
+        str | None,
+        typer.Option(
+            metavar="N|largest|left|right",
+            help="Whose avatar, of several faces; N counts from the left. Default: largest.",
+        ),
+    ] = None,
+    preset: Annotated[PresetName | None, typer.Option(help="How much work to put in. Default: standard.")] = None,
+    config: options.Config = None,
+    settings: options.Set = None,
+    generator: Annotated[
+        GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: auto.")
+    ] = None,
     weights: options.Weights = None,
     steps: options.Steps = None,
     device: options.Device = "auto",
     gpus: options.Gpus = None,
     offload: options.Offload = False,
     compile: options.Compile = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.", **options.SEEDS)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of everything random. Default: 0.", **options.SEEDS)
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Photos at a time, each in a process with a GPU of its own.")
     ] = None,
@@ -68,6 +76,8 @@ def create(
         raise UsageError("--jobs and --cluster give each subject one GPU: leave out --gpus")
     if subject is not None and len(photos) > 1 and not together:
         raise UsageError("--subject names one avatar: leave it out, or add --together if all photos show one person")
+    chosen = [*options.layers(face=face, seed=seed), *generator_layers(generator, weights, steps)]
+    tree = options.checked_model(resolve(preset, [*options.read_layers(config, settings), *chosen]))
     place = Workspace(workspace)
     progress = Console(quiet=quiet)
     further: tuple[Path, ...] = ()
@@ -78,17 +88,14 @@ def create(
         if subject is None
         else {photos[0]: subject}
     )
-    weights = options.model_name(weights, generator)
-    config = resolve(preset, generator=generator, seed=seed, weights=weights, steps=steps)
-    config = dataclasses.replace(config, preprocess=choose_face(config.preprocess, face))
     hardware = Hardware(gpus, offload, compile)
     run = RunOptions(device, progress, force=force, wait=not no_wait, replace=replace, hardware=hardware)
     made = [Job(photo, place.new_subject(name), further) for photo, name in named.items()]
     if len(made) == 1 and cluster is None:
-        _create_one(made[0], config, run, json=json)
+        _create_one(made[0], tree, run, json=json)
         return
     in_turn = cluster is None and jobs in (None, 1)
-    work = MakeAvatar(config, run)
+    work = MakeAvatar(tree, run)
     if cluster is not None:
         from avatarcli.stages.cluster import run_on_cluster
 

@@ -9,7 +9,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_json, print_table
-from avatarcli.config import GeneratorName, PresetName, resolve
+from avatarcli.config import GeneratorName, PresetName, generator_layers, resolve
 from avatarcli.datasets.benchmarks import STUDIO, Case, load_benchmark
 from avatarcli.errors import ExportError, UsageError, WorkspaceError
 from avatarcli.files import write_atomically
@@ -43,8 +43,14 @@ def evaluate(
     generated: Annotated[
         bool, typer.Option("--generated", help="studio: judge also the frames that avatars are distilled from.")
     ] = False,
-    preset: Annotated[PresetName, typer.Option(help="How a benchmark's avatars are made.")] = "standard",
-    generator: Annotated[GeneratorName, typer.Option(help="What imagines their unseen views.")] = "auto",
+    preset: Annotated[
+        PresetName | None, typer.Option(help="How a benchmark's avatars are made. Default: standard.")
+    ] = None,
+    config: options.Config = None,
+    settings: options.Set = None,
+    generator: Annotated[
+        GeneratorName | None, typer.Option(help="What imagines their unseen views. Default: auto.")
+    ] = None,
     weights: options.Weights = None,
     workspace: options.Workspace = None,
     device: options.Device = "auto",
@@ -69,7 +75,8 @@ def evaluate(
         raise UsageError("--benchmark studio wants --assets FOLDER, and neither --data nor subjects: it makes its own")
     place = Workspace(workspace)
     progress = Console(quiet=quiet)
-    config = resolve(preset, generator=generator, seed=0, weights=options.model_name(weights, generator))
+    layers = [*options.read_layers(config, settings), *generator_layers(generator, weights)]
+    tree = options.checked_model(resolve(preset, layers))
     # A benchmark's avatars stay apart from the user's own.
     if benchmark is not None and workspace is None:
         place = Workspace(place.root.with_name(f"{place.root.name}-{benchmark}"))
@@ -88,11 +95,11 @@ def evaluate(
         from avatarcli.evaluation.studio import StudioRun, evaluate_studio
 
         run = StudioRun(limit, quick, generated)
-        report = evaluate_studio(run, assets, place, config, device, progress)
+        report = evaluate_studio(run, assets, place, tree, device, progress)
     elif benchmark is not None:
         from avatarcli.evaluation.run import evaluate_cases
 
-        report = evaluate_cases(benchmark, cases, place, config, device, progress)
+        report = evaluate_cases(benchmark, cases, place, tree, device, progress)
     else:
         from avatarcli.evaluation.run import evaluate_subjects
 

@@ -9,12 +9,12 @@ import typer
 from avatarcli.capture.quality import QUALITY_FILE
 from avatarcli.cli import options
 from avatarcli.cli.console import human_bytes, print_json, print_table
+from avatarcli.config import STAGES
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import read_json
 from avatarcli.stages.artefacts import FIT_FILE, fitted_photos
 from avatarcli.workspace import Subject, Workspace
 
-STAGES = ("preprocess", "generate", "distill")
 _FINISHED = "finished"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from avatarcli import workspace as folders
 from avatarcli.cli.console import Console
-from avatarcli.config import DeviceName, GeneratorName, Language, PresetName
+from avatarcli.config import CreateConfig, DeviceName, GeneratorName, Language, PresetName
+from avatarcli.settings import Layer, assigned, read_layer
 
 Subject = Annotated[
     str | None, typer.Option("--subject", "-s", metavar="NAME", help="Whose avatar. Default: the last one made.")
@@ -22,6 +24,14 @@ Workspace = Annotated[
 ]
 Preset = Annotated[
     PresetName | None, typer.Option(help="How much work to put in. Default: what the subject was made with.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings, TOML or JSON, as `avatar config show` prints them."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as distill.gaussians=60000; repeatable."),
 ]
 Generator = Annotated[
     GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: what the subject was made with.")
@@ -92,15 +102,30 @@ def chosen_subject(workspace: Path | None, name: str | None) -> folders.Subject:
     return folders.Workspace(workspace).subject(name, progress=Console())
 
 
-def model_name(weights: str | None, generator: GeneratorName | None) -> str | None:
-    """--weights as it is kept: a folder by its full path, for later commands run elsewhere; a name as it is.
+def read_layers(config: Path | None, settings: list[str] | None) -> list[Layer]:
+    """What --config and --set say, in the order in which they count. Raises UsageError."""
+    files = [] if config is None else [read_layer(config.expanduser(), f"--config {config}")]
+    return [*files, *assigned(CreateConfig, settings or ())]
+
+
+def layers(*, face: str | None = None, seed: int | None = None) -> list[Layer]:
+    """The choices of --face and --seed that were made."""
+    chosen = [] if face is None else [Layer("--face", {"preprocess": {"face": face}})]
+    return chosen if seed is None else [*chosen, Layer("--seed", {"seed": seed})]
+
+
+def checked_model(config: CreateConfig) -> CreateConfig:
+    """The settings with their model as it is kept: a folder by its full path, for later commands run elsewhere; a name as it is.
 
     Raises:
-        WeightsError: there is no such model, or none at all for --generator mmvdm.
+        WeightsError: there is no such model, or none at all for the generator mmvdm.
     """
-    if weights is None and generator != "mmvdm":
-        return None
+    generator, weights = config.generate.generator, config.generate.weights
+    if generator == "reproject" or (generator == "auto" and weights is None):
+        return config
     from avatarcli.weights.models import find_model
 
     find_model(weights)
-    return str(Path(weights).expanduser().resolve()) if weights and Path(weights).expanduser().is_dir() else weights
+    if weights is not None and (folder := Path(weights).expanduser()).is_dir():
+        weights = str(folder.resolve())
+    return replace(config, generate=replace(config.generate, weights=weights))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
-from avatarcli.config import PRESETS, CreateConfig, Hardware, choose_face, choose_generator, from_json, resolve
+from avatarcli.config import CreateConfig, Hardware, StageName, from_json, generator_layers, resolve, resolve_stage
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.workspace import Subject, Workspace
 
@@ -38,6 +37,8 @@ def preprocess(
         typer.Option(metavar="N|largest|left|right", help="Whose avatar, of several faces. Default: the subject's."),
     ] = None,
     preset: options.Preset = None,
+    config: options.Config = None,
+    settings: options.Set = None,
     replace: options.Replace = False,
     force: options.ForcePhoto = False,
     no_wait: options.NoWait = False,
@@ -50,6 +51,7 @@ def preprocess(
     photo, further = (photos[0], photos[1:]) if photos else (None, [])
     if further and not together:
         raise UsageError("several photos: add --together if all show one person, or preprocess one after the other")
+    layers = [*options.read_layers(config, settings), *options.layers(face=face)]
     run = RunOptions("auto", Console(quiet=quiet), force=force, wait=not no_wait, replace=replace)
     if photo is None:
         target = options.chosen_subject(workspace, subject)
@@ -58,19 +60,17 @@ def preprocess(
         if subject is None:
             subject = name_subjects(place, [photo], further=further, replace=replace, progress=run.progress)[photo]
         target = place.new_subject(subject)
-    config = _saved_config(target) if target.exists() else resolve(preset or "standard", generator="auto", seed=0)
-    if preset is not None:
-        preset_face = dataclasses.replace(PRESETS[preset].preprocess, face=config.preprocess.face)
-        config = dataclasses.replace(config, preprocess=preset_face)
-    if face is not None:
-        config = dataclasses.replace(config, preprocess=choose_face(config.preprocess, face))
-    _run(target, photo, config, "preprocess", run, json, further=further)
+    saved = saved_config(target) if target.exists() else resolve(preset)
+    tree = resolve_stage(saved, "preprocess", preset, layers)
+    _run(target, photo, tree, "preprocess", run, json, further=further)
 
 
 def generate(
     subject: options.Subject = None,
     workspace: options.Workspace = None,
     preset: options.Preset = None,
+    config: options.Config = None,
+    settings: options.Set = None,
     generator: options.Generator = None,
     weights: options.Weights = None,
     steps: options.Steps = None,
@@ -87,30 +87,21 @@ def generate(
     """Make the multi-view video of the person from the fitted photo."""
     from avatarcli.stages.pipeline import RunOptions
 
+    layers = options.read_layers(config, settings)
+    layers += [*generator_layers(generator, weights, steps), *options.layers(seed=seed)]
     target = options.chosen_subject(workspace, subject)
-    config = _saved_config(target)
-    chosen = config.generate
-    if preset is not None:
-        chosen = dataclasses.replace(
-            PRESETS[preset].generate, generator=chosen.generator, weights=chosen.weights, steps=chosen.steps
-        )
-    if weights is None and generator == "mmvdm":
-        weights = chosen.weights
-    model = options.model_name(weights, generator)
-    config = dataclasses.replace(
-        config, generate=choose_generator(chosen, generator=generator, weights=model, steps=steps)
-    )
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
+    tree = options.checked_model(resolve_stage(saved_config(target), "generate", preset, layers))
     hardware = Hardware(gpus, offload, compile)
     run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware)
-    _run(target, None, config, "generate", run, json)
+    _run(target, None, tree, "generate", run, json)
 
 
 def distill(
     subject: options.Subject = None,
     workspace: options.Workspace = None,
     preset: options.Preset = None,
+    config: options.Config = None,
+    settings: options.Set = None,
     device: options.Device = "auto",
     seed: options.Seed = None,
     force: options.Force = False,
@@ -121,20 +112,17 @@ def distill(
     """Fit the Gaussian avatar to the multi-view video and the photo."""
     from avatarcli.stages.pipeline import RunOptions
 
+    layers = [*options.read_layers(config, settings), *options.layers(seed=seed)]
     target = options.chosen_subject(workspace, subject)
-    config = _saved_config(target)
-    if preset is not None:
-        config = dataclasses.replace(config, distill=PRESETS[preset].distill)
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
+    tree = resolve_stage(saved_config(target), "distill", preset, layers)
     run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait)
-    _run(target, None, config, "distill", run, json)
+    _run(target, None, tree, "distill", run, json)
 
 
-def _saved_config(subject: Subject) -> CreateConfig:
+def saved_config(subject: Subject) -> CreateConfig:
     try:
         return from_json(subject.manifest().config)
-    except (KeyError, TypeError) as error:
+    except UsageError as error:
         raise WorkspaceError(
             f"the settings of {subject.name} are of another version of avatarcli: run `avatar create` again"
         ) from error
@@ -144,7 +132,7 @@ def _run(
     subject: Subject,
     photo: Path | None,
     config: CreateConfig,
-    stage: str,
+    stage: StageName,
     run: RunOptions,
     json: bool,
     further: Sequence[Path] = (),

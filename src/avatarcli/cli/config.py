@@ -1,0 +1,49 @@
+"""`avatar config`: the numbers that avatars are made with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from avatarcli.cli import options
+from avatarcli.cli.console import print_json
+from avatarcli.cli.stage_commands import saved_config
+from avatarcli.config import PresetName, resolve, to_json
+from avatarcli.errors import UsageError
+from avatarcli.settings import to_toml
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="See the settings that avatars are made with.",
+        epilog="Example: avatar config show --preset draft > mine.toml",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(epilog="Example: avatar config show --preset draft > mine.toml")(show)
+    app.add_typer(group, name="config")
+
+
+def show(
+    preset: Annotated[PresetName | None, typer.Option(help="Of this preset. Default: standard.")] = None,
+    config: options.Config = None,
+    settings: options.Set = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", "-s", metavar="NAME", help="What this avatar was made with.")
+    ] = None,
+    workspace: options.Workspace = None,
+    json: options.Json = False,
+) -> None:
+    """Print all settings as TOML, to be edited and given to --config: what they are, and what they may be."""
+    layers = options.read_layers(config, settings)
+    if subject is None:
+        tree = resolve(preset, layers)
+    elif preset is None and not layers:
+        tree = saved_config(options.chosen_subject(workspace, subject))
+    else:
+        raise UsageError("--subject shows what an avatar was made with: leave out --preset, --config and --set")
+    if json:
+        print_json(to_json(tree))
+    else:
+        print(to_toml(tree), end="")
