@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 Tree = TypeVar("Tree")
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,10 @@ def build(kind: type[Tree], layers: Sequence[Layer], *, checked: int = 0) -> Tre
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{layers[-1].origin}: {error}") from error
+        # It is not of single values, which have been looked at: one is missing, or they do not go together.
+        what, _, place = str(error).partition(" - at ")
+        what = what.replace("Object missing required field", "there is no value for")
+        raise UsageError(f"{layers[-1].origin}: {what}{place and f' in {place[3:-1]}'}") from error
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +251,12 @@ def _words(kind: inspect.Type) -> str:
         if kind.ge is not None:
             above = f" from {kind.ge:,} to {kind.le:,}" if kind.le is not None else f" from {kind.ge:,} on"
         return f"{noun}{above}{step}"
-    names = {inspect.BoolType: "true or false", inspect.StrType: "text", inspect.NoneType: "nothing (null)"}
+    names: dict[type, str] = {
+        inspect.BoolType: "true or false",
+        inspect.StrType: "text",
+        inspect.NoneType: "nothing (null)",
+        inspect.DictType: "a table",
+    }
     return names.get(type(kind), "a list")
 
 

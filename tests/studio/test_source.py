@@ -15,6 +15,7 @@ from avatarcli.diffusion.checkpoints import load_model, save_int8
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import AssetsError, UsageError
 from avatarcli.progress import SilentProgress
+from avatarcli.settings import Layer
 from avatarcli.training.pool.held_out import HeldOut
 from avatarcli.training.pool.samples import read_sample, write_sample
 from avatarcli.training.run import train_autoencoder, train_mmvdm
@@ -99,7 +100,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
         settings(tmp_path, 44, MODEL, studio, POOL, phases),
         None,
         said,
-        changes={"pool": {"real": str(real)}},
+        changes=[Layer("--real", {"pool": {"real": str(real)}})],
     )
     later = json.loads((out / "checkpoint" / "state.json").read_text())
     assert later["step"] == 44

@@ -177,11 +177,12 @@ def test_presets_name_what_their_curriculum_wants(preset: str) -> None:
     [
         ("[[curriculum]]\nuntil = 0.5\n", "must rise to 1, it is"),
         ("[[curriculum]]\nuntil = 1\n[[curriculum]]\nuntil = 0.5\n", "must rise to 1, it is"),
-        ("[[curriculum]]\nsources = []\n", "needs sources with weights above 0"),
-        ('[[curriculum]]\nsources = [{ folder = "a", weight = 0 }]\n', "needs sources with weights above 0"),
-        ("[[curriculum]]\nsources = [{ views = [3, 2] }]\n", "no number of views"),
-        ("[[curriculum]]\nsources = [{ colour = 1 }]\n", "a source has no setting colour"),
-        ("[curriculum]\nuntil = 1\n", r"write phases as \[\[curriculum\]\]"),
+        ("[[curriculum]]\nsources = []\n", "needs sources"),
+        ('[[curriculum]]\nsources = [{ folder = "a", weight = 0 }]\n', "weight = 0: choose a number above 0"),
+        ("[[curriculum]]\nsources = [{ views = [3, 2] }]\n", r"views = \[3, 2\]: the fewest"),
+        ("[[curriculum]]\nsources = [{ views = 0 }]\n", r"views = \[0, 0\]: choose a whole number from 1 on"),
+        ("[[curriculum]]\nsources = [{ colour = 1 }]\n", r"no setting curriculum\[0\].sources\[0\].colour"),
+        ("[curriculum]\nuntil = 1\n", r"\[\[curriculum\]\]"),
     ],
 )
 def test_bad_curricula_are_named(tmp_path: Path, text: str, words: str) -> None:

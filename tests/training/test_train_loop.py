@@ -103,11 +103,17 @@ def test_pieces_are_small_and_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[train]\nsteps = 3\n", "needs steps, batch_size"),
-        ("[train]\nsteps = 3\nbatch_size = 1\nlearning_rate = 1e-3\nspeed = 9\n", r"\[train\] has no setting speed"),
-        ("[model]\ndepth = 3\n", r"\[model\] has no setting depth"),
-        ("[other]\n", "the file has no setting other"),
-        ("model = 3\n", "not a table"),
+        ("[train]\nsteps = 3\n", "no value for `batch_size` in train"),
+        ("[train]\nsteps = 3\nbatch_size = 1\nlearning_rate = 1e-3\nspeed = 9\n", r"no setting train\.speed"),
+        ("[model]\ndepth = 3\n", r"no setting model\.depth"),
+        ("[other]\n", "no setting other"),
+        ("train = 3\n", "not a table"),
+        ("model = 3\n", "model = 3: choose a table"),
+        ("[train]\nsteps = true\nbatch_size = 1\nlearning_rate = 1e-3\n", "train.steps = true: choose a whole number"),
+        (
+            "[train]\nsteps = 3\nbatch_size = 0\nlearning_rate = 1e-3\n",
+            "train.batch_size = 0: choose a whole number from 1",
+        ),
         ("[train\n", "not TOML"),
     ],
 )

@@ -9,12 +9,17 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console
+from avatarcli.settings import Layer, assigned
 
 _Data = Annotated[
     Path | None, typer.Option("--data", metavar="FOLDER", help="Samples: a safetensors file each, or folders of them.")
 ]
 _Out = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Checkpoints and the model.")]
 _Config = Annotated[str, typer.Option("--config", metavar="NAME|FILE", help="A preset or a TOML file.")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as train.batch_size=8; repeatable."),
+]
 _Init = Annotated[
     str | None,
     typer.Option(
@@ -50,17 +55,24 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="train")
 
 
-def autoencoder(output: _Out, data: _Data = None, config: _Config = "mini", quiet: options.Quiet = False) -> None:
+def autoencoder(
+    output: _Out,
+    data: _Data = None,
+    config: _Config = "mini",
+    settings: _Set = None,
+    quiet: options.Quiet = False,
+) -> None:
     """Train the small video autoencoder. A run that was stopped is continued."""
     from avatarcli.training.run import train_autoencoder
 
-    train_autoencoder(data, output, config, Console(quiet=quiet))
+    train_autoencoder(data, output, config, Console(quiet=quiet), changes=_assigned(settings))
 
 
 def mmvdm(
     output: _Out,
     data: _Data = None,
     config: _Config = "mini",
+    settings: _Set = None,
     init: _Init = None,
     assets: _Assets = None,
     clips: _Clips = None,
@@ -80,11 +92,18 @@ def mmvdm(
     start = None if init is None else Path(init).expanduser()
     if init is not None and start is not None and not start.is_file():
         start = find_transformer(init)
-    studio = {"assets": assets, "clips": clips}
-    changes: dict[str, dict[str, object]] = {
-        "studio": {name: str(value) for name, value in studio.items() if value is not None},
-        "pool": {} if real is None else {"real": str(real)},
-        "train": {} if minutes is None else {"minutes": minutes, "steps": 0},
-    }
-    wanted = {table: values for table, values in changes.items() if values}
-    train_mmvdm(data, output, config, start, Console(quiet=quiet), changes=wanted)
+    folders = {"--assets": ("studio", assets), "--clips": ("studio", clips), "--real": ("pool", real)}
+    changes = _assigned(settings) + [
+        Layer(option, {table: {option.removeprefix("--"): str(folder)}})
+        for option, (table, folder) in folders.items()
+        if folder is not None
+    ]
+    if minutes is not None:
+        changes.append(Layer("--minutes", {"train": {"minutes": minutes, "steps": 0}}))
+    train_mmvdm(data, output, config, start, Console(quiet=quiet), changes=changes)
+
+
+def _assigned(settings: list[str] | None) -> list[Layer]:
+    from avatarcli.training.settings import TrainSettings
+
+    return assigned(TrainSettings, settings or ())

@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from avatarcli.errors import UsageError
 from avatarcli.progress import Progress, SilentProgress
+from avatarcli.settings import Count, Positive, Share
 from avatarcli.training.clock import Clock
 from avatarcli.training.companion import Companion
 from avatarcli.training.journal import Journal
@@ -41,26 +42,26 @@ Batch = TypeVar("Batch")
 class TrainConfig:
     """How a model is trained. Every number a preset may set."""
 
-    batch_size: int  # samples a process and step
-    learning_rate: float
+    batch_size: Count  # samples a process and step
+    learning_rate: Positive
     steps: int = 0  # how long, or
     minutes: float = 0.0  # how long by the clock, rendering aside
     warmup: int = 200  # steps over which the learning rate rises
-    flat: float = 0.6  # share of the training before it falls, along a cosine, to nothing
+    flat: Share = 0.6  # share of the training before it falls, along a cosine, to nothing
     weight_decay: float = 0.01
-    beta2: float = 0.98
-    gradient_clip: float = 1.0  # largest norm of a step's gradient
-    ema_decay: float = 0.999
+    beta2: Share = 0.98
+    gradient_clip: Positive = 1.0  # largest norm of a step's gradient
+    ema_decay: Share = 0.999
     mixed_precision: Literal["no", "bf16"] = "no"
     gradient_checkpointing: bool = False  # compute activations twice rather than keep them
     compile: bool = False  # the model's blocks, which takes half a minute a shape of batch and gains a third
     shard: bool = False  # spread weights and optimiser over the processes rather than keep all in each
     prefetch: int = 2  # batches made ahead, in a thread
-    checkpoint_every: int = 500  # steps
+    checkpoint_every: Count = 500  # steps
     checkpoint_minutes: float = 0.0  # of training; these count instead, if given
     judge_minutes: float = 2.0  # between looks at held-out people, where there are any
     piece_mib: float = 0.0  # largest size of a checkpoint's files; 0 for no limit
-    log_every: int = 20  # steps
+    log_every: Count = 20  # steps
     say_every: float = 15.0  # seconds between lines on the terminal
     seed: int = 0
 

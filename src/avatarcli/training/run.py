@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +17,7 @@ from avatarcli.diffusion.schedule import make_scheduler
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.progress import Progress, SilentProgress
+from avatarcli.settings import Layer
 from avatarcli.training.agreement import Process, training_device, training_state
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss
 from avatarcli.training.clock import Clock
@@ -37,14 +38,16 @@ Batch = TypeVar("Batch")
 Draw = Callable[[torch.Generator], Batch]
 
 
-def train_autoencoder(data: Path | None, out: Path, config: str, progress: Progress) -> None:
+def train_autoencoder(
+    data: Path | None, out: Path, config: str, progress: Progress, *, changes: Sequence[Layer] = ()
+) -> None:
     """Train the small autoencoder on a folder of videos (see `draw_videos`) and write it to `out`.
 
     Raises:
         UsageError: settings or samples cannot be used.
         WorkspaceError: `out` holds another model's checkpoint.
     """
-    settings = load_settings("autoencoder", config, model=SmallVideoAutoencoder, loss=autoencoder_loss)
+    settings = load_settings("autoencoder", config, model=SmallVideoAutoencoder, loss=autoencoder_loss, changes=changes)
     clock = Clock(settings.train.steps, settings.train.minutes)
     studio = cache(lambda: _open_studio(settings))
     source = _curriculum(data, settings, clock, _read_videos, lambda count, wanted: studio().videos(count, wanted))
@@ -62,12 +65,12 @@ def train_mmvdm(
     start: Path | None,
     progress: Progress,
     *,
-    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Sequence[Layer] = (),
 ) -> None:
     """Train the diffusion model on encoded scenes (see `draw_scenes`) and on people rendered meanwhile, and write it to `out`.
 
     start: weights to start from, by default random ones: a CogVideoX transformer folder, a folder of a model of ours, or a file of
-    weights for the [model] of the settings. changes: values for settings of tables, instead of those that `config` has.
+    weights for the [model] of the settings. changes: other settings than `config` has.
 
     Raises:
         UsageError: settings or samples cannot be used.

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from avatarcli.errors import UsageError
+from avatarcli.settings import Count, Layer, Positive, Share, build, check_names, merged, read_layer
 from avatarcli.training.loop import TrainConfig
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 ModelKind = Literal["autoencoder", "mmvdm"]
+_Range = Annotated[tuple[Count, Count] | None, Meta(extra={"allowed": "a whole number from 1 on, or [fewest, most]"})]
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,16 @@ class SourceSettings:
         False  # rendered people; for mmvdm from the pool: in clips where `latents` are more than one, else in stills
     )
     real: bool = False  # the real people of [pool]
-    weight: float = 1.0  # how often it is drawn from, beside the others
-    batch_size: int | None = None  # default: that of [train]
-    views: tuple[int, int] | None = (
-        None  # fewest and most views of a sample, a random number of random ones; default: all
-    )
-    latents: tuple[int, int] | None = (
-        None  # fewest and most latents of a view, a random number from the first on; default: all
-    )
+    weight: Positive = 1.0  # how often it is drawn from, beside the others
+    batch_size: Count | None = None  # default: that of [train]
+    views: _Range = None  # fewest and most views of a sample, a random number of random ones; default: all
+    latents: _Range = None  # fewest and most latents of a view, a random number from the first on; default: all
+
+    def __post_init__(self) -> None:
+        for name in ("views", "latents"):
+            low, high = getattr(self, name) or (1, 1)
+            if low > high:
+                raise ValueError(f"{name} = [{low}, {high}]: the fewest are more than the most")
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class StudioTable:
     autoencoder: str | None = None  # folder of the model that encodes scenes for mmvdm; default: the one that ships
     clips: str | None = None  # folder of further motion
     skins: str | None = None  # folder of further skins, from `avatar data skins`
-    size: int = 256  # pixels
+    size: Count = 256  # pixels
     face_views: int = 0  # further cameras, which see the face only
-    photos: int = 1  # references a person
+    photos: Count = 1  # references a person
     seed: int = 0
 
 
@@ -61,21 +61,21 @@ class PoolTable:
     A turn renders for `render_minutes`, then there is training, until `turns` equal parts of it are done.
     """
 
-    renderers: int = 4  # processes that render
+    renderers: Count = 4  # processes that render
     render_minutes: float = 5.0  # of a turn; it ends early when all who are kept have been replaced in it
-    turns: int = 1
-    beside: float = 0.0  # share of their time in which renderers work beside the training
-    stills: int = 8000  # people kept as single pictures, 1.8 MB each with ten views
-    clips: int = 500  # people kept in motion, 7 MB each with six views of nine frames
-    views: int = 8  # of a still, without face views
-    clip_views: int = 4
-    clip_frames: int = 9
-    motion: float = 0.06  # share of the people who are rendered in motion
-    toned: float = 0.6  # share of the people whose colours are changed
+    turns: Count = 1
+    beside: Share = 0.0  # share of their time in which renderers work beside the training
+    stills: Count = 8000  # people kept as single pictures, 1.8 MB each with ten views
+    clips: Count = 500  # people kept in motion, 7 MB each with six views of nine frames
+    views: Count = 8  # of a still, without face views
+    clip_views: Count = 4
+    clip_frames: Count = 9
+    motion: Share = 0.06  # share of the people who are rendered in motion
+    toned: Share = 0.6  # share of the people whose colours are changed
     first: int = 0  # number of the first person; earlier ones were seen by another training
     held_out: int = 8  # people to judge by, the first ones; never trained on. All GPUs together share them
     real: str | None = None  # folder of real people, a file of pictures each
-    real_variants: int = 4  # times that each is kept, in other colours
+    real_variants: Count = 4  # times that each is kept, in other colours
     real_held_out: int = 8  # the last ones of the folder, by name; never trained on
 
 
@@ -83,7 +83,7 @@ class PoolTable:
 class PhaseSettings:
     """A part of the training, up to the share `until` of its steps."""
 
-    until: float = 1.0
+    until: Share = 1.0
     sources: tuple[SourceSettings, ...] = (SourceSettings(),)
 
 
@@ -92,12 +92,12 @@ class TrainSettings:
     """model: arguments of the model's class; loss: keyword arguments of its loss; curriculum: what is shown when;
     studio, pool: what rendered sources work with, and how they are kept."""
 
-    model: dict[str, Any]
-    loss: dict[str, Any]
     train: TrainConfig
+    model: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
     curriculum: tuple[PhaseSettings, ...] = (PhaseSettings(),)
     studio: StudioTable | None = None
-    pool: PoolTable = PoolTable()
+    pool: PoolTable = field(default_factory=PoolTable)
 
 
 def load_settings(
@@ -106,108 +106,70 @@ def load_settings(
     *,
     model: Callable[..., Any],
     loss: Callable[..., Any],
-    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Sequence[Layer] = (),
 ) -> TrainSettings:
     """Read a preset (`mini`, `studio`, `2b`) or a TOML file with the tables model, train, loss, curriculum, studio and pool.
 
-    model and loss: what takes the arguments of these tables; changes: values for settings of tables, instead of those there.
+    model and loss: what takes the arguments of these tables; changes: other values, later ones before earlier ones.
 
     Raises:
         UsageError: there is no such preset or file, or it holds what nothing takes.
     """
     presets = files("avatarcli.training") / "presets"
-    preset = presets / f"{kind}-{config}.toml"
-    source = preset if preset.is_file() else Path(config)
-    try:
-        content = tomllib.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
+    preset, file = presets / f"{kind}-{config}.toml", Path(config)
+    if not preset.is_file() and not file.is_file():
         names = sorted(p.name.removeprefix(f"{kind}-")[:-5] for p in presets.iterdir() if p.name.startswith(f"{kind}-"))
-        raise UsageError(f"--config {config}: no such file; presets of {kind}: {', '.join(names)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {config}: not TOML ({error})") from error
-    for name, values in (changes or {}).items():
-        content[name] = {**content.get(name, {}), **values}
-    tables = {
-        "model": _keywords(model),
-        "loss": _keywords(loss),
-        "train": {field.name for field in fields(TrainConfig)},
-        "studio": {field.name for field in fields(StudioTable)},
-        "pool": {field.name for field in fields(PoolTable)},
-    }
-    _check(config, "the file", content, {*tables, "curriculum"})
-    for name, allowed in tables.items():
-        _check(config, f"[{name}]", content.get(name, {}), allowed)
-    try:
-        train = TrainConfig(**content.get("train", {}))
-    except TypeError as error:
+        raise UsageError(f"--config {config}: no such file; presets of {kind}: {', '.join(names)}")
+    source = read_layer(preset if preset.is_file() else file, f"--config {config}")
+    layers = [_with_ranges(layer) for layer in (source, *changes)]
+    for layer in layers:
+        for table, function in (("model", model), ("loss", loss)):
+            if isinstance(arguments := layer.values.get(table), dict):
+                check_names(layer.origin, f"{table}.", arguments, _keywords(function))
+    settings = build(TrainSettings, [Layer("", {"train": {}}), *layers])
+    shares = [phase.until for phase in settings.curriculum]
+    if sorted(set(shares)) != shares or shares[-1:] != [1]:
+        raise UsageError(f"{source.origin}: `until` of [[curriculum]] must rise to 1, it is {shares}")
+    if not all(phase.sources for phase in settings.curriculum):
+        raise UsageError(f"{source.origin}: a phase of [[curriculum]] needs sources")
+    wanted = [item for phase in settings.curriculum for item in phase.sources]
+    if any(item.studio for item in wanted) and not (settings.studio and settings.studio.assets):
         raise UsageError(
-            f"--config {config}: [train] needs steps, batch_size and learning_rate (or minutes instead of steps)"
-        ) from error
-    phases = content.get("curriculum", [{}])
-    if not isinstance(phases, list) or not phases:
-        raise UsageError(f"--config {config}: write phases as [[curriculum]]")
-    curriculum = tuple(_phase(config, phase) for phase in phases)
-    shares = [phase.until for phase in curriculum]
-    if sorted(set(shares)) != shares or shares[-1] != 1:
-        raise UsageError(f"--config {config}: `until` of [[curriculum]] must rise to 1, it is {shares}")
-    sources = [source for phase in curriculum for source in phase.sources]
-    studio = StudioTable(**content["studio"]) if "studio" in content else None
-    if any(source.studio for source in sources) and not (studio and studio.assets):
-        raise UsageError(
-            f"--config {config}: it renders people: name the asset pack's folder with --assets, or as `assets` of [studio]"
+            f"{source.origin}: it renders people: name the asset pack's folder with --assets, or as `assets` of [studio]"
         )
-    pool = PoolTable(**content.get("pool", {}))
-    if any(source.real for source in sources) and pool.real is None:
-        # Without real people the others are all there is.
-        curriculum = tuple(replace(p, sources=tuple(s for s in p.sources if not s.real)) for p in curriculum)
-        if not all(phase.sources for phase in curriculum):
-            raise UsageError(f"--config {config}: name the folder of real people with --real, or as `real` of [pool]")
-    _check_pool(config, pool)
-    return TrainSettings(content.get("model", {}), content.get("loss", {}), train, curriculum, studio, pool)
+    if any(item.real for item in wanted) and settings.pool.real is None:
+        return _without_real(source.origin, settings)
+    return settings
 
 
-def _check_pool(config: str, pool: PoolTable) -> None:
-    least = {"renderers": 1, "turns": 1, "stills": 1, "clips": 1, "real_variants": 1}
-    for name, bound in least.items():
-        if getattr(pool, name) < bound:
-            raise UsageError(f"--config {config}: {name} of [pool] is {getattr(pool, name)}, wanted at least {bound}")
-    for name in ("beside", "motion", "toned"):
-        if not 0 <= getattr(pool, name) <= 1:
-            raise UsageError(
-                f"--config {config}: {name} of [pool] is {getattr(pool, name)}, wanted a share from 0 to 1"
-            )
+def _without_real(origin: str, settings: TrainSettings) -> TrainSettings:
+    """Without real people the others are all there is."""
+    curriculum = tuple(replace(p, sources=tuple(s for s in p.sources if not s.real)) for p in settings.curriculum)
+    if not all(phase.sources for phase in curriculum):
+        raise UsageError(f"{origin}: name the folder of real people with --real, or as `real` of [pool]")
+    return replace(settings, curriculum=curriculum)
 
 
-def _phase(config: str, content: Mapping[str, Any]) -> PhaseSettings:
-    _check(config, "[[curriculum]]", content, {field.name for field in fields(PhaseSettings)})
-    sources = []
-    for source in content.get("sources", [{}]):
-        _check(config, "a source", source, {field.name for field in fields(SourceSettings)})
-        ranges = {name: _range(config, name, source[name]) for name in ("views", "latents") if name in source}
-        sources.append(SourceSettings(**{**source, **ranges}))
-    if not sources or not all(source.weight > 0 for source in sources):
-        raise UsageError(f"--config {config}: a phase of [[curriculum]] needs sources with weights above 0")
-    return PhaseSettings(content.get("until", 1.0), tuple(sources))
+def _with_ranges(layer: Layer) -> Layer:
+    """A single number of views or latents is the fewest and the most."""
+    phases = layer.values.get("curriculum")
+    if not isinstance(phases, list):
+        return layer
 
+    def ranged(value: Any) -> Any:
+        if isinstance(value, list):
+            return [ranged(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        single = {name: [value[name]] * 2 for name in ("views", "latents") if isinstance(value.get(name), int)}
+        return {**value, **single}
 
-def _range(config: str, name: str, value: Any) -> tuple[int, int]:
-    """A number, or the fewest and the most."""
-    low, high = value if isinstance(value, list) and len(value) == 2 else (value, value)
-    if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high):
-        raise UsageError(f"--config {config}: {name} = {value} is no number of {name}, nor [fewest, most]")
-    return low, high
+    listed = [
+        merged(p, {"sources": ranged(p["sources"])}) if isinstance(p, dict) and "sources" in p else p for p in phases
+    ]
+    return replace(layer, values={**layer.values, "curriculum": listed})
 
 
 def _keywords(function: Callable[..., Any]) -> set[str]:
     parameters = signature(function).parameters.values()
     return {p.name for p in parameters if p.default is not Parameter.empty}
-
-
-def _check(config: str, where: str, table: Mapping[str, Any], allowed: set[str]) -> None:
-    if not isinstance(table, dict):
-        raise UsageError(f"--config {config}: {where} is not a table")
-    unknown = sorted(table.keys() - allowed)
-    if unknown:
-        raise UsageError(
-            f"--config {config}: {where} has no setting {unknown[0]}; there are {', '.join(sorted(allowed))}"
-        )
