@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from avatarcli.export.axes import turned
-from avatarcli.export.choices import Up
+from avatarcli.export.formats import Up
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize

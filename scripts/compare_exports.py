@@ -35,6 +35,7 @@ from torch.nn import functional
 from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import save_clip
 from avatarcli.errors import AvatarError
+from avatarcli.export.formats import FORMATS, ExportFormat
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize
@@ -45,7 +46,7 @@ from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.export import export_subject
-from avatarcli.stages.export_request import FORMATS, ExportFormat, ExportRequest
+from avatarcli.stages.export_request import ExportRequest
 from avatarcli.stages.render_request import RenderRequest, parse_expression
 from avatarcli.stages.rendering import render_subject
 from avatarcli.workspace import Subject, Workspace

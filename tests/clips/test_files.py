@@ -177,7 +177,7 @@ def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeyp
 
 def test_other_suffix_and_unknown_word(tmp_path: Path) -> None:
     (tmp_path / "clip.bvh").write_text("x")
-    with pytest.raises(ClipError, match=r"want \.npz, \.csv or \.json"):
+    with pytest.raises(ClipError, match=r"want a \.npz, \.csv or \.json file"):
         load_clip(tmp_path / "clip.bvh")
     with pytest.raises(ClipError, match="look_around, speech, tour"):
         load_clip("speach")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from avatarcli.errors import ExportError
 from avatarcli.export.axes import turned
-from avatarcli.export.choices import SpzVersion, Up
+from avatarcli.export.formats import SpzVersion, Up
 from avatarcli.export.gaussianavatars import MAX_FRAMES, write_bound
 from avatarcli.export.glb_splats import write_glb_splats
 from avatarcli.export.origin import Origin

@@ -15,12 +15,13 @@ from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import save_clip
 from avatarcli.config import CreateConfig, to_json
 from avatarcli.errors import AvatarError, ExportError, UsageError, WorkspaceError
+from avatarcli.export.formats import FORMATS
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest
 from avatarcli.stages.export import export_subject
-from avatarcli.stages.export_request import FORMATS, ExportRequest, ExportResult
+from avatarcli.stages.export_request import ExportRequest, ExportResult
 from avatarcli.workspace import Subject, Workspace
 
 

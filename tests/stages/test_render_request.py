@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import PICTURE_FORMATS, PictureFormat
+from avatarcli.export.video import check_output
 from avatarcli.head.expressions import NAMED_EXPRESSIONS
 from avatarcli.stages.render_request import RenderRequest, output_kind, parse_background, parse_expression
 
@@ -99,6 +102,17 @@ def test_the_number_of_frames() -> None:
 )
 def test_the_ending_says_the_format(out: str, request_: RenderRequest, kind: str) -> None:
     assert output_kind(Path(out), request_) == kind
+
+
+@pytest.mark.parametrize("form", PICTURE_FORMATS, ids=lambda form: form.kind)
+def test_rendering_and_writing_go_by_one_table(form: PictureFormat) -> None:
+    """Hard edges can be written, but fray hair: rendering asks for soft ones."""
+    for ending in form.endings:
+        out, clear = Path(f"a{ending}"), RenderRequest(orbit=None if form.still else 90.0, background=None)
+        with nullcontext() if form.transparency == "soft" else pytest.raises(UsageError, match="no soft transparency"):
+            assert output_kind(out, clear) == form.kind
+        with nullcontext() if form.transparency != "none" else pytest.raises(UsageError, match="no transparency"):
+            check_output(out, transparent=True, fps=30.0)
 
 
 @pytest.mark.parametrize(

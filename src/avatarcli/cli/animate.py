@@ -13,7 +13,9 @@ from avatarcli.cli import options
 from avatarcli.cli.console import Console
 from avatarcli.cli.render import draw
 from avatarcli.cli.streams import STDOUT
+from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import endings
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def animate(
         typer.Option(
             "--expr",
             metavar="CLIP",
-            help="A clip.npz, a Live Link Face .csv, or one of ours: tour, speech, look_around",
+            help=f"{CLIP_HELP}, tour, look_around",
         ),
     ] = None,
     video: Annotated[
@@ -75,7 +77,7 @@ def animate(
     if audio is None and (text is not None or language != "english" or seed):
         raise UsageError("--text, --language and --seed go with --audio SOUND")
     if output == STDOUT:
-        raise UsageError("-o -: a video needs a file; name an .mp4, .gif, .webp or .webm")
+        raise UsageError(f"-o -: a video needs a file; name one in {endings(lambda form: form.codec is not None)}")
     if video is not None:
         TrackRequest(video).check_file()
     voice = None if audio is None else SpeechRequest(audio, text=text, language=language, seed=seed)

@@ -9,14 +9,15 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json, print_table
+from avatarcli.clips.kinds import HELP as CLIP_HELP
+from avatarcli.clips.kinds import NPZ
 from avatarcli.errors import UsageError
 
 if TYPE_CHECKING:
     from avatarcli.clips.clip import Clip
     from avatarcli.clips.edit import Range
 
-_KINDS = "A clip.npz, a Live Link Face .csv, ARKit .json or .jsonl, a FLAME .npz, or ours: speech"
-_Input = Annotated[Path, typer.Argument(metavar="CLIP", help=_KINDS)]
+_Input = Annotated[Path, typer.Argument(metavar="CLIP", help=CLIP_HELP)]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz to write.")]
 _MAX_SPEED = 100.0
 
@@ -245,7 +246,7 @@ def _save(clip: Clip, output: Path, json: bool) -> None:
 
 
 def _npz(path: Path) -> Path:
-    if path.suffix.lower() != ".npz":
+    if path.suffix.lower() != NPZ:
         raise UsageError(f"{path}: clips and maps are written as .npz")
     return path
 

@@ -13,10 +13,10 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import print_json
 from avatarcli.errors import AvatarError
+from avatarcli.export.formats import PICTURE_FORMATS
 from avatarcli.workspace import Workspace
 
 # Encoders of the output formats, as FFmpeg names them. GIF, WebP and PNG are Pillow's.
-_ENCODERS = {"libx264": "MP4", "libvpx-vp9": "WebM"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,10 @@ def _encoders() -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("PyAV", "missing", _first_line(error), "run: pip install av")
         return
-    for encoder, suffix in _ENCODERS.items():
+    for form in PICTURE_FORMATS:
+        if form.codec is None:
+            continue
+        encoder, suffix = form.codec.encoder, form.kind.upper()
         if encoder in av.codecs_available:
             yield Check(f"{suffix} encoder", "ok", f"{encoder}, PyAV {av.__version__}")
         else:

@@ -10,17 +10,14 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
 from avatarcli.cli.streams import STDOUT, to_stdout
+from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import WITH_CLIP, WITH_FACE, WITH_SH, WITH_UP, ExportFormat, SpzVersion, Up
 from avatarcli.files import check_place
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
-    from avatarcli.export.choices import SpzVersion
     from avatarcli.stages.export_request import ExportRequest, ExportResult
-
-# The names of `stages.export_request.FORMATS`, repeated because reading that module would slow down `avatar --help`.
-_Format = Literal["ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"]
-_Up = Literal["y", "-y", "z"]  # `export.choices.Up`
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     format: Annotated[
-        _Format,
+        ExportFormat,
         typer.Option(
             "--format", "-f", help="html: a page that plays it. glb: a mesh. The others: Gaussians; docs/export.md."
         ),
@@ -42,32 +39,26 @@ def export(
     ] = None,
     expression: Annotated[
         str,
-        typer.Option(
-            metavar="E", help="ply, spz, sog, glb-splats: neutral, smile, open-mouth, blink, or weights: jawOpen=0.6"
-        ),
+        typer.Option(metavar="E", help=f"{WITH_FACE}: neutral, smile, open-mouth, blink, or weights: jawOpen=0.6"),
     ] = "neutral",
     expr: Annotated[
         Path | None,
-        typer.Option(
-            "--expr", metavar="CLIP", help="ply-sequence, gaussianavatars, html: a clip.npz, a .csv, or ours: speech"
-        ),
+        typer.Option("--expr", metavar="CLIP", help=f"{WITH_CLIP}: {CLIP_HELP}"),
     ] = None,
     fps: Annotated[float | None, typer.Option(metavar="N", help="Frames a second. Default: the clip's.")] = None,
     head_motion: Annotated[
         bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
     ] = True,
     up: Annotated[
-        _Up | None,
+        Up | None,
         typer.Option(
-            help="ply, ply-sequence, spz, sog: the axis that is up. -y for SuperSplat, z for Blender. Default: y; sog: -y.",
+            help=f"{WITH_UP}: the axis that is up. -y for SuperSplat, z for Blender. Default: y; sog: -y.",
             show_default=False,
         ),
     ] = None,
     sh_degree: Annotated[
         int,
-        typer.Option(
-            metavar="N", help="ply, ply-sequence: 0 to 3; 3 for importers that insist on f_rest (all zeros here)."
-        ),
+        typer.Option(metavar="N", help=f"{WITH_SH}: 0 to 3; 3 for importers that insist on f_rest (all zeros here)."),
     ] = 0,
     spz_version: Annotated[
         Literal["2", "3", "4"] | None,
@@ -91,7 +82,7 @@ def export(
         head_motion,
         up=up,
         sh_degree=sh_degree,
-        spz_version=None if spz_version is None else cast("SpzVersion", int(spz_version)),
+        spz_version=None if spz_version is None else cast(SpzVersion, int(spz_version)),
     )
     if output == STDOUT and request.folder:
         raise UsageError(f"-o -: {format} is a folder; name one")

@@ -11,6 +11,7 @@ import typer
 from avatarcli import workspace as folders
 from avatarcli.cli.console import Console
 from avatarcli.config import CreateConfig, DeviceName, GeneratorName, Language, PresetName
+from avatarcli.export.formats import endings
 from avatarcli.settings import Layer, assigned, read_layer
 
 Subject = Annotated[
@@ -75,7 +76,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="An .mp4, .gif, .webp, .webm, .png or .jpg file, a folder of PNGs, or - (PNG).",
+        help=f"A file in {endings()}, a folder of PNGs, or - (PNG).",
     ),
 ]
 Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the picture.")]

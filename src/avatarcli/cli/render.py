@@ -12,6 +12,7 @@ from avatarcli.cli.console import Console, print_json
 from avatarcli.cli.streams import STDOUT, to_stdout
 from avatarcli.config import DeviceName
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import picture_format
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ def _drawn(
 
 def _names_a_still(output: Path) -> bool:
     """Whether a result of this name is a picture, when nothing else was said."""
-    from avatarcli.stages.render_request import STILLS
-
-    return output == STDOUT or output.suffix.lower() in STILLS
+    return output == STDOUT or picture_format(output).still
 
 
 def _default_output(subject: Subject, request: RenderRequest) -> Path:

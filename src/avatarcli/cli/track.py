@@ -9,7 +9,10 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json
+from avatarcli.export.formats import endings
 from avatarcli.files import check_place
+
+_VIDEOS = endings(lambda form: form.codec is not None)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,7 @@ def track(
     ] = None,
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Also write the video with the mesh over it (.mp4, .webm, .gif)."),
+        typer.Option(metavar="PATH", help=f"Also write the video with the mesh over it ({_VIDEOS})."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Only so much from the start. Of a camera: how long, default 10.")

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from avatarcli.clips.arrays import MAX_BYTES, numbers, read_arrays, write_arrays
 from avatarcli.clips.clip import FRAME_SHAPES, Array, Clip
+from avatarcli.clips.kinds import JSON, NPZ, TABLES, WANTED
 from avatarcli.clips.take import Take
 from avatarcli.errors import ClipError, UnknownClipError
 from avatarcli.files import shipped_folders
@@ -36,7 +37,6 @@ from avatarcli.head.expressions import EXPRESSION_NAMES
 _FARTHEST, _MOST_TURNED = 5.0, math.radians(120)
 # Solvers overshoot a little; within this the coefficients are clamped, beyond it they are on another scale.
 EXPRESSION_SLACK = 0.05
-_TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl", ".ndjson")  # names of foreign files
 # Frames that were taken within this share of a frame of their even place are as good as even.
 _JITTER = 0.05
 
@@ -55,9 +55,7 @@ def clip_path(name: str | Path) -> Path:
         return shipped[str(name)]
     close = difflib.get_close_matches(str(name).lower(), shipped, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}? Or " if close else ""
-    raise UnknownClipError(
-        f"no clip {str(name)!r}; {hint}give a .npz, .csv or .json file, or one of: {', '.join(shipped)}"
-    )
+    raise UnknownClipError(f"no clip {str(name)!r}; {hint}give {WANTED}, or one of: {', '.join(shipped)}")
 
 
 def shipped_clips() -> dict[str, Path]:
@@ -103,22 +101,22 @@ def load_clip(
 
 def _read(path: Path, fps: float | None, flame_map: Path | None, note: Callable[[str], None]) -> Clip:
     suffix = path.suffix.lower()
-    if suffix == ".npz":
+    if suffix == NPZ:
         from avatarcli.clips.flame_sequence import SEQUENCE_KEYS, flame_take
 
         data = read_arrays(path, {*FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
         if "expr" not in data or "expression" in data:
             return _decode(data)
         return _of_take(flame_take(data, flame_map), fps, note)
-    if suffix in _TABLES:
+    if suffix in TABLES:
         from avatarcli.clips.live_link import read_live_link
 
         return _of_take(read_live_link(path, max_bytes=MAX_BYTES), fps, note)
-    if suffix in _JSON:
+    if suffix in JSON:
         from avatarcli.clips.arkit_json import read_arkit_json
 
         return _of_take(read_arkit_json(path, max_bytes=MAX_BYTES), fps, note)
-    raise ClipError("unknown kind of clip; want .npz, .csv or .json")
+    raise ClipError(f"unknown kind of clip; want {WANTED}")
 
 
 def _doubts(clip: Clip) -> list[str]:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from avatarcli.export.choices import Up
+from avatarcli.export.formats import Up
 from avatarcli.gaussians.avatar import Splats
 from avatarcli.geometry.rotations import quaternion_multiply, quaternion_to_matrix
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import endings
 from avatarcli.export.origin import Origin
 from avatarcli.files import finished_output
 
 Frame = NDArray[np.uint8]
 
-PICTURES = (".png", ".jpg", ".jpeg")
 FRAME_NAME = "frame_{:05d}.png"
 _JPEG_QUALITY = 95  # with full colour resolution: no difference can be seen
 
@@ -30,9 +30,8 @@ def write_picture(path: Path, frames: Iterator[Frame], origin: Origin) -> None:
     """
     frame = next(frames)
     if next(frames, None) is not None:
-        raise UsageError(
-            f"{path}: a {path.suffix} holds one frame; name a folder (no suffix), .mp4, .webm, .gif or .webp"
-        )
+        videos = endings(lambda form: not form.still)
+        raise UsageError(f"{path}: a {path.suffix} holds one frame; name a folder (no ending), {videos}")
     with finished_output(path, folder=False) as temporary:
         if path.suffix.lower() == ".png":
             _save_png(temporary, frame, origin)

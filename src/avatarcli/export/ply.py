@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.export.axes import DESCRIPTIONS, turned
-from avatarcli.export.choices import Up
+from avatarcli.export.formats import Up
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
 

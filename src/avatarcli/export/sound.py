@@ -11,19 +11,24 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.export.formats import picture_format
 from avatarcli.export.origin import Origin, embed_origin
 
 Samples = NDArray[np.float32]
 
 RATE = 48_000  # samples a second: what video files use, and the only rate of Opus
-# Encoder by the video's suffix; other formats hold no sound.
-ENCODERS = {".mp4": "aac", ".webm": "libopus"}
 _BIT_RATE = 160_000  # for stereo, beyond what most people hear
 
 
 def sound_path(clip: Path) -> Path:
     """Where the sound of a clip lies: `take.npz` has `take.audio.m4a` beside it."""
     return clip.with_name(f"{clip.stem}.audio.m4a")
+
+
+def has_room(video: Path) -> bool:
+    """Whether a video of this name can have sound."""
+    codec = picture_format(video).codec
+    return codec is not None and codec.sound is not None
 
 
 def save_sound(video: Path, out: Path, *, start: float, seconds: float) -> None:
@@ -40,24 +45,25 @@ def save_sound(video: Path, out: Path, *, start: float, seconds: float) -> None:
 
 
 def add_sound(video: Path, sound: Path, origin: Origin) -> None:
-    """Put `sound` under a finished `.mp4` or `.webm`, in place, cut to its length. The picture is not encoded again.
+    """Put `sound` under a finished video that has room for it, in place, cut to its length. The picture is not encoded again.
 
     Raises:
         av.error.FFmpegError: one of them cannot be read.
         OSError: the result cannot be written.
     """
-    suffix = video.suffix.lower()
+    codec = picture_format(video).codec
+    assert codec is not None
+    assert codec.sound is not None
     beside = video.with_name(f"sounding-{video.name}")
-    options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
     with (
         av.open(f"file:{video}") as silent,
-        av.open(f"file:{beside}", "w", container_options=options) as container,
+        av.open(f"file:{beside}", "w", container_options=dict(codec.container_options)) as container,
     ):
         container.metadata.update(origin.tags())
         source = silent.streams.video[0]
         picture = container.add_stream_from_template(source)
         picture.metadata.update(source.metadata)  # WebM keeps there that it is transparent
-        stream = _sound_stream(container, ENCODERS[suffix], layout_of(sound))
+        stream = _sound_stream(container, codec.sound, layout_of(sound))
         seconds = float(silent.duration or 0) / av.time_base
         heard = _encoded(stream, _samples(sound, 0.0, seconds, stream.layout.name))
         told = 0.0

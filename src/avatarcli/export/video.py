@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -18,37 +17,10 @@ from av.filter.context import FilterContext
 from av.video.reformatter import ColorRange, Colorspace
 
 from avatarcli.errors import ExportError, UsageError
-from avatarcli.export.images import PICTURES, Frame, write_picture, write_png_folder
+from avatarcli.export.formats import Codec, endings, picture_format
+from avatarcli.export.images import Frame, write_picture, write_png_folder
 from avatarcli.export.origin import Origin, embed_origin
 from avatarcli.files import explain_io_error, finished_output
-
-GIF_MAX_FPS = 50  # delays are hundredths of a second, and browsers slow down anything below two of them
-
-
-@dataclass(frozen=True)
-class _Codec:
-    """How one suffix is encoded. `alpha_pixels` is None where the format has no transparency."""
-
-    encoder: str
-    pixels: str
-    alpha_pixels: str | None
-    options: Mapping[str, str]
-    container_options: Mapping[str, str]
-
-
-_CODECS = {
-    # CRF 18 is where most people stop seeing a difference; yuv420p is what every player and browser decodes.
-    ".mp4": _Codec("libx264", "yuv420p", None, {"crf": "18", "preset": "medium"}, {"movflags": "+faststart"}),
-    # Alternative reference frames do not work with VP9's alpha plane. Speed 4 costs little quality and saves minutes.
-    ".webm": _Codec(
-        "libvpx-vp9",
-        "yuv420p",
-        "yuva420p",
-        {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
-        {},
-    ),
-    ".webp": _Codec("libwebp_anim", "bgra", "bgra", {"quality": "85", "compression_level": "4"}, {"loop": "0"}),
-}
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame], fps: float, *, origin: Origin) -> None:
@@ -63,14 +35,22 @@ def write_frames(path: str | Path, frames: Iterable[Frame], fps: float, *, origi
         ExportError: the output cannot be written.
     """
     path = Path(path)
-    writer = _writer(path)
+    form = picture_format(path)
     stream = _checked(frames)
     first = next(stream, None)
     if first is None:
         raise UsageError(f"{path}: there are no frames to write")
     check_output(path, transparent=first.shape[2] == 4, fps=fps)
     try:
-        writer(path, chain([first], stream), fps, origin)
+        everything = chain([first], stream)
+        if form.codec is not None and form.kind == "gif":
+            _write_gif(path, everything, fps, origin, form.codec)
+        elif form.codec is not None:
+            _write_encoded(path, everything, fps, origin, form.codec)
+        elif form.still:
+            write_picture(path, everything, origin)
+        else:
+            write_png_folder(path, everything, origin)
     except (OSError, av.error.FFmpegError) as error:
         raise ExportError(f"cannot write {path}: {explain_io_error(error) or error.strerror or error}") from None
 
@@ -78,40 +58,24 @@ def write_frames(path: str | Path, frames: Iterable[Frame], fps: float, *, origi
 def written_size(path: Path, size: tuple[int, int]) -> tuple[int, int]:
     """The size (width, height) in pixels that frames of a size have in the file `path`: MP4 makes it even."""
     width, height = size
-    return (width + width % 2, height + height % 2) if path.suffix.lower() == ".mp4" else size
+    codec = picture_format(path).codec
+    return (width + width % 2, height + height % 2) if codec is not None and codec.even else size
 
 
 def check_output(path: str | Path, *, transparent: bool, fps: float) -> None:
     """Find out before the work whether `write_frames` could take such frames. Raises UsageError."""
     path = Path(path)
-    _writer(path)
-    codec = _CODECS.get(path.suffix.lower())
-    opaque = path.suffix.lower() in (".jpg", ".jpeg") or (codec is not None and codec.alpha_pixels is None)
-    if transparent and opaque:
-        raise UsageError(
-            f"{path}: {path.suffix} has no transparency; use .webm, .webp, .gif or .png, or set a background"
-        )
+    form = picture_format(path)
+    if transparent and form.transparency == "none":
+        others = endings(lambda other: other.transparency != "none")
+        raise UsageError(f"{path}: {path.suffix} has no transparency; use {others}, or set a background")
     if not 0 < fps <= 240:
         raise UsageError(f"{fps:g} frames a second: want a number above 0 and at most 240")
-    if path.suffix.lower() == ".gif" and fps > GIF_MAX_FPS:
-        raise UsageError(f"{path}: a GIF plays at most {GIF_MAX_FPS} frames a second; lower the rate or use .webp")
-
-
-_Writer = Callable[[Path, Iterator[Frame], float, Origin], None]
-
-
-def _writer(path: Path) -> _Writer:
-    suffix = path.suffix.lower()
-    if suffix in _CODECS:
-        return _write_encoded
-    if suffix == ".gif":
-        return _write_gif
-    if suffix in PICTURES:
-        return lambda target, frames, fps, origin: write_picture(target, frames, origin)
-    if not suffix:
-        return lambda target, frames, fps, origin: write_png_folder(target, frames, origin)
-    known = ", ".join((*_CODECS, ".gif", *PICTURES))
-    raise UsageError(f"{path}: cannot write {suffix} files; use {known}, or no suffix for a folder of PNG")
+    if fps > form.most_fps:
+        kind = form.kind.upper()
+        raise UsageError(
+            f"{path}: a {kind} plays at most {form.most_fps:g} frames a second; lower the rate or use .webp"
+        )
 
 
 def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -125,10 +89,8 @@ def _checked(frames: Iterable[Frame]) -> Iterator[Frame]:
         yield np.ascontiguousarray(frame)
 
 
-def _write_encoded(path: Path, frames: Iterator[Frame], fps: float, origin: Origin) -> None:
-    suffix = path.suffix.lower()
-    codec = _CODECS[suffix]
-    if suffix == ".mp4":
+def _write_encoded(path: Path, frames: Iterator[Frame], fps: float, origin: Origin, codec: Codec) -> None:
+    if codec.even:
         frames = map(_pad_to_even, frames)
     first = next(frames)
     pixels = codec.alpha_pixels if codec.alpha_pixels and first.shape[2] == 4 else codec.pixels
@@ -143,7 +105,7 @@ def _encode(
     shape: tuple[int, ...],
     fps: float,
     pixels: str,
-    codec: _Codec,
+    codec: Codec,
     origin: Origin,
 ) -> None:
     is_yuv = pixels.startswith("yuv")
@@ -170,10 +132,7 @@ def _encode(
     embed_origin(path, origin)
 
 
-_GIF = _Codec("gif", "pal8", "pal8", {}, {"loop": "0"})
-
-
-def _write_gif(path: Path, frames: Iterator[Frame], fps: float, origin: Origin) -> None:
+def _write_gif(path: Path, frames: Iterator[Frame], fps: float, origin: Origin, codec: Codec) -> None:
     """Two passes with one palette for all frames, so that still parts do not flicker and are not stored again.
 
     The first pass counts colours and lays the raw frames down in a temporary file, so that memory stays bounded.
@@ -194,7 +153,7 @@ def _write_gif(path: Path, frames: Iterator[Frame], fps: float, origin: Origin) 
             while data := spool.read(first.nbytes):
                 yield _picture(np.frombuffer(data, np.uint8).reshape(shape))
 
-        _encode(temporary, _apply_palette(replayed(), palette, shape), shape, fps, "pal8", _GIF, origin)
+        _encode(temporary, _apply_palette(replayed(), palette, shape), shape, fps, codec.pixels, codec, origin)
 
 
 def _make_palette(pictures: Iterator[av.VideoFrame], shape: tuple[int, ...]) -> av.VideoFrame:

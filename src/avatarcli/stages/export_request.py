@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from avatarcli.clips.clip import MAX_FPS
 from avatarcli.errors import UsageError
-from avatarcli.export.choices import SpzVersion, Up
-
-ExportFormat = Literal[
-    "ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"
-]
+from avatarcli.export.formats import FORMATS, WITH_CLIP, WITH_FACE, WITH_SH, WITH_UP, ExportFormat, SpzVersion, Up
 
 MAX_SH_DEGREE = 3  # that readers of PLY know
-
-
-@dataclass(frozen=True)
-class FormatRules:
-    """What a format is made of: a file with a suffix or a folder (no suffix), with or without a face or a clip."""
-
-    suffix: str
-    face: bool  # whether one expression can be chosen
-    clip: Literal["none", "optional", "needed"]
-    up: Up | None = None  # the axis that is up when nobody says; None: the format says
-
-
-FORMATS: dict[ExportFormat, FormatRules] = {
-    "ply": FormatRules(".ply", face=True, clip="none", up="y"),
-    "ply-sequence": FormatRules("", face=False, clip="needed", up="y"),
-    "spz": FormatRules(".spz", face=True, clip="none", up="y"),
-    # All its readers are PlayCanvas' or follow them.
-    "sog": FormatRules(".sog", face=True, clip="none", up="-y"),
-    "glb-splats": FormatRules(".glb", face=True, clip="none"),
-    "gaussianavatars": FormatRules("", face=False, clip="optional"),
-    "transforms": FormatRules("", face=False, clip="none"),
-    "glb": FormatRules(".glb", face=False, clip="none"),
-    "html": FormatRules(".html", face=False, clip="optional"),
-}
 
 
 @dataclass(frozen=True)
@@ -58,9 +29,9 @@ class ExportRequest:
     def __post_init__(self) -> None:
         rules = FORMATS[self.format]
         if self.expression and not rules.face:
-            raise UsageError(f"--expression fits the formats {_those(lambda r: r.face)}, not {self.format}")
+            raise UsageError(f"--expression fits the formats {WITH_FACE}, not {self.format}")
         if self.clip is not None and rules.clip == "none":
-            raise UsageError(f"--expr fits the formats {_those(lambda r: r.clip != 'none')}, not {self.format}")
+            raise UsageError(f"--expr fits the formats {WITH_CLIP}, not {self.format}")
         if self.clip is None and rules.clip == "needed":
             raise UsageError(f"{self.format} needs a clip: add --expr speech, or a clip.npz")
         if self.fps is not None and self.clip is None:
@@ -69,11 +40,11 @@ class ExportRequest:
             raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
 
         if self.up is not None and rules.up is None:
-            raise UsageError(f"--up fits the formats {_those(lambda r: r.up is not None)}, not {self.format}")
+            raise UsageError(f"--up fits the formats {WITH_UP}, not {self.format}")
         if not 0 <= self.sh_degree <= MAX_SH_DEGREE:
             raise UsageError(f"--sh-degree {self.sh_degree}: choose 0 to {MAX_SH_DEGREE}")
-        if self.sh_degree and self.format not in ("ply", "ply-sequence"):
-            raise UsageError(f"--sh-degree fits the formats ply, ply-sequence, not {self.format}")
+        if self.sh_degree and not rules.sh:
+            raise UsageError(f"--sh-degree fits the formats {WITH_SH}, not {self.format}")
         if self.spz_version is not None and self.format != "spz":
             raise UsageError(f"--spz-version fits the format spz, not {self.format}")
 
@@ -113,7 +84,3 @@ class ExportResult:
     files: int
     bytes: int
     seconds: float
-
-
-def _those(fits: Callable[[FormatRules], bool]) -> str:
-    return ", ".join(name for name, rules in FORMATS.items() if fits(rules))

@@ -7,18 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import OutputKind, endings, picture_format
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, NAMED_EXPRESSIONS
 
-OutputKind = Literal["mp4", "gif", "webp", "webm", "png", "jpg", "frames"]
 Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transparent
 
 WHITE: Background = (1.0, 1.0, 1.0)
-STILLS: Mapping[str, OutputKind] = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg"}  # endings of a single picture
-_VIDEOS: Mapping[str, OutputKind] = {".mp4": "mp4", ".gif": "gif", ".webp": "webp", ".webm": "webm"}
-_OPAQUE: tuple[OutputKind, ...] = ("mp4", "gif", "jpg")
 _LONGEST = 36_000  # frames: 20 minutes at 30 a second; a typing error beyond it would fill a disk
 
 
@@ -94,24 +90,21 @@ def output_kind(out: Path, request: RenderRequest) -> OutputKind:
     Raises:
         UsageError: the format is unknown or cannot hold this request.
     """
-    kinds: dict[str, OutputKind] = {**_VIDEOS, **STILLS, "": "frames"}
-    suffix = out.suffix.lower()
-    if suffix not in kinds:
-        known = ", ".join(ending for ending in kinds if ending)
-        raise UsageError(f"{out}: cannot write '{suffix}'; use one of {known} or a folder for single frames")
-    kind = kinds[suffix]
-    still = suffix in STILLS
-    if request.sheet and not still:
-        raise UsageError(f"{out}: a contact sheet is a .png or .jpg")
-    if not request.moving and not still and kind != "frames":
-        raise UsageError(f"{out}: a still is a .png or .jpg; for a video add --orbit 360")
-    if not request.moving and still and len(request.views) > 1:
+    form = picture_format(out)
+    stills, suffix = endings(lambda other: other.still), out.suffix.lower()
+    if request.sheet and not form.still:
+        raise UsageError(f"{out}: a contact sheet is a {stills}")
+    if not request.moving and form.codec is not None:
+        raise UsageError(f"{out}: a still is a {stills}; for a video add --orbit 360")
+    if not request.moving and form.still and len(request.views) > 1:
         raise UsageError(f"{out}: {len(request.views)} views need a folder, not one {suffix}")
-    if request.moving and still:
-        raise UsageError(f"{out}: a {suffix} holds one picture; name a video ({', '.join(_VIDEOS)}) or a folder")
-    if request.background is None and kind in _OPAQUE:
-        raise UsageError(f"{out}: {suffix} has no soft transparency; use .webm, .webp, .png or a folder")
-    return kind
+    if request.moving and form.still:
+        videos = endings(lambda other: other.codec is not None)
+        raise UsageError(f"{out}: a {suffix} holds one picture; name a video ({videos}) or a folder")
+    if request.background is None and form.transparency != "soft":
+        soft = endings(lambda other: other.transparency == "soft", last="")
+        raise UsageError(f"{out}: {suffix} has no soft transparency; use {soft} or a folder")
+    return form.kind
 
 
 def parse_expression(text: str) -> dict[str, float]:

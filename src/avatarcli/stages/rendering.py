@@ -9,10 +9,11 @@ from avatarcli import __version__
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError, DeviceError, ExportError
+from avatarcli.export.formats import OutputKind, endings
 from avatarcli.files import check_place, explain_io_error, finished_output
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
-from avatarcli.stages.render_request import OutputKind, RenderRequest, RenderResult, output_kind
+from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
 from avatarcli.workspace import Subject
 
 
@@ -70,10 +71,11 @@ def _put_under(video: Path, sound: Path, subject: Subject, progress: Progress) -
     import av
 
     from avatarcli.export.origin import Origin
-    from avatarcli.export.sound import ENCODERS, add_sound
+    from avatarcli.export.sound import add_sound, has_room
 
-    if video.suffix.lower() not in ENCODERS:
-        progress.info(f"no sound: only {' and '.join(ENCODERS)} have room for it")
+    if not has_room(video):
+        sounding = endings(lambda form: form.codec is not None and form.codec.sound is not None, last="and")
+        progress.info(f"no sound: only {sounding} have room for it")
         return
     origin = Origin("Synthetic head avatar", __version__, "compositeSynthetic", subject.manifest().photo_sha256)
     try:

@@ -19,7 +19,7 @@ from avatarcli.capture.video import WEBCAM_SECONDS, VideoInfo, probe_video, read
 from avatarcli.clips.files import load_clip, save_clip
 from avatarcli.errors import ClipError, ExportError, UsageError
 from avatarcli.export.origin import Origin
-from avatarcli.export.sound import ENCODERS, add_sound, save_sound, sound_path
+from avatarcli.export.sound import add_sound, has_room, save_sound, sound_path
 from avatarcli.export.video import check_output, write_frames
 from avatarcli.files import explain_io_error, finished_output, sha256_file
 from avatarcli.head.model import load_head_model
@@ -203,7 +203,7 @@ def _preview(out: Path, info: VideoInfo, track: VideoTrack, sound: Path | None, 
                     advance(1)
 
             write_frames(place, frames(), clip.fps, origin=origin)
-        if sound is not None and place.suffix.lower() in ENCODERS:
+        if sound is not None and has_room(place):
             add_sound(place, sound, origin)
 
 
