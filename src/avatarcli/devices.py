@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -63,6 +64,15 @@ def gsplat_problem() -> str | None:
     if _C is None:
         return "gsplat found no CUDA toolkit to build its kernels with, install one (nvcc) or a prebuilt gsplat wheel"
     return None
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES knows them by."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return (visible.split(",") if visible else [str(index) for index in range(count)])[:count]
 
 
 def computes_bfloat16() -> bool:

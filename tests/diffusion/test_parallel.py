@@ -55,6 +55,16 @@ def test_what_a_process_refuses_is_refused_here() -> None:
         launch(1, _refuse)
 
 
+def _fail(group: SequenceGroup, device: str) -> None:
+    raise ZeroDivisionError("a defect")
+
+
+def test_a_defect_of_a_process_comes_with_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError, match="a defect") as caught:
+        launch(1, _fail)
+    assert "in _fail" in str(caught.value.__cause__)
+
+
 def test_patches_that_do_not_divide_are_refused() -> None:
     with pytest.raises(DeviceError, match="6 patches"):
         SequenceGroup(0, 4).split(torch.zeros(1, 6), dim=1)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from avatarcli.errors import DeviceError, PhotoError
+from avatarcli.processes import RemoteTraceback, portable
 from avatarcli.progress import SilentProgress
 from avatarcli.stages import batch
-from avatarcli.stages.batch import Job, Outcome, RemoteTraceback, run_in_processes, run_in_turn
+from avatarcli.stages.batch import Job, Outcome, run_in_processes, run_in_turn
 from avatarcli.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -121,7 +122,7 @@ def test_a_process_that_died_is_replaced_for_the_jobs_that_wait(make: Make, tmp_
 def test_cores_and_gpus_are_shared_out(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from toy_work import ToyWork
 
-    monkeypatch.setattr(batch, "_gpus", lambda: ["5", "7"])
+    monkeypatch.setattr(batch, "visible_gpus", lambda: ["5", "7"])
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     jobs = make({"a": "hold", "b": "hold", "c": "hold"})
     outcomes = run_in_processes(jobs, ToyWork(tmp_path / "diary.txt"), Recorder(), processes=3, device="auto")
@@ -191,6 +192,6 @@ def test_errors_that_cannot_travel_are_quoted() -> None:
     class Local(Exception):
         pass
 
-    error, text = batch.portable(Local("deep"))
+    error, text = portable(Local("deep"))
     assert str(error) == "Local: deep"
     assert "Local: deep" in text

@@ -9,7 +9,7 @@ of heads: CogVideoX-2B has 30, which four GPUs cannot share out.
 
 from __future__ import annotations
 
-import json
+import pickle
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessException, spawn
 
-from avatarcli import errors
 from avatarcli.errors import AvatarError, DeviceError
+from avatarcli.files import write_atomically
+from avatarcli.processes import portable, with_cause
+
+_ERROR = ".error"  # files by which processes say how they failed
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,19 @@ def launch(size: int, function: Callable[..., None], *arguments: Any) -> None:
     function and arguments must be picklable. When one process fails, all end.
 
     Raises:
-        AvatarError: a process raised one; it is raised here as it was there.
-        ProcessException: a process failed otherwise (of torch.multiprocessing).
+        Exception: a process raised one; it is raised here as it was there, an AvatarError rather than what followed from it.
+        ProcessException: a process was killed (of torch.multiprocessing).
     """
     with tempfile.TemporaryDirectory(prefix="avatar-launch-") as folder:
         try:
             spawn(_enter, (size, folder, function, arguments), nprocs=size)
         except ProcessException:
-            reports = sorted(Path(folder).glob("error_*.json"))
-            if not reports:
+            reports = sorted(Path(folder).glob(f"*{_ERROR}"), key=lambda report: report.stat().st_mtime_ns)
+            failures = [pickle.loads(report.read_bytes()) for report in reports]
+            if not failures:
                 raise
-            name, message = json.loads(reports[0].read_text())
-            raise getattr(errors, name, AvatarError)(message) from None
+            failures.sort(key=lambda failure: not isinstance(failure[0], AvatarError))
+            raise with_cause(*failures[0])  # noqa: B904  # its cause is in the other process
 
 
 def _enter(rank: int, size: int, folder: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -82,8 +86,8 @@ def _enter(rank: int, size: int, folder: str, function: Callable[..., None], arg
     dist.init_process_group("gloo" if device == "cpu" else "nccl", init_method=store, rank=rank, world_size=size)
     try:
         function(SequenceGroup(rank, size), device, *arguments)
-    except AvatarError as error:
-        (Path(folder) / f"error_{rank}.json").write_text(json.dumps([type(error).__name__, str(error)]))
+    except Exception as error:
+        write_atomically(Path(folder) / f"{rank}{_ERROR}", pickle.dumps(portable(error)))
         raise
     finally:
         dist.destroy_process_group()

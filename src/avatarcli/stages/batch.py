@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
-import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
 from avatarcli.config import CreateConfig, DeviceName
+from avatarcli.devices import visible_gpus
 from avatarcli.errors import DeviceError
+from avatarcli.processes import Hearing, Message, Telling, portable, share_cores, with_cause
 from avatarcli.progress import Progress, SilentProgress
 from avatarcli.stages.pipeline import PipelineResult, RunOptions, run_pipeline
 from avatarcli.workspace import Subject
 
-_REPORT_SECONDS = 0.2  # between two reports of a task's progress; more would only keep the parent busy
 _PATIENCE = 5.0  # seconds that a stopped process gets before it is killed
 
 
@@ -61,13 +58,6 @@ class MakeAvatar:
         return run_pipeline(job.subject, job.photo, self._config, options, further=job.further)
 
 
-class RemoteTraceback(Exception):
-    """The traceback of an error in another process, as the cause of that error here."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
-
-
 def run_in_turn(jobs: Sequence[Job], work: Work, progress: Progress) -> Generator[Outcome, None, None]:
     """Do the jobs in this process. Whatever becomes of one, the others get their turn."""
     for job in jobs:
@@ -88,7 +78,7 @@ def run_in_processes(
     workspace is what a kill leaves, which the next run continues from.
     """
     processes = min(processes, len(jobs))
-    gpus = [] if device == "cpu" else _gpus()
+    gpus = [] if device == "cpu" else visible_gpus()
     threads = max(1, (os.cpu_count() or 1) // max(processes, 1))
     waiting = deque(jobs)
     team: dict[Connection, _Worker] = {}
@@ -122,28 +112,6 @@ def run_in_processes(
                 worker.bury()
 
 
-def portable(error: Exception) -> tuple[Exception, str]:
-    """An error and its traceback, fit to travel: one that cannot be pickled becomes a RuntimeError that quotes it."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}"), text
-    return error, text
-
-
-def with_cause(error: Exception, text: str) -> Exception:
-    """An error that has travelled, with its traceback back in place."""
-    error.__cause__ = RemoteTraceback(text)
-    return error
-
-
-def share_cores(threads: int) -> None:
-    """Let this process compute with so many threads. Only before torch and numba are imported."""
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
-
-
 class _Worker:
     """One child process, seen from the parent."""
 
@@ -152,7 +120,7 @@ class _Worker:
         self.alive = True
         self._progress = progress
         self._job: Job | None = None
-        self._tasks: dict[int, tuple[ExitStack, Callable[[int], None]]] = {}
+        self._heard = Hearing(progress)
         self.connection, theirs = multiprocessing.Pipe()
         environment = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}
         # spawn: a fork would carry along the parent's threads' locks, and CUDA once it is in use.
@@ -164,6 +132,7 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         self._job = job
+        self._heard = Hearing(self._progress, job.subject.name)
         with suppress(OSError):  # it is dead, which `hear` finds out
             self.connection.send(job)
 
@@ -171,22 +140,22 @@ class _Worker:
         """Take one message; the job's outcome if it was the last."""
         assert self._job is not None
         try:
-            kind, *content = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             self.alive = False
-            self._close_tasks()
+            self._heard.close()
             return Outcome(self._job, error=self._death())
-        if kind == "done":
-            return Outcome(self._job, result=content[0])
-        if kind == "failed":
-            self._close_tasks()
-            return Outcome(self._job, error=with_cause(*content))
-        self._show(kind, *content)
+        if message[0] == "done":
+            return Outcome(self._job, result=message[1])
+        if message[0] == "failed":
+            self._heard.close()
+            return Outcome(self._job, error=with_cause(*message[1:]))
+        self._heard.show(message)
         return None
 
     def dismiss(self) -> None:
         """Let the process go: it ends when nobody is there to give it work."""
-        self._close_tasks()
+        self._heard.close()
         self.connection.close()
 
     def bury(self) -> None:
@@ -195,26 +164,6 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-
-    def _show(self, kind: str, *content: Any) -> None:
-        assert self._job is not None
-        name = self._job.subject.name
-        if kind == "open":
-            key, description, total = content
-            stack = ExitStack()
-            self._tasks[key] = stack, stack.enter_context(self._progress.task(f"{name}: {description}", total))
-        elif kind == "advance":
-            self._tasks[content[0]][1](content[1])
-        elif kind == "close":
-            self._tasks.pop(content[0])[0].close()
-        else:
-            text = content[0] if content[0].startswith(f"{name}") else f"{name}: {content[0]}"
-            getattr(self._progress, kind)(text)
-
-    def _close_tasks(self) -> None:
-        for stack, _ in self._tasks.values():
-            stack.close()
-        self._tasks.clear()
 
     def _death(self) -> DeviceError:
         self.process.join(_PATIENCE)
@@ -226,68 +175,28 @@ class _Worker:
         return DeviceError(f"the process that made it ended unexpectedly (exit code {code})")
 
 
-class _Messages:
-    """The `Progress` of a child process: everything goes to the parent."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._count = 0
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        self._count += 1
-        key, unsaid, spoke = self._count, 0, time.monotonic()
-
-        def advance(steps: int) -> None:
-            nonlocal unsaid, spoke
-            unsaid += steps
-            if time.monotonic() - spoke >= _REPORT_SECONDS:
-                self.send("advance", key, unsaid)
-                unsaid, spoke = 0, time.monotonic()
-
-        self.send("open", key, description, total)
-        try:
-            yield advance
-        finally:
-            self.send("close", key)
-
-    def info(self, message: str) -> None:
-        self.send("info", message)
-
-    def warn(self, message: str) -> None:
-        self.send("warn", message)
-
-    def send(self, *message: Any) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:
-            # The parent is gone. Leaving at once keeps what the stage has done so far, as an error here would not.
-            os._exit(1)
-
-
 def _serve(connection: Connection, work: Work, threads: int, environment: Mapping[str, str]) -> None:
     """What a child process does: jobs, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent sees to the children
     os.environ.update(environment)
     share_cores(threads)
-    messages = _Messages(connection)
+
+    def send(message: Message) -> None:
+        try:
+            connection.send(message)
+        except OSError:
+            # The parent is gone. Leaving at once keeps what the stage has done so far, as an error here would not.
+            os._exit(1)
+
+    progress = Telling(send)
     while True:
         try:
             job = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            result = work(job, messages)
+            result = work(job, progress)
         except Exception as error:
-            messages.send("failed", *portable(error))
+            send(("failed", *portable(error)))
         else:
-            messages.send("done", result)
-
-
-def _gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES knows them by."""
-    import torch
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    return (visible.split(",") if visible else [str(index) for index in range(count)])[:count]
+            send(("done", result))

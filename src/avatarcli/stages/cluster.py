@@ -13,7 +13,7 @@ import os
 import socket
 import traceback
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import Any
 
 from avatarcli.config import DeviceName
 from avatarcli.errors import DeviceError, PhotoError, WorkspaceError
+from avatarcli.processes import Hearing, Message, Telling, portable, share_cores, with_cause
 from avatarcli.progress import Progress
-from avatarcli.stages.batch import Job, Outcome, Work, portable, share_cores, with_cause
+from avatarcli.stages.batch import Job, Outcome, Work
 from avatarcli.stages.pipeline import PipelineResult
 from avatarcli.workspace import Workspace
 
@@ -38,7 +39,7 @@ class _Answer:
 
     result: PipelineResult | None = None
     failure: tuple[Exception, str] | None = None
-    said: list[tuple[str, str]] = field(default_factory=list)  # ("info" or "warn", text)
+    said: list[Message] = field(default_factory=list)  # what it was told, without steps
 
 
 def run_on_cluster(
@@ -82,7 +83,12 @@ def run_on_cluster(
 def _run(job: Job, work: Work, mark: str, threads: int) -> _Answer:
     """The task, on some machine of the cluster."""
     share_cores(threads)
-    said = _Said()
+    said: list[Message] = []
+
+    def keep(message: Message) -> None:
+        if message[0] in ("info", "warn"):
+            said.append(message)
+
     host = socket.gethostname()
     where = "photos and workspace must be on a path that all machines of the cluster share"
     try:
@@ -90,26 +96,9 @@ def _run(job: Job, work: Work, mark: str, threads: int) -> _Answer:
             raise WorkspaceError(f"{host} does not see the workspace {job.subject.workspace.root}: {where}")
         if not job.photo.exists():
             raise PhotoError(f"{host} does not see {job.photo}: {where}")
-        return _Answer(result=work(job, said), said=said.messages)
+        return _Answer(result=work(job, Telling(keep)), said=said)
     except Exception as error:
-        return _Answer(failure=portable(error), said=said.messages)
-
-
-class _Said:
-    """The `Progress` of a task: messages are kept for its end, steps are not counted."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, str]] = []
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda steps: None
-
-    def info(self, message: str) -> None:
-        self.messages.append(("info", message))
-
-    def warn(self, message: str) -> None:
-        self.messages.append(("warn", message))
+        return _Answer(failure=portable(error), said=said)
 
 
 def _outcome(ray: Any, reference: Any, job: Job, progress: Progress) -> Outcome:
@@ -123,8 +112,9 @@ def _outcome(ray: Any, reference: Any, job: Job, progress: Progress) -> Outcome:
             )
         reason = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), type(error).__name__)
         return Outcome(job, error=DeviceError(f"the cluster could not finish it, in {1 + _RETRIES} tries: {reason}"))
-    for kind, message in answer.said:
-        getattr(progress, kind)(message if message.startswith(job.subject.name) else f"{job.subject.name}: {message}")
+    heard = Hearing(progress, job.subject.name)
+    for message in answer.said:
+        heard.show(message)
     if answer.failure is not None:
         return Outcome(job, error=with_cause(*answer.failure))
     assert answer.result is not None

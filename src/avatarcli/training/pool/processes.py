@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from avatarcli.devices import visible_gpus
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import write_atomically
 from avatarcli.training.pool.renderer import CONTROL_FILE, LOG_FILE, Orders
@@ -41,7 +42,7 @@ class Renderers:
             "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.8",
         }
         if orders.device == "cuda":
-            environment["CUDA_VISIBLE_DEVICES"] = _visible(torch.cuda.current_device())
+            environment["CUDA_VISIBLE_DEVICES"] = visible_gpus()[torch.cuda.current_device()]
         if service is not None:
             environment["CUDA_MPS_PIPE_DIRECTORY"] = str(service)
         with (self.folder / LOG_FILE).open("a") as log:
@@ -115,9 +116,3 @@ class GpuSharing:
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None
-
-
-def _visible(device: int) -> str:
-    """The name by which a process that sees only this GPU sees it."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return names.split(",")[device] if names else str(device)
