@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from avatarcli.errors import ExportError, UsageError, WorkspaceError
-from avatarcli.files import finished_output, write_atomically
+from avatarcli.files import finished_output, replacing, write_atomically
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.workspace import Subject, Workspace, default_root, slug
@@ -339,6 +340,44 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             place.write_text(text)
         assert out.read_text() == text
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_an_output_inside_an_output_needs_no_folder_of_its_own(tmp_path: Path) -> None:
+    for out, folder in ((tmp_path / "orbit.mp4", False), (tmp_path / "frames", True)):
+        with finished_output(out, folder=folder) as place, finished_output(place, folder=folder) as inner:
+            assert inner == place
+            (place / "0.png" if folder else place).write_text("whole")
+        assert out.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "orbit.mp4"]
+
+
+def test_a_full_disk_is_said_with_the_name_of_the_output(tmp_path: Path) -> None:
+    out = tmp_path / "orbit.mp4"
+    with (
+        pytest.raises(ExportError, match=r"^cannot write .*/orbit\.mp4: the disk is full"),
+        finished_output(out, folder=False) as place,
+        finished_output(place, folder=False),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ZeroDivisionError), finished_output(out, folder=False):
+        _ = 1 / 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    with replacing(path) as partial:
+        partial.write_text("old")
+
+    def fail_halfway() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 _STOPS_HALFWAY = """

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatarcli.errors import ExportError
+from avatarcli.errors import AvatarError, ExportError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -91,16 +91,37 @@ def explain_io_error(error: BaseException, place: Path | None = None) -> str | N
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of `path` when the block ends well: a reader never sees half of it.
+
+    One process at a time writes to a `path`; for what is another's too there is `finished_output`.
+    """
+    partial = path.with_suffix(".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
     """A place beside `out` to write to; it takes the name `out` when the block ends well and is removed otherwise.
 
     A file replaces the one that is there. A folder must be new or empty, for frames of an older and longer video would
-    stay among the new ones. What a killed process left beside `out` is removed.
+    stay among the new ones. What a killed process left beside `out` is removed. An `out` that is such a place itself is
+    yielded as it is.
 
     Raises:
-        ExportError: the place is taken, or cannot be written.
+        ExportError: the place is taken, or cannot be written, also where the block fails for that.
     """
     check_place(out, folder=folder)
+    if (out.parent / _AT_WORK).exists():
+        if folder:
+            out.mkdir(exist_ok=True)
+        yield out
+        return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_overs(out)
@@ -116,6 +137,12 @@ def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
         if folder and out.is_dir():
             out.rmdir()
         os.replace(place, out)
+    except AvatarError:
+        raise
+    except Exception as error:
+        if (problem := explain_io_error(error, out.parent)) is None:
+            raise
+        raise ExportError(f"cannot write {out}: {problem}") from error
     finally:
         lock.release()
         shutil.rmtree(beside, ignore_errors=True)

@@ -20,6 +20,7 @@ from avatarcli.capture.matte import foreground_colors
 from avatarcli.datasets.photos import LondonPerson, london_people
 from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.errors import PhotoError, WorkspaceError
+from avatarcli.files import replacing
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
@@ -236,9 +237,8 @@ def _save(skin: PhotoSkin, out: Path, name: str) -> None:
     shade, sex = "dark" if skin.is_dark else "light", "male" if skin.is_shaved else "any"
     path = out / f"young_{shade}_{sex}-{name}.png"
     pixels = (skin.texture.clamp(0, 1) * 255).round().byte().numpy()
-    partial = path.with_suffix(".partial")
     try:
-        Image.fromarray(np.ascontiguousarray(pixels), "RGBA").save(partial, "PNG")
-        partial.replace(path)
+        with replacing(path) as partial:
+            Image.fromarray(np.ascontiguousarray(pixels), "RGBA").save(partial, "PNG")
     except OSError as error:
         raise WorkspaceError(f"cannot write {path}: {error.strerror}") from error

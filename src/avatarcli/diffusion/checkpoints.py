@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
-from avatarcli.files import make_ordinary
+from avatarcli.files import make_ordinary, replacing
 
 _CONFIG = "config.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -134,11 +134,9 @@ def save_int8(model: SmallVideoAutoencoder | MultiViewVideoTransformer, folder: 
     """Write a model for shipping: config.json and int8 weights, about a quarter of the float32 size."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_config(folder)
-    path = folder / _INT8_WEIGHTS
-    partial = path.with_suffix(".partial")
-    save_file(encode_int8(model.state_dict()), partial)
-    make_ordinary(partial)
-    partial.replace(path)
+    with replacing(folder / _INT8_WEIGHTS) as partial:
+        save_file(encode_int8(model.state_dict()), partial)
+        make_ordinary(partial)
 
 
 def encode_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.files import replacing
 from avatarcli.gaussians.avatar import Avatar, Correctives
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
@@ -274,9 +275,8 @@ class _State:
             tensors[key] = value.detach()
             for name, moment in self.optimizer.state[value].items():
                 tensors[f"{key}.{name}"] = moment
-        partial = path.with_suffix(".partial")
-        save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
 
     def restore(self, path: Path) -> int:
         """Take up a stored state; returns the step to go on with."""

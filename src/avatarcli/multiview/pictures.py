@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
+from avatarcli.files import replacing
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import invert_rigid
 from avatarcli.head.expressions import EXPRESSION_NAMES
@@ -48,9 +49,8 @@ class MultiViewVideo:
         straight = torch.cat([picture[..., :3] / alpha.clamp(min=1e-4), alpha], dim=-1)
         path = self.frame_path(view, frame)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        Image.fromarray((straight.clamp(0, 1) * 255).round().byte().cpu().numpy(), "RGBA").save(partial, "PNG")
-        partial.replace(path)
+        with replacing(path) as partial:
+            Image.fromarray((straight.clamp(0, 1) * 255).round().byte().cpu().numpy(), "RGBA").save(partial, "PNG")
 
     def read_frame(self, view: int, frame: int) -> Tensor:
         """A premultiplied RGBA picture [H, W, 4] in [0, 1]."""

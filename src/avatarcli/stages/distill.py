@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.config import DistillConfig
-from avatarcli.files import read_json, write_atomically
+from avatarcli.files import read_json, replacing, write_atomically
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.fit_quality import fit_quality
@@ -77,9 +77,8 @@ def distill_avatar(
             avatar, pictures, schedule, reach=reach, device=device, folder=out, advance=advance, judge=judge.halfway
         )
     judge.finish(avatar.to(device))
-    partial = out / (AVATAR_FILE + ".partial")
-    avatar.save(partial)
-    partial.replace(out / AVATAR_FILE)
+    with replacing(out / AVATAR_FILE) as partial:
+        avatar.save(partial)
 
 
 def _start(

@@ -11,11 +11,10 @@ import torch
 from avatarcli import __version__
 from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import load_clip, shipped_clips
-from avatarcli.errors import AvatarError, ExportError
 from avatarcli.export import gaussianavatars, glb, glb_splats, html, ply, sog, spz, transforms
 from avatarcli.export.axes import turned
 from avatarcli.export.origin import Origin
-from avatarcli.files import explain_io_error, finished_output
+from avatarcli.files import finished_output
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import gaze_from_expression
@@ -41,15 +40,7 @@ def export_subject(subject: Subject, out: Path, request: ExportRequest, *, progr
     start = time.perf_counter()
     avatar_file = subject.whole("distill", AVATAR_FILE)
     with finished_output(out, folder=request.folder) as place, torch.inference_mode():
-        try:
-            _Export(subject, Avatar.load(avatar_file), request, progress).write(place)
-        except AvatarError:
-            raise
-        except Exception as error:
-            problem = explain_io_error(error, out.parent)
-            if problem is None:
-                raise
-            raise ExportError(f"cannot write {out}: {problem}") from error
+        _Export(subject, Avatar.load(avatar_file), request, progress).write(place)
         written = [path for path in place.rglob("*") if path.is_file()] if request.folder else [place]
         size = sum(path.stat().st_size for path in written)
     return ExportResult(out, request.format, len(written), size, time.perf_counter() - start)

@@ -8,7 +8,7 @@ from pathlib import Path
 from avatarcli import __version__
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
-from avatarcli.errors import AvatarError, DeviceError, ExportError
+from avatarcli.errors import DeviceError
 from avatarcli.export.formats import OutputKind, endings
 from avatarcli.files import check_place, explain_io_error, finished_output
 from avatarcli.progress import Progress
@@ -55,12 +55,7 @@ def render_subject(
             result = render_avatar(avatar, place, request, device=computes_on, progress=progress)
             if sound is not None:
                 _put_under(place, sound, subject, progress)
-        except AvatarError:
-            raise
         except Exception as error:
-            problem = explain_io_error(error, out.parent)
-            if problem is not None:
-                raise ExportError(f"cannot write {out}: {problem}") from error
             if type(error).__name__ == "OutOfMemoryError":
                 raise DeviceError("the GPU ran out of memory: use a smaller --size or --device cpu") from error
             raise

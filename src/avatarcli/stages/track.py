@@ -17,7 +17,7 @@ from avatarcli import __version__
 from avatarcli.capture.face_sequence import FaceSequence, detect_faces
 from avatarcli.capture.video import WEBCAM_SECONDS, VideoInfo, probe_video, read_frames, record_webcam
 from avatarcli.clips.files import load_clip, save_clip
-from avatarcli.errors import ClipError, ExportError, UsageError
+from avatarcli.errors import ClipError, UsageError
 from avatarcli.export.origin import Origin
 from avatarcli.export.sound import add_sound, has_room, save_sound, sound_path
 from avatarcli.export.video import check_output, write_frames
@@ -183,8 +183,8 @@ def _sound(info: VideoInfo, out: Path, seconds: float, progress: Progress) -> Pa
     try:
         save_sound(info.path, out, start=info.start, seconds=seconds)
     except av.error.FFmpegError as error:
-        if (problem := explain_io_error(error, out.parent)) is not None:
-            raise ExportError(f"cannot write the sound of {info.path}: {problem}") from error
+        if explain_io_error(error, out.parent) is not None:
+            raise
         progress.warn(f"{info.path.name}: its sound cannot be decoded ({error.strerror}) and is left out")
         return None
     return out

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avatarcli.errors import WorkspaceError
-from avatarcli.files import make_ordinary
+from avatarcli.files import make_ordinary, replacing
 from avatarcli.training.pieces import piece_shapes, stream_pieces, write_pieces
 from avatarcli.training.sharding import fill, own_part, whole
 
@@ -121,10 +121,9 @@ class TrainingState:
         if not write:
             return
         halves = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in values.items()}
-        partial = path.with_suffix(".partial")
-        save_file(halves, partial)
-        make_ordinary(partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(halves, partial)
+            make_ordinary(partial)
 
     def _parts(self) -> list[Tensor]:
         return [own_part(parameter.detach()) for parameter in self._parameters.values()]
