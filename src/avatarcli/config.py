@@ -106,7 +106,7 @@ class GenerateConfig:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Fitting the Gaussians to the multi-view video."""
+    """Fitting the Gaussians to the multi-view video. Raises UsageError when no picture is left to fit them to."""
 
     gaussians: Annotated[int, Meta(ge=1_000, le=2_000_000, description="how many Gaussians the avatar may have")] = (
         40_000
@@ -119,12 +119,17 @@ class DistillConfig:
             ge=0,
             le=1_000,
             description="every that-many-th picture is held out at first, to judge the fit by; 0: none",
+            extra={"allowed": "0, or a whole number from 2 to 1,000"},
         ),
     ] = 6
     correctives: Annotated[
         int,
         Meta(ge=1, le=64, description="expression-dependent offset directions each Gaussian can blend"),
     ] = 8
+
+    def __post_init__(self) -> None:
+        if self.hold_out == 1:
+            raise UsageError("distill.hold_out = 1 would leave no picture to learn from: choose 0, or 2 and more")
 
 
 @dataclass(frozen=True)

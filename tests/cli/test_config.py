@@ -69,6 +69,7 @@ def test_create_makes_what_the_settings_say(avatar: Avatar, tmp_path: Path, monk
         ("gaussians=60000", ("did you mean distill.gaussians?",)),
         ("distill.gaussians=3", ("distill.gaussians = 3", "a whole number from 1,000 to 2,000,000")),
         ("generate.steps=7", ("7 denoising steps",)),
+        ("distill.hold_out=1", ("distill.hold_out = 1", "choose 0, or 2 and more")),
     ],
 )
 def test_wrong_settings_leave_with_2(

@@ -102,7 +102,7 @@ def picture_format(path: Path) -> PictureFormat:
 def endings(fits: Callable[[PictureFormat], bool] = lambda form: True, last: str = "or") -> str:
     """The (first) endings of the files that fit, as in `.mp4, .webm or .gif`."""
     named = [form.endings[0] for form in PICTURE_FORMATS if form.endings[0] and fits(form)]
-    return " ".join(filter(None, [", ".join(named[:-1]), last if named[1:] else "", named[-1]]))
+    return f"{', '.join(named[:-1])} {last} {named[-1]}" if named[1:] else named[0]
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ def output_kind(out: Path, request: RenderRequest) -> OutputKind:
         videos = endings(lambda other: other.codec is not None)
         raise UsageError(f"{out}: a {suffix} holds one picture; name a video ({videos}) or a folder")
     if request.background is None and form.transparency != "soft":
-        soft = endings(lambda other: other.transparency == "soft", last="")
-        raise UsageError(f"{out}: {suffix} has no soft transparency; use {soft} or a folder")
+        soft = endings(lambda other: other.transparency == "soft")
+        raise UsageError(f"{out}: {suffix} has no soft transparency; use {soft}, or a folder")
     return form.kind
 
 
