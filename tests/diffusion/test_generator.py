@@ -20,7 +20,7 @@ from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.generator import GenerateRequest, _finish, generate_on_gpus
 from avatarcli.diffusion.groups import plan_groups, plan_rounds
 from avatarcli.diffusion.pipeline import SamplingSettings
-from avatarcli.diffusion.tones import Tones
+from avatarcli.diffusion.tones import Around, Tones
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -30,6 +30,7 @@ from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan, Reel, make_plan
 from avatarcli.progress import SilentProgress
+from avatarcli.reproject.shell import fit_shell
 from toy_plan import full_plan
 
 SIZE = 32
@@ -54,7 +55,10 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
     video = MultiViewVideo(folder / "video", full_plan(framing, 3, 2, SIZE), framing, generator="mmvdm")
     settings = SamplingSettings(steps=1, group_clips=3, group_latents=6)
     tones = Tones(torch.tensor([0.8, 0.6, 0.5]), bald=False)
-    return GenerateRequest(folder, head, reference, video, settings, tones, seed=1, signature="")
+    shell = fit_shell(head, head.neutral, camera, torch.ones(SIZE, SIZE), torch.ones(SIZE, SIZE))
+    nothing = torch.zeros(len(shell.vertices))
+    around = Around(shell, nothing[:, None].expand(-1, 4), nothing, nothing, nothing)
+    return GenerateRequest(folder, head, reference, video, settings, tones, around, seed=1, signature="")
 
 
 class Recorder(SilentProgress):

@@ -17,7 +17,7 @@ from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertic
 from avatarcli.diffusion.parallel import SequenceGroup, launch
 from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.relay import relay
-from avatarcli.diffusion.tones import Tones, with_detail, without_islands
+from avatarcli.diffusion.tones import Around, Tones, with_detail, without_islands
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -44,6 +44,7 @@ class GenerateRequest:
     video: MultiViewVideo
     settings: SamplingSettings
     tones: Tones
+    around: Around
     seed: int
     signature: str
     further: tuple[Reference, ...] = ()
@@ -131,12 +132,12 @@ def _finish(
     camera = plan.cameras[view]
     vertices = pose_vertices(request.head, plan.parameters[frame : frame + 1])[0]
     raster = rasterize_mesh(vertices, model.faces, camera)
-    skin = model.shows(raster, *request.tones.bare_regions)
-    scalp = model.shows(raster, "scalp")
+    regions = (model.shows(raster, *names) for names in (request.tones.bare_regions, ("neck",), ("scalp",)))
+    ground = request.around.seen_by(camera, *regions)
     moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
     way = functional.normalize(camera.centre, dim=-1)
     exact = [photo.camera for photo in (request.reference, *request.further) if photo.exact]
     photos = [functional.normalize(photo.centre, dim=-1) for photo in exact]
     angle = min(float(torch.dot(way, photo).clamp(-1, 1).acos()) for photo in photos)
-    toned = request.tones.matched(without_islands(picture), hint, skin, scalp)
+    toned = request.tones.matched(without_islands(picture), hint, ground)
     return with_detail(toned, hint, moved, angle)

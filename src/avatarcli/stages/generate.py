@@ -9,7 +9,7 @@ import torch
 
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.config import GenerateConfig, Hardware
-from avatarcli.diffusion.tones import Tones
+from avatarcli.diffusion.tones import Around, Tones
 from avatarcli.errors import DeviceError
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
@@ -74,14 +74,17 @@ def generate_views(
     image, matte, inside = portrait.foreground, portrait.matte, portrait.inside
     head, posed, photo = look_at_photo(load_head_model(), track, image, matte, inside, portrait.region(Label.HAIR))
     scalp = head.model.shows(rasterize_mesh(posed, head.model.faces, track.camera), "scalp")
-    framing, plan = _plan(head, fit_shell(head, posed, track.camera, matte, inside), config, config.size)
+    shell = fit_shell(head, posed, track.camera, matte, inside)
+    framing, plan = _plan(head, shell, config, config.size)
+    hair, clothes = portrait.region(Label.HAIR, Label.HAT), portrait.region(Label.CLOTHES)
     request = GenerateRequest(
         weights=weights,
         head=head,
         reference=Reference.of(image, matte, inside, track),
         video=MultiViewVideo(out, plan, framing, generator=f"mmvdm:{digest[:16]}"),
         settings=SamplingSettings(steps=config.steps, guidance=config.guidance),
-        tones=Tones.of(photo, scalp),
+        tones=Tones.of(photo, scalp, hair),
+        around=Around.of(head, shell, photo, clothes, hair),
         seed=seed,
         signature=digest,
         further=tuple(

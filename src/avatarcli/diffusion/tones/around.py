@@ -1,0 +1,120 @@
+"""What the photo tells of clothes and hanging hair all around the person, on the shell that its matte was explained by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
+from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.model import PersonalHead
+from avatarcli.reproject.shell import COLUMNS, Shell, nearest_skin
+from avatarcli.reproject.skin_texture import PhotoView
+
+_DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
+_FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
+_BESIDE = 1 / 100  # of the photo's width: how far from the border of its clothes they are believed
+_FEWEST_CELLS = 150  # of some 10,000 on the chest and the back: less cloth tells nothing
+_FEW_IN_ROW = 6  # cells of a row that tell its colours
+_BELOW = 25.0  # rows of 3 mm: how far below and above the cloth that is seen its colours fade out
+_LONGER = 15  # rows that hair may reach lower behind than beside the neck
+_SOFTNESS = 0.3  # cells of blur a cell of distance from what is seen
+_ASIDE = 0.4  # of a ray's direction: how far to the side it points
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the fitted person has at each pixel of a view, [H, W] in [0, 1]. skin: what is bare unless something covers it;
+    neck; scalp; cloth [H, W, 4]: the photo's clothes carried there, and how sure they are; dressed: how likely there are clothes;
+    hairy: how likely hair hangs beside the neck at that height; hanging: whether any may hang down to there."""
+
+    skin: Tensor
+    neck: Tensor
+    scalp: Tensor
+    cloth: Tensor
+    dressed: Tensor
+    hairy: Tensor
+    hanging: Tensor
+
+
+@dataclass(frozen=True)
+class Around:
+    """Values on the shell's vertices [N]. cloth [N, 4]: the colour that clothes have there, and how sure that is; dressed,
+    hairy, hanging: as in `Ground`."""
+
+    shell: Shell
+    cloth: Tensor
+    dressed: Tensor
+    hairy: Tensor
+    hanging: Tensor
+
+    @classmethod
+    def of(
+        cls, head: PersonalHead, shell: Shell, photo: PhotoView, clothes: Tensor | None, hair: Tensor | None
+    ) -> Around:
+        """clothes, hair [H, W]: 1 where the photo shows them; None where that is not known."""
+        vertices = shell.vertices
+        depth = rasterize_mesh(vertices, shell.faces, photo.camera).depth
+        normals = vertex_normals(vertices, shell.faces)
+        pixels, facing, visible = visible_points(vertices, normals, photo.camera, depth, tolerance=_DEPTH_TOLERANCE)
+        # Unknown clothes are none, and unknown hair may hang everywhere.
+        clothes = torch.zeros_like(photo.matte) if clothes is None else clothes
+        hair = torch.ones_like(photo.matte) if hair is None else hair
+        soft = blur(torch.stack([clothes * photo.matte, hair, photo.matte], dim=-1), _BESIDE * photo.camera.width)
+        # The mean of the clothes around, for single threads and stripes tell no tone.
+        mean = blur(photo.image * clothes[..., None], _BESIDE * photo.camera.width) / soft[..., :1].clamp(min=1e-3)
+        layers = torch.cat([mean, soft, photo.inside[..., None]], dim=-1)
+        grid = (shell.rows, COLUMNS)
+        told = sample_image(layers, pixels).view(*grid, 7)
+        shown = (visible & (facing > _FACING)).view(grid) * ramp(told[..., 6], 0.9, 1.0)
+        near = nearest_skin(head.model, head.neutral, vertices)
+        torso, neck = (head.model.in_regions(name)[near].float().view(grid) for name in ("torso", "neck"))
+        cloth = _carried(told[..., :3], (shown > 0.5) & (told[..., 3] > 0.95) & (torso + neck > 0.5))
+        # Where a neckline is shows in front, whether hair hangs beside the neck.
+        covers = shown * torch.maximum(torso, neck) * ramp(told[..., 5], 0.4, 0.8)
+        aside = (shell.directions[:, 0].abs() > _ASIDE).view(grid)
+        collar = _by_height(told[..., 3], covers * ~aside).cummax(0).values
+        hairy = _by_height(told[..., 4], covers * aside)
+        dressed = blur((torso + neck * collar[:, None])[..., None], 1.5)
+        hairy = hairy.flip(0).cummax(0).values.flip(0)[:, None].expand(grid)
+        # Behind it may reach lower than any that the photo shows.
+        lowest = ((shown > 0.5) & (told[..., 4] > 0.5)).sum(1) >= _FEW_IN_ROW
+        hanging = lowest.flip(0).cummax(0).values.flip(0).float()
+        hanging = torch.cat([hanging[:1].expand(_LONGER), hanging])[: len(hairy), None].expand(grid)
+        return cls(shell, cloth.view(-1, 4), dressed.reshape(-1), hairy.reshape(-1), hanging.reshape(-1))
+
+    def seen_by(self, camera: Camera, skin: Tensor, neck: Tensor, scalp: Tensor) -> Ground:
+        """The values as a camera sees them, continued beyond the shell. skin, neck, scalp [H, W]: see `Ground`."""
+        raster = rasterize_mesh(self.shell.vertices, self.shell.faces, camera)
+        values = torch.cat([self.cloth, torch.stack([self.dressed, self.hairy, self.hanging], dim=-1)], dim=-1)
+        seen = pull_push(raster.interpolate(values, self.shell.faces), raster.covered.float())
+        return Ground(skin, neck, scalp, seen[..., :4], *seen[..., 4:].unbind(-1))
+
+
+def _carried(color: Tensor, sure: Tensor) -> Tensor:
+    """Colours [R, C, 3] of clothes where they are `sure` [R, C], carried on all around, and how sure they are there: [R, C, 4]."""
+    if sure.sum() < _FEWEST_CELLS:
+        return torch.zeros(*sure.shape, 4)
+    known = sure.sum(1) >= _FEW_IN_ROW
+    gap = (
+        torch.from_numpy(distance_transform_edt(~known.numpy())).float()
+        if known.any()
+        else torch.full((len(known),), 1e3)
+    )
+    certain = torch.exp(-gap / _BELOW)[:, None, None].expand(*sure.shape, 1)
+    return torch.cat([spread_nearest(color, sure, _SOFTNESS), certain], dim=-1)
+
+
+def _by_height(values: Tensor, weight: Tensor) -> Tensor:
+    """How far [R] the rows of values [R, K] are one rather than zero; of rows that tell little, the nearest. weight [R, K]."""
+    total = weight.sum(1)
+    known = total > _FEW_IN_ROW
+    if not known.any():
+        return torch.zeros(len(values))
+    means = (values * weight).sum(1) / total.clamp(min=1e-6)
+    nearest = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)[0]
+    return ramp(means[torch.from_numpy(nearest).long()], 0.15, 0.5)

@@ -1,0 +1,253 @@
+"""The photo's tones in imagined pictures: what a diffusion model makes of unseen sides drifts to other colours than the photo's.
+
+Nothing is known here of how far a model drifts: what is changed is measured in each picture, kind by kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.diffusion.tones.around import Ground
+from avatarcli.geometry.fill import blur, ramp
+from avatarcli.reproject.skin_texture import PhotoView
+
+# Ratios are taken of colours plus this, so that black does not decide.
+_FLOOR = 0.04
+_MOST = 0.4  # a logarithm: tones are changed by half as much again at most
+_DISAGREE = 0.7  # a logarithm: where picture and photo differ by more, they show different things
+# Shares of the picture's width: how coarse a tone is, and how far beyond what the photo sees its correction goes on.
+_COARSE, _FAR = 1 / 20, 1 / 8
+_POOL = 4  # pixels along each side that wide blurs take together
+_SOLID = 0.95  # alpha of pixels whose colour is the person's alone
+_TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
+_SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
+_BALD = 0.05  # share of the scalp: whoever has less hair on it is bald
+_EDGE = 1 / 80  # share of the picture's width: how softly bare skin ends at the hair's edge
+_CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than this is no skin, farther may be
+_DARK = 0.7  # a logarithm: how much darkness blurs a tint
+_FEWEST = 1 / 400  # share of the picture that hair must fill for its colour to count
+_HAIR_LIKE = 0.7  # a logarithm: how far colours of one head of hair are from its middle
+_SHADOW = 0.8  # how little it matters that hanging hair is darker
+_SHADED = 0.6  # a logarithm: how much darker than in the photo skin is to be expected
+_TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to each other cannot be told apart
+# Of each kind: how much darker it is behind than in the photo (London set, photo to profile), as a logarithm; the share of the
+# difference that is made good; and the most that it may be.
+_HAIR = (0.12, 0.8, 1.1)
+_SKIN = (0.15, 0.8, 1.5)
+_CLOTH = (0.1, 0.8, 2.0)
+_CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
+_KEPT = 0.5  # of a surface's own contrast, where its tone is changed by _MOST and a factor of e more: dark noise would become loud
+SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
+
+
+@dataclass(frozen=True)
+class Tones:
+    """What the photo says of the person's colours. skin [3]: the typical one; bald: whether the scalp is skin too; hair [3]: the
+    middle one of what grows there, None where little is seen of it."""
+
+    skin: Tensor
+    bald: bool
+    hair: Tensor | None = None
+
+    @property
+    def bare_regions(self) -> tuple[str, ...]:
+        """Regions of the head that are skin unless something covers them."""
+        return (*SKIN_REGIONS, "scalp") if self.bald else SKIN_REGIONS
+
+    @classmethod
+    def of(cls, photo: PhotoView, scalp: Tensor, hair: Tensor | None = None) -> Tones:
+        """scalp [H, W]: 1 where the fitted head shows its scalp in the photo; hair [H, W]: 1 where hair was found in it."""
+        bald = bool((photo.hair_color - photo.skin_color).norm() < 0.08)
+        if hair is not None:
+            bald = bald or bool((hair * scalp).sum() < _BALD * scalp.sum())
+        hair = None if hair is None else _middle(photo.image[(hair > 0.5) & (photo.matte > _SOLID)], hair.numel())
+        if hair is None:
+            hair = _hair_in(photo.image, photo.matte, scalp, photo.skin_color)
+        return cls(photo.skin_color, bald, hair)
+
+    def matched(self, picture: Tensor, hint: Tensor, ground: Ground) -> Tensor:
+        """A premultiplied RGBA picture [H, W, 4] in the photo's tones.
+
+        hint [H, W, 5]: the photo carried into this view (premultiplied RGB, visibility, facing ratio); ground: what the fitted
+        person has there.
+        """
+        alpha = picture[..., 3:]
+        color = picture[..., :3] / alpha.clamp(min=0.02)
+        photo = hint[..., :3] / hint[..., 3:4].clamp(min=0.02)
+        logs = _logs(color)
+        ratio = _logs(photo) - logs
+        opaque = alpha[..., 0] > _SOLID
+        solid = opaque & (hint[..., 3] > _SOLID) & (ratio.abs().amax(-1) < _DISAGREE)
+        seen = solid * ramp(hint[..., 4], 0.25, 0.6)
+        change, known = _spread(ratio, seen, _like_skin(color, self.skin))
+        unseen = 1 - known
+        change = (known[..., None] * change).clamp(-_MOST, _MOST)
+        found = None if self.bald else _hair_in(color, alpha[..., 0], ground.scalp, self.skin)
+        skin = self._bare(logs, ground, found)
+        change = change + self._skin_change(logs, skin, unseen, opaque)
+        lock = torch.zeros_like(skin)
+        if found is not None:
+            hair, lock = (part * (1 - skin) for part in self._hairy(logs, ground, found))
+            if self.hair is not None:
+                wanted = _logs(self.hair).expand_as(logs)
+                change = change + _toned(logs, wanted, hair, unseen, opaque, _FAR, _HAIR)
+        wanted = _logs(ground.cloth[..., :3])
+        cloth = ground.dressed * (1 - skin) * (1 - lock) * (1 - self._chest(logs, wanted))
+        change = change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, _COARSE, _CLOTH)
+        return torch.cat([_changed(logs, change) * alpha, alpha], -1)
+
+    def _bare(self, logs: Tensor, ground: Ground, hair: Tensor | None) -> Tensor:
+        """How likely pixels [H, W] on the head's skin regions are bare: of the skin's tint, however dark, and no hair's.
+
+        hair [3]: the colour of the picture's hair, if it has any.
+        """
+        size = logs.shape[1]
+        region = blur(ground.skin[..., None], size * _EDGE)[..., 0] * (1 - ground.dressed) * (1 - ground.hairy)
+        # In the dark a tint is hardly known.
+        dark = (_logs(self.skin).mean() - logs.mean(-1)).clamp(0, _DARK)
+        skin = region * _tint(logs.exp() - _FLOOR, self.skin, dark.exp())
+        skin = skin * self._off_cloth(logs, ground)
+        if hair is None:
+            return skin
+        # A nape well below the hairline is no hair, where the photo has none hanging beside the neck.
+        nape = ground.neck * (1 - ramp(_wide_blur(ground.scalp[..., None], size * _COARSE)[..., 0], 0.02, 0.25))
+        way = _logs(self.skin) - _SHADED - _logs(hair)
+        if way.norm() < _TELLING:
+            return skin * nape
+        return skin * torch.maximum(ramp((logs - _logs(hair)) @ way / way.dot(way), 0.4, 0.8), nape)
+
+    def _off_cloth(self, logs: Tensor, ground: Ground) -> Tensor | float:
+        """How far pixels [H, W] are from the colour of the picture's own clothes."""
+        dressed = (ground.dressed > 0.9) & (_like_skin(logs.exp() - _FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
+        found = _middle(logs[dressed], dressed.numel())
+        return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
+
+    def _chest(self, logs: Tensor, cloth: Tensor) -> Tensor:
+        """How likely pixels [H, W] below the neck are bare: like skin, and not like the clothes [H, W, 3] there."""
+        farther = (logs - cloth).norm(dim=-1) - (logs - _logs(self.skin)).norm(dim=-1)
+        return _like_skin(logs.exp() - _FLOOR, self.skin) * ramp(farther, -0.2, 0.2)
+
+    def _hairy(self, logs: Tensor, ground: Ground, found: Tensor) -> tuple[Tensor, Tensor]:
+        """How likely pixels [H, W] are hair of the found colour [3], on the head or beside it (clothes of its colour are farther
+        off), and how likely a lock, which may be darker, that hangs on the clothes."""
+        difference = logs - _logs(found)
+        shade = difference.mean(-1, keepdim=True).clamp(max=0)
+        alike, darker = (
+            torch.exp(-(part.norm(dim=-1) / _HAIR_LIKE).square()) for part in (difference, difference - _SHADOW * shade)
+        )
+        near = ramp(_wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
+        return alike * torch.maximum(near, ground.hanging), darker * ground.hanging
+
+    def _skin_change(self, logs: Tensor, skin: Tensor, unseen: Tensor, opaque: Tensor) -> Tensor:
+        """Change of unseen skin [H, W], as logarithms [H, W, 3]: its tint near by, its light over a wide surrounding."""
+        wanted = _logs(self.skin).expand_as(logs)
+        light = _toned(logs.mean(-1, keepdim=True), wanted.mean(-1, keepdim=True), skin, unseen, opaque, _FAR, _SKIN)
+        tint = _toned(
+            logs - logs.mean(-1, keepdim=True),
+            wanted - wanted.mean(-1, keepdim=True),
+            skin * (logs.mean(-1) > _logs(self.skin).mean() - 1.1),
+            unseen,
+            opaque,
+            _COARSE,
+            (0.0, _CHROMA, _MOST),
+        )
+        return light + tint
+
+
+def tone_error(picture: Tensor, hint: Tensor) -> float:
+    """How far a picture's coarse colours are from the photo's where both show the same: mean absolute difference in [0, 1]."""
+    alpha = picture[..., 3:]
+    seen = ((alpha[..., 0] > _SOLID) & (hint[..., 3] > _SOLID)) * ramp(hint[..., 4], 0.25, 0.6)
+    difference = (picture[..., :3] - hint[..., :3]) * seen[..., None]
+    layers = blur(torch.cat([difference, seen[..., None]], dim=-1), picture.shape[1] * _COARSE)
+    coarse = (layers[..., :3] / layers[..., 3:].clamp(min=1e-3)).abs().mean(-1)
+    return float((coarse * seen).sum() / seen.sum().clamp(min=1))
+
+
+def _logs(color: Tensor) -> Tensor:
+    return (color + _FLOOR).log()
+
+
+def _toned(
+    logs: Tensor,
+    wanted: Tensor,
+    where: Tensor,
+    unseen: Tensor,
+    opaque: Tensor,
+    scale: float,
+    kind: tuple[float, float, float],
+) -> Tensor:
+    """Change [H, W, C] that brings the coarse tone of one kind of surface near to what is wanted [H, W, C].
+
+    where [H, W]: how likely it is that kind; unseen [H, W]: how much a change is wanted; opaque [H, W]: whether the colour is the
+    person's; scale: a share of the picture's width.
+    """
+    behind, share, most = kind
+    size, channels = logs.shape[1], logs.shape[-1]
+    weight = (where * opaque)[..., None]
+    layers = _wide_blur(torch.cat([(wanted - logs) * weight, weight], dim=-1), size * scale)
+    darker = layers[..., :channels] / layers[..., channels:].clamp(min=1e-3)
+    # What is no darker than it may be there, and no brighter by as much, is right.
+    difference = (darker - behind).clamp(min=0) + (darker + behind).clamp(max=0)
+    # The soft outline is changed as what lies inside it.
+    soft = blur(torch.cat([weight * unseen[..., None], opaque[..., None].to(weight)], dim=-1), size / 100)
+    return share * difference.clamp(-most, most) * soft[..., :1] / soft[..., 1:].clamp(min=0.1)
+
+
+def _changed(logs: Tensor, change: Tensor) -> Tensor:
+    """Colours [H, W, 3] of logarithms that are changed; where much, their contrast does not grow with their tone."""
+    size = logs.shape[1]
+    fine = logs - _wide_blur(logs, size * _COARSE)
+    kept = _KEPT ** (change - _MOST).clamp(min=0)
+    return ((logs + change - (1 - kept) * fine).exp() - _FLOOR).clamp(0, 1)
+
+
+def _hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:
+    """The median colour [3] of what covers the scalp in a picture [H, W, 3]; None where that is little."""
+    return _middle(color[(scalp > 0.5) & (alpha > _SOLID) & (_like_skin(color, skin) < 0.5)], scalp.numel())
+
+
+def _middle(hair: Tensor, of: int) -> Tensor | None:
+    """The median [3] of the colours [N, 3] of hair in a picture of so many pixels; None where they are few."""
+    return hair.median(0).values if len(hair) > _FEWEST * of else None
+
+
+def _wide_blur(values: Tensor, sigma: float) -> Tensor:
+    """As `blur`, of wide standard deviations, at a quarter of the size."""
+    small = functional.avg_pool2d(values.permute(2, 0, 1)[None], _POOL)
+    soft = blur(small[0].permute(1, 2, 0), sigma / _POOL).permute(2, 0, 1)[None]
+    return functional.interpolate(soft, values.shape[:2], mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
+
+
+def _tint(color: Tensor, skin: Tensor, wide: Tensor | float = 1.0) -> Tensor:
+    """How near the tint of colours [H, W, 3] is to a skin's [3], in whatever light: 1 … 0 [H, W]. wide: how far off it may be."""
+    tint = color / color.sum(-1, keepdim=True).clamp(min=0.05) - skin / skin.sum()
+    return torch.exp(-(tint.norm(dim=-1) / (_TINT * wide)).square())
+
+
+def _like_skin(color: Tensor, skin: Tensor) -> Tensor:
+    """How much colours [H, W, 3] may be a skin [3] in any but very little light: 1 … 0 [H, W]."""
+    return _tint(color, skin) * ramp(_logs(color).mean(-1) - _logs(skin).mean(), *_SHADE)
+
+
+def _spread(ratio: Tensor, seen: Tensor, likely: Tensor) -> tuple[Tensor, Tensor]:
+    """A coarse picture of logarithms [H, W, 3] known where `seen` [H, W], and how far it is known elsewhere [H, W].
+
+    Skin (`likely` [H, W]) and what is not skin do not tell each other's tones.
+    """
+    size = ratio.shape[1]
+    total = torch.zeros_like(ratio)
+    known = torch.zeros_like(seen)
+    for share in (likely, 1 - likely):
+        weight = (seen * share)[..., None]
+        layers = torch.cat([ratio * weight, weight], dim=-1)
+        # Near what is seen the tone of that very place, farther off that of the surroundings.
+        near, far = _wide_blur(layers, size * _COARSE), _wide_blur(layers, size * _FAR)
+        mixed = near + 0.1 * far
+        total += share[..., None] * mixed[..., :3] / mixed[..., 3:].clamp(min=1e-4)
+        known += share * ramp(far[..., 3], 0.0, 0.15)
+    return total, known
