@@ -152,6 +152,50 @@ def test_dark_hair_behind_becomes_as_light_as_the_photos_and_dark_clothes_do_not
     assert torch.equal(TONES.matched(behind, nothing, ground(scalp=scalp)), TONES.matched(behind, nothing, ground()))
 
 
+def test_unseen_clothes_take_the_colour_of_the_photos() -> None:
+    """A jacket that is orange in the photo and nearly black behind; with a pattern, which stays."""
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    orange = torch.tensor([0.75, 0.35, 0.15])
+    black = with_stripes(torch.cat([torch.full((SIZE, SIZE, 3), 0.15) * truth[..., 3:], truth[..., 3:]], dim=-1))
+    dressed = (Y > 80).float()
+    cloth = torch.cat([orange.expand(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, 1)], dim=-1)
+    right = TONES.matched(black, nothing, replace(ground(), cloth=cloth, dressed=dressed))
+    is_picture(right, black)
+    jacket = (Y > 88) & (truth[..., 3] > 0.99)
+    before, after = (picture[jacket][:, :3].mean(0) - orange for picture in (black, right))
+    assert after.abs().mean() < 0.5 * before.abs().mean()
+    # The outline changes as what lies inside it: no halo.
+    edge = (Y > 88) & (truth[..., 3] > 0.3) & (truth[..., 3] < 0.9)
+    rim = (right[edge][:, :3] / right[edge][:, 3:]).mean(0)
+    assert (rim - right[jacket][:, :3].mean(0)).abs().max() < 0.2
+    assert 0.02 < right[jacket][:, 0].std() < 0.2
+    assert error(right, black, Y < 70) < 0.01
+    # What the photo sees is its own, and where it tells of no clothes nothing changes.
+    unknown = replace(ground(), cloth=0 * cloth, dressed=dressed)
+    assert error(TONES.matched(black, nothing, unknown), black, Y > 0) < 0.01
+
+
+def test_a_dark_nape_becomes_as_light_as_skin_unless_hair_hangs_there() -> None:
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    dark = torch.where((Y > 45)[..., None], SKIN * 0.35, HAIR * 0.8)
+    behind = torch.cat([dark * truth[..., 3:], truth[..., 3:]], dim=-1)
+    neck, scalp = ((Y > 60) & (truth[..., 3] > 0.5)).float(), ((Y < 44) & (truth[..., 3] > 0.5)).float()
+    tones = Tones(SKIN, bald=False, hair=HAIR)
+    bare = replace(ground(neck, scalp), neck=neck)
+    lower = (Y > 80) & (truth[..., 3] > 0.99)
+    right = tones.matched(behind, nothing, bare)
+    is_picture(right, behind)
+    wrong, left = ((picture[lower][:, :3] - SKIN).abs().mean() for picture in (behind, right))
+    assert left < 0.5 * wrong
+    assert right[lower][:, :3].mean() < SKIN.mean()  # a nape is a little in the shade
+    hanging = replace(bare, hairy=torch.ones(SIZE, SIZE), hanging=torch.ones(SIZE, SIZE))
+    assert error(tones.matched(behind, nothing, hanging), behind, Y > 80) < 0.25 * wrong
+    # A beard on the cheeks, as dark as the hair, is no skin in the shade.
+    beard = torch.cat([HAIR * 0.8 * truth[..., 3:], truth[..., 3:]], dim=-1)
+    cheeks = replace(bare, neck=torch.zeros(SIZE, SIZE))
+    assert (tones.matched(beard, nothing, cheeks)[lower][:, :3].mean(0) - HAIR).abs().max() < 0.1
+
+
 def test_hair_is_what_covers_the_scalp_in_the_photo() -> None:
     picture = person()
     photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])

@@ -123,7 +123,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=3,
+        version=4,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,

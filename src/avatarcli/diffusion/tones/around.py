@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
@@ -39,6 +40,13 @@ class Ground:
     dressed: Tensor
     hairy: Tensor
     hanging: Tensor
+
+    def halved(self) -> Ground:
+        """The same in pictures of half the size."""
+        skin, neck, scalp, dressed, hairy, hanging = halved(
+            torch.stack([self.skin, self.neck, self.scalp, self.dressed, self.hairy, self.hanging], dim=-1)
+        ).unbind(-1)
+        return Ground(skin, neck, scalp, halved(self.cloth), dressed, hairy, hanging)
 
 
 @dataclass(frozen=True)
@@ -118,3 +126,8 @@ def _by_height(values: Tensor, weight: Tensor) -> Tensor:
     means = (values * weight).sum(1) / total.clamp(min=1e-6)
     nearest = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)[0]
     return ramp(means[torch.from_numpy(nearest).long()], 0.15, 0.5)
+
+
+def halved(picture: Tensor) -> Tensor:
+    """A picture [H, W, C] at half its size, by means."""
+    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
