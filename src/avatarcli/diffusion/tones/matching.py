@@ -105,8 +105,7 @@ class Tones:
                 change = change + _toned(logs, wanted, hair, unseen, opaque, _FAR, _HAIR)
         wanted = _logs(ground.cloth[..., :3])
         cloth = ground.dressed * (1 - skin) * (1 - lock) * (1 - self._chest(logs, wanted))
-        change = change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, _COARSE, _CLOTH)
-        return change
+        return change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, _COARSE, _CLOTH)
 
     def _bare(self, logs: Tensor, ground: Ground, hair: Tensor | None) -> Tensor:
         """How likely pixels [H, W] on the head's skin regions are bare: of the skin's tint, however dark, and no hair's.
