@@ -27,6 +27,7 @@ from avatarcli.errors import PhotoError
 from avatarcli.files import read_json
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.preprocess import preprocess_photo
+from avatarcli.stages.source import Source
 
 TILE, TEXT, COLUMNS = 224, 44, 8  # pixels: side of a picture, height of what is written below it
 COLOURS = {"good": "#9be29b", "warn": "#ffd966", "refuse": "#f4978e"}
@@ -72,7 +73,7 @@ def judge(photo: Path) -> tuple[str, str, dict[str, Any] | None]:
     """The level of a photo, what was said, and all that was measured."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            preprocess_photo(photo, Path(folder), PreprocessConfig(), SilentProgress(), force=True)
+            preprocess_photo(Source.photo(photo), Path(folder), PreprocessConfig(), SilentProgress(), force=True)
         except PhotoError as error:
             return "refuse", str(error).removeprefix(f"{photo}: "), None
         quality = read_json(Path(folder) / QUALITY_FILE)

@@ -17,6 +17,7 @@ from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest
 from avatarcli.stages.generate import load_scene
 from avatarcli.stages.preprocess import preprocess_photo
+from avatarcli.stages.source import Source
 from avatarcli.workspace import Subject, Workspace
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
@@ -26,7 +27,9 @@ PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A subject of a workspace with the files that an evaluation reads."""
     subject = Workspace(tmp_path_factory.mktemp("eval") / "avatars").new_subject("astronaut")
-    preprocess_photo(PHOTO, subject.begin("preprocess", "f"), PreprocessConfig(crop_size=512), SilentProgress())
+    preprocess_photo(
+        Source.photo(PHOTO), subject.begin("preprocess", "f"), PreprocessConfig(crop_size=512), SilentProgress()
+    )
     subject.commit("preprocess", "f", 0.0)
     scene = load_scene(subject.stage_path("preprocess"), seed=0)
     generator = torch.Generator().manual_seed(0)

@@ -15,6 +15,7 @@ from avatarcli.gaussians.optimise import Schedule, _choose
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import fitted_photos
 from avatarcli.stages.photos import further_photos, preprocess_photos
+from avatarcli.stages.source import Source
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 
@@ -37,7 +38,9 @@ def test_photos_share_a_head_and_the_light_in_any_order(photos: list[Path], tmp_
     for name, order in (("there", photos), ("back", photos[::-1])):
         folder = tmp_path / name
         folder.mkdir()
-        folders = preprocess_photos(order, folder, config, SilentProgress(), force=True)
+        folders = preprocess_photos(
+            [Source.photo(photo) for photo in order], folder, config, SilentProgress(), force=True
+        )
         made.append((folder, {photo.name: path.relative_to(folder) for photo, path in folders.items()}))
     (there, where), (back, where_back) = made
     assert where == where_back
@@ -63,7 +66,7 @@ def test_without_a_face_from_the_front_nothing_is_written(tmp_path: Path) -> Non
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(PhotoError, match="none of the 2 photos shows a face from the front"):
-        preprocess_photos([blank, grey], out, PreprocessConfig(), SilentProgress())
+        preprocess_photos([Source.photo(blank), Source.photo(grey)], out, PreprocessConfig(), SilentProgress())
     assert not list(out.iterdir())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +105,8 @@ def detect_faces(
         )
     tracklets: list[_Tracklet] = []
     size, moments = (0, 0), 0
-    for moment, faces, size in _detections(info, seconds):  # noqa: B007 - the last size is used below
+    for moment, picture, faces in find_in_frames(read_frames(info, seconds=seconds)):
+        size = picture.shape[1], picture.shape[0]
         moments += 1
         advance(1)
         _link(tracklets, moment, faces)
@@ -121,13 +122,12 @@ def detect_faces(
     return FaceSequence(points, scores, seen, fps, *size, others > _SECOND_FACE_SHARE * moments)
 
 
-def _detections(info: VideoInfo, seconds: float | None) -> Iterator[tuple[float, list[FaceLandmarks], tuple[int, int]]]:
-    """Time, faces and size (width, height) of every frame."""
+def find_in_frames(frames: Iterable[tuple[float, Pixels]]) -> Iterator[tuple[float, Pixels, list[FaceLandmarks]]]:
+    """Frames [H, W, 3] with their times (seconds, ascending), and the few largest faces of each."""
     with face_landmarker(video=True, faces=_FACES) as landmarker, face_landmarker() as searcher:
         detector = _Detector(landmarker, searcher)
-        for moment, picture in read_frames(info, seconds=seconds):
-            height, width = picture.shape[:2]
-            yield moment, detector.faces(moment, picture), (width, height)
+        for moment, picture in frames:
+            yield moment, picture, detector.faces(moment, picture)
 
 
 class _Detector:

@@ -13,7 +13,6 @@ from avatarcli.capture.exposure import eye_light, face_area, polygon_mask
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.photo import HeadCrop
 from avatarcli.capture.sharpness import edge_blur
-from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.track import Track
@@ -34,7 +33,6 @@ def measure_photo(
     eyes = float(np.linalg.norm(track.landmarks[468] - track.landmarks[473])) / max(math.cos(math.radians(yaw)), 0.3)
     skin = face_area(face, crop.inside)
     white, light = eye_light(crop.image, face, crop.inside)
-    blinks = face.scores[[EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]]
     return {
         "outside": 100 * _share_outside(crop, track, model),
         "cut_top": _cut_at_top(crop, matte) / eyes,
@@ -44,7 +42,7 @@ def measure_photo(
         "eye_distance": eyes / crop.scale,
         "blur": 100 * edge_blur(crop.image, skin, eyes) / eyes,
         "burnt": 100 * float((crop.image[skin].min(-1) >= _BURNT).mean()) if skin.any() else math.nan,
-        "eyes_closed": 100 * float(blinks.mean()),
+        "eyes_closed": 100 * face.eyes_closed,
         "eyes_lit": 100 * white / light if light > 0 else math.nan,
         "misfit": 100 * _misfit(track, model) / eyes,
     }

@@ -67,6 +67,12 @@ def check_photo(path: Path) -> None:
         pass
 
 
+def is_animation(path: Path) -> bool:
+    """Whether a picture is a GIF that moves. Raises PhotoError when it is no picture."""
+    with _opened(path) as picture:
+        return picture.format == "GIF" and bool(getattr(picture, "is_animated", False))
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture whose head has been read. What then goes wrong with it is a PhotoError."""

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.capture._mediapipe import quiet_stderr
+from avatarcli.capture.photo import is_animation
 from avatarcli.clips.frame_rates import nearest_rate
-from avatarcli.errors import VideoError
+from avatarcli.errors import PhotoError, VideoError
 
 Pixels = NDArray[np.uint8]
 Times = NDArray[np.float64]
@@ -26,28 +27,55 @@ MAX_SIDE = 1280
 # Faces move at most some 15 times a second; more frames than this cost time and show nothing new.
 MAX_FPS = 60.0
 _CAMERA_TICK = Fraction(1, 1000)  # seconds: cameras keep no exact rate, so every frame gets its own time
+_HDR_TRANSFERS = (16, 18)  # PQ and HLG, as ITU-T H.273 numbers them
 WEBCAM_SECONDS = 10.0  # of recording, unless the caller says how long
 _READABLE = "MP4, MOV, WebM or MKV"
+# FFmpeg's names of what films come in. It takes text files for films, too.
+_FILMS = {"mov", "mp4", "matroska", "webm", "gif", "avi", "mpegts", "mpeg", "asf", "flv", "ogg"}
+_FILM_ENDINGS = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
 
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known of a video before it is decoded.
 
-    times [T]: seconds of the frames after the first one, ascending; start: the file's own time of the first, seconds;
-    fps: the constant rate that its frames stand for; has_audio: whether it has sound.
+    times [T]: seconds of the frames after the first one, ascending; key_times [K]: those of them that are decoded without
+    others; start: the file's own time of the first, seconds; fps: the constant rate that its frames stand for; has_audio:
+    whether it has sound; hdr: whether its colours are HDR's, which are taken as if they were not.
     """
 
     path: Path
     times: Times
+    key_times: Times
     start: float
     fps: float
     has_audio: bool
+    hdr: bool = False
 
     @property
     def duration(self) -> float:
         """Seconds, the last frame's share included."""
         return float(self.times[-1]) + 1.0 / self.fps
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file's content is moving pictures.
+
+    Raises:
+        VideoError: it has the name of a film, but is neither that nor a picture.
+    """
+    try:
+        return is_animation(path)
+    except PhotoError:
+        if not path.is_file():
+            return False
+    try:
+        with _opened(path) as (container, _):
+            return bool(_FILMS & set(container.format.name.split(",")))
+    except VideoError:
+        if path.suffix.lower() in _FILM_ENDINGS:
+            raise
+    return False
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -61,16 +89,22 @@ def probe_video(path: Path) -> VideoInfo:
     if not path.exists():
         raise VideoError(f"there is no file {path}; check the path of the video")
     with _opened(path) as (container, stream):
-        seen = [packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size > 0]
+        seen: dict[int, bool] = {}
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.size > 0:
+                seen[packet.pts] = seen.get(packet.pts, False) or packet.is_keyframe
         if not seen:
             raise VideoError(f"{path} has no frames; copy or export the video again")
-        seconds = np.unique(np.array(seen, dtype=np.float64)) * float(stream.time_base)
+        seconds = np.array(sorted(seen), dtype=np.float64) * float(stream.time_base)
+        keys = np.array(sorted(moment for moment, key in seen.items() if key), dtype=np.float64)
         return VideoInfo(
             path=path,
             times=seconds - seconds[0],
+            key_times=keys * float(stream.time_base) - seconds[0],
             start=float(seconds[0]),
             fps=frame_rate(seconds),
             has_audio=len(container.streams.audio) > 0,
+            hdr=stream.codec_context.color_trc in _HDR_TRANSFERS,
         )
 
 
@@ -112,11 +146,50 @@ def read_frames(info: VideoInfo, *, seconds: float | None = None) -> Iterator[tu
         raise VideoError(f"{info.path}: no frame can be decoded; convert it to H.264 in an MP4 file")
 
 
-def upright(frame: av.VideoFrame, pixel_aspect: Any) -> Pixels:
-    """A decoded frame as uint8 [H, W, 3]: turned as its display matrix says, pixels square, at most `MAX_SIDE` long."""
+def read_key_frames(info: VideoInfo, moments: Times) -> Iterator[tuple[float, Pixels]]:
+    """As `read_frames`, of some `key_times` alone: what lies between them is neither decoded nor read."""
+    with _opened(info.path) as (container, stream):
+        for moment in moments:
+            with suppress(av.error.FFmpegError, StopIteration):
+                _seek(container, stream, info, float(moment))
+                packet = next(packet for packet in container.demux(stream) if packet.is_keyframe and packet.size > 0)
+                frames = packet.decode() or stream.codec_context.decode(None)
+                for frame in frames[:1]:
+                    at = float(frame.pts * stream.time_base) - info.start
+                    yield at, upright(frame, stream.sample_aspect_ratio)
+
+
+def frame_at(info: VideoInfo, moment: float, *, longest: int = MAX_SIDE) -> Pixels:
+    """The frame at one of `info.times` (seconds), as `read_frames` gives it, but up to `longest` pixels long.
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    slack = 0.25 / MAX_FPS
+    for seeking in (True, False):  # an index may be wrong: then all frames before are decoded
+        with _opened(info.path) as (container, stream):
+            if seeking:
+                with suppress(av.error.FFmpegError):  # some formats cannot be sought in
+                    _seek(container, stream, info, moment)
+            for frame in _decoded(container, stream):
+                at = moment if frame.pts is None else float(frame.pts * stream.time_base) - info.start
+                if at > moment + slack:
+                    break
+                if at >= moment - slack:
+                    return upright(frame, stream.sample_aspect_ratio, longest)
+    raise VideoError(f"{info.path}: the frame at {moment:.2f} s cannot be decoded; convert it to H.264 in an MP4 file")
+
+
+def _seek(container: Any, stream: Any, info: VideoInfo, moment: float) -> None:
+    """Go on with the last key frame that is not after a moment."""
+    container.seek(round((moment + info.start) / stream.time_base), stream=stream)
+
+
+def upright(frame: av.VideoFrame, pixel_aspect: Any, longest: int = MAX_SIDE) -> Pixels:
+    """A decoded frame as uint8 [H, W, 3]: turned as its display matrix says, pixels square, at most `longest` pixels long."""
     aspect = float(pixel_aspect) if pixel_aspect else 1.0
     width, height = frame.width * aspect, float(frame.height)
-    scale = min(1.0, MAX_SIDE / max(width, height))
+    scale = min(1.0, longest / max(width, height))
     small = frame.reformat(width=max(1, round(width * scale)), height=max(1, round(height * scale)), format="rgb24")
     picture = small.to_ndarray()
     turns = round(frame.rotation / 90) % 4

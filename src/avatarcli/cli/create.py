@@ -26,7 +26,10 @@ def register(app: typer.Typer) -> None:
 def create(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Portrait photos, each of another person unless --together."),
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Portraits, or films of somebody turning: each another person, unless --together.",
+        ),
     ],
     subject: Annotated[
         str | None,
@@ -160,7 +163,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
     from avatarcli.capture.quality import QUALITY_FILE
     from avatarcli.files import read_json
-    from avatarcli.stages.artefacts import AVATAR_FILE, fitted_photos
+    from avatarcli.stages.artefacts import AVATAR_FILE, film_frames, fitted_photos
 
     subject = result.subject
     avatar = subject.stage_path("distill") / AVATAR_FILE
@@ -173,6 +176,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
         "photo_sha256": manifest.photo_sha256,
         "photos": [manifest.photo, *manifest.further_photos],
         "fitted_photos": fitted_photos(subject.stage_path("preprocess")),
+        "film": film_frames(subject.stage_path("preprocess")),
         "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "seconds": round(result.seconds, 3),
         "stages": [

@@ -12,7 +12,7 @@ from avatarcli.cli.console import human_bytes, print_json, print_table
 from avatarcli.config import STAGES
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import read_json
-from avatarcli.stages.artefacts import FIT_FILE, fitted_photos
+from avatarcli.stages.artefacts import FIT_FILE, film_frames, fitted_photos
 from avatarcli.workspace import Subject, Workspace
 
 _FINISHED = "finished"
@@ -43,7 +43,10 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
         print_json(entry)
         return
     print(f"{entry['subject']}: {entry['folder']}")
-    print(f"photo: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
+    film = entry["film"]
+    print(f"{'film' if film else 'photo'}: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
+    if film and len(film["frames"]) == 1:
+        print(f"its frame at {film['frames'][0]['time']:.2f} s is taken as a photo: nobody turns in it")
     for index, photo in enumerate(entry["fitted_photos"]):
         role = "reference" if index == 0 else "further photo"
         print(f"{role}: {photo['photo']} (turned by {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
@@ -98,6 +101,7 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
         "photo_sha256": sha256,
         "photos": photos,
         "fitted_photos": fitted_photos(subject.stage_path("preprocess")),
+        "film": film_frames(subject.stage_path("preprocess")),
         "config": config,
         "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "distill": {"fit": read_json(subject.stage_path("distill") / FIT_FILE)},

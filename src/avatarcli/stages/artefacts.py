@@ -11,7 +11,14 @@ AVATAR_FILE = "avatar.safetensors"
 FIT_FILE = "fit.json"  # how well the avatar shows the pictures it was made of
 PHOTOS_FILE = "photos.json"  # of several photos: what each is and how it was fitted, the frontal one first
 
+FILM_FILE = "film.json"  # of a film: which of its frames were taken
+
 
 def fitted_photos(preprocess: Path) -> list[dict[str, Any]]:
     """What a preprocess folder says of several photos of one person, the frontal one first; nothing of a single photo."""
     return list((read_json(preprocess / PHOTOS_FILE) or {}).get("photos", []))
+
+
+def film_frames(preprocess: Path) -> dict[str, Any] | None:
+    """What a preprocess folder says of the film that its pictures are frames of; None where they are photos."""
+    return read_json(preprocess / FILM_FILE)

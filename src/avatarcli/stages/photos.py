@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.exposure import decoded, encoded
+from avatarcli.capture.film import unrest
 from avatarcli.capture.labels import label_portrait
 from avatarcli.capture.landmarks import MAX_YAW
 from avatarcli.capture.matte import person_matte
 from avatarcli.capture.measures import head_angles
-from avatarcli.capture.photo import head_crop, read_photo
+from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Label, Portrait, find_hair
 from avatarcli.capture.quality import MEASURES, PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
-from avatarcli.files import sha256_file
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
-from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import PHOTOS_FILE, fitted_photos
 from avatarcli.stages.preprocess import TRACK_FILE, Judged, Look, check_quality
 from avatarcli.stages.same_person import check_same_person
+from avatarcli.stages.source import Source
 from avatarcli.tracking.fit import fit_photos
 from avatarcli.tracking.profile import find_profile
 
@@ -50,9 +50,6 @@ _SEARCH = 768  # pixels: a profile is looked for at this size
 _SKIN, _SQUARE = ("face", "nose"), 0.3
 _FEW = 60  # vertices: seen by both photos, fewer do not tell their light
 _MOST_GAIN = 2.5  # of linear light; more is another picture, not another lamp
-# What makes a photo a worse reference, in degrees of turning: an expression, and a face of few pixels.
-_EXPRESSIONS = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight")
-_BY_EXPRESSION, _BY_SIZE = 15.0, 600.0
 
 _BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
 
@@ -61,8 +58,7 @@ _BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
 class _Photo:
     """A photo and what became of it; gain [3]: what its linear light is multiplied by, to be the frontal photo's."""
 
-    path: Path
-    sha256: str
+    source: Source
     judged: Judged
     by: str  # _BY_LANDMARKS or _BY_OUTLINE
     gain: Tensor
@@ -70,9 +66,11 @@ class _Photo:
 
     def to_json(self, folder: str) -> dict[str, Any]:
         yaw = head_angles(self.judged.track)[0]
+        moment = {} if self.source.time is None else {"time": round(self.source.time, 3)}
         return {
-            "photo": self.path.name,
-            "sha256": self.sha256,
+            "photo": self.source.name,
+            "sha256": self.source.sha256,
+            **moment,
             "folder": folder,
             "yaw": round(yaw, 1),
             "fitted_by": self.by,
@@ -83,56 +81,69 @@ class _Photo:
 
 
 def preprocess_photos(
-    photos: Sequence[Path], out: Path, config: PreprocessConfig, progress: Progress, *, force: bool = False
-) -> dict[Path, Path]:
+    photos: Sequence[Source],
+    out: Path,
+    config: PreprocessConfig,
+    progress: Progress,
+    *,
+    force: bool = False,
+    leave_out: Callable[[Source, PhotoError], None] | None = None,
+) -> dict[Source, Path]:
     """Write what `preprocess_photo` writes, of all photos of one person, into `out`. Returns each photo's folder.
 
-    `force` takes photos that the quality gate refuses, and photos of somebody else.
+    `force` takes photos that the quality gate refuses, and photos of somebody else. leave_out: told of each photo beside the
+    reference that cannot be used; None: that is an error.
 
     Raises:
         PhotoError: a photo cannot be used, or shows another person; then nothing is written.
     """
-    by_hash = {sha256_file(photo): photo for photo in photos}
+    by_key = {photo.key: photo for photo in photos}
     model = load_head_model()
-    with progress.task("preprocess", 2 * len(by_hash)) as advance:
+    with progress.task("preprocess", 2 * len(by_key)) as advance:
         looks: dict[str, Look] = {}
-        for sha256, photo in sorted(by_hash.items()):
+        for key, photo in sorted(by_key.items()):
             try:
-                look = Look.at(photo, config)
+                look = None if photo.profile else Look.at(photo.read(), config)
             except NoFaceError:
                 look = None
             if look is not None and abs(look.face.yaw) <= MAX_YAW:
-                looks[sha256] = look
+                looks[key] = look
             advance(1)
         if not looks:
-            raise PhotoError(f"none of the {len(by_hash)} photos shows a face from the front: add one that does")
-        order = sorted(looks, key=lambda sha256: _as_reference(looks[sha256]))
-        order += sorted(set(by_hash) - set(looks))
+            raise PhotoError(f"none of the {len(by_key)} photos shows a face from the front: add one that does")
+        order = sorted(looks, key=lambda key: _as_reference(looks[key]))
+        order += sorted(set(by_key) - set(looks))
         tracks = dict(zip(looks, fit_photos(model, [look.seen() for look in looks.values()]), strict=True))
-        reference = looks[order[0]].judged(tracks[order[0]], model)
-        check_quality(by_hash[order[0]], reference.quality, progress, force=force)
-        done = [_Photo(by_hash[order[0]], order[0], reference, "landmarks", torch.ones(3), None)]
-        for sha256 in order[1:]:
-            photo, distance = by_hash[sha256], None
-            if sha256 in looks:
-                judged = looks[sha256].judged(tracks[sha256], model, any_side=True)
-                distance = check_same_person(looks[order[0]], looks[sha256], photo, progress, force=force)
-            else:
-                judged = _profile(photo, reference.track, model, config)
-            check_quality(photo, judged.quality, progress, force=force)
+        first = order[0]
+        reference = looks[first].judged(tracks[first], model)
+        check_quality(by_key[first], reference.quality, progress, force=force)
+        done = [_Photo(by_key[first], reference, _BY_LANDMARKS, torch.ones(3), None)]
+        for key in order[1:]:
+            photo, distance = by_key[key], None
+            try:
+                if key in looks:
+                    judged = looks[key].judged(tracks[key], model, any_side=True)
+                    distance = check_same_person(looks[first], looks[key], photo, progress, force=force)
+                else:
+                    judged = _profile(photo, reference.track, model, config)
+                check_quality(photo, judged.quality, progress, force=force)
+            except PhotoError as error:
+                if leave_out is None:
+                    raise
+                leave_out(photo, error)
+                advance(1)
+                continue
             gain = _gain(reference, judged, model)
             judged = replace(judged, portrait=_with_gain(judged.portrait, gain))
-            done.append(
-                _Photo(photo, sha256, judged, _BY_LANDMARKS if sha256 in looks else _BY_OUTLINE, gain, distance)
-            )
+            done.append(_Photo(photo, judged, _BY_LANDMARKS if key in looks else _BY_OUTLINE, gain, distance))
             advance(1)
         folders = {}
         for index, found in enumerate(done):
             folder = out if index == 0 else out / _FURTHER / str(index)
             folder.mkdir(parents=True, exist_ok=True)
             found.judged.save(folder, model)
-            folders[found.path] = folder
-        listed = [found.to_json(folders[found.path].relative_to(out).as_posix()) for found in done]
+            folders[found.source] = folder
+        listed = [found.to_json(folders[found.source].relative_to(out).as_posix()) for found in done]
         (out / PHOTOS_FILE).write_text(json.dumps({"photos": listed}, indent=1, ensure_ascii=False), encoding="utf-8")
         advance(1)
     return folders
@@ -159,14 +170,12 @@ def further_photos(preprocess: Path) -> list[FurtherPhoto]:
 def _as_reference(look: Look) -> float:
     """How little a photo tells of the face at rest, seen from the front; the least is the best reference."""
     face = look.face
-    expression = float(face.scores[[EXPRESSION_INDEX[name] for name in _EXPRESSIONS]].sum())
-    pixels = face.interocular / look.crop.scale
-    return math.hypot(face.yaw, face.pitch) + _BY_EXPRESSION * expression + _BY_SIZE / max(pixels, 1.0)
+    return math.hypot(face.yaw, face.pitch) + unrest(face, face.interocular / look.crop.scale)
 
 
-def _profile(photo: Path, frontal: Track, model: HeadModel, config: PreprocessConfig) -> Judged:
+def _profile(photo: Source, frontal: Track, model: HeadModel, config: PreprocessConfig) -> Judged:
     """A photo without a face to find. Raises PhotoError when the head's outline is not found either."""
-    picture = read_photo(photo)
+    picture = photo.read()
     height, width = picture.shape[:2]
     ratio = min(1.0, _SEARCH / max(height, width))
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))

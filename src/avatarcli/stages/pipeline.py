@@ -25,24 +25,37 @@ HEAD_MODEL = "head/head.safetensors"
 _OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
 _OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
 MOST_PHOTOS = 8  # of one person: the model was trained with about as many pictures beside each other
-_SOURCE = "source"  # the user's photo, copied beside what was made of it
+_SOURCE = "source"  # the user's photo or film, copied beside what was made of it
 
 
 def _preprocess(context: StageContext) -> None:
     from avatarcli.capture.photo import check_photo
+    from avatarcli.capture.video import is_film
 
-    for photo in context.photos:
+    photos = context.photos
+    films = [photo for photo in photos if is_film(photo)]
+    if films and len(photos) > 1:
+        raise UsageError(f"{films[0]} is a film, which is taken alone: leave out --together, or the film")
+    for photo in () if films else photos:
         check_photo(photo)  # before torch is loaded, which takes seconds
+    from avatarcli.stages.source import Source
+
     config, progress, force = context.config.preprocess, context.progress, context.force
-    if len(context.photos) == 1:
+    folders = dict.fromkeys(photos, context.out)
+    if films:
+        from avatarcli.stages.film import preprocess_film
+
+        preprocess_film(films[0], context.out, config, progress, force=force)
+    elif len(photos) == 1:
         from avatarcli.stages.preprocess import preprocess_photo
 
-        preprocess_photo(context.photos[0], context.out, config, progress, force=force)
-        folders = {context.photos[0]: context.out}
+        preprocess_photo(Source.photo(photos[0]), context.out, config, progress, force=force)
     else:
         from avatarcli.stages.photos import preprocess_photos
 
-        folders = preprocess_photos(context.photos, context.out, config, progress, force=force)
+        sources = [Source.photo(photo) for photo in photos]
+        made = preprocess_photos(sources, context.out, config, progress, force=force)
+        folders = {source.path: folder for source, folder in made.items()}
     # The workspace keeps the photos, so that later commands need nothing else.
     for photo, folder in folders.items():
         ending = photo.suffix.lower()

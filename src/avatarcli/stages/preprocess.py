@@ -14,7 +14,7 @@ from avatarcli.capture.exposure import face_light, lift_gain, lifted
 from avatarcli.capture.labels import hair_before_backdrop, label_portrait
 from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, measure_face
 from avatarcli.capture.measures import measure_photo
-from avatarcli.capture.photo import HeadCrop, head_crop, read_photo
+from avatarcli.capture.photo import HeadCrop, head_crop
 from avatarcli.capture.portrait import Portrait, find_hair
 from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
@@ -22,6 +22,7 @@ from avatarcli.errors import PhotoError
 from avatarcli.head.model import HeadModel, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
+from avatarcli.stages.source import Source
 from avatarcli.tracking.fit import SeenFace, fit_photos
 from avatarcli.tracking.overlay import draw_overlay
 
@@ -30,7 +31,7 @@ OVERLAY_FILE = "overlay.png"
 
 
 def preprocess_photo(
-    photo: Path, out: Path, config: PreprocessConfig, progress: Progress, *, force: bool = False
+    photo: Source, out: Path, config: PreprocessConfig, progress: Progress, *, force: bool = False
 ) -> None:
     """Write the portrait, the track, what was measured and an overlay picture of one photo into the folder `out`.
 
@@ -40,7 +41,7 @@ def preprocess_photo(
         PhotoError: the photo cannot be read, shows no face, or is not good enough; then nothing is written.
     """
     with progress.task("preprocess", 4) as advance:
-        look = Look.at(photo, config)
+        look = Look.at(photo.read(), config)
         advance(2)
         model = load_head_model()
         track = fit_photos(model, [look.seen()])[0]
@@ -70,9 +71,8 @@ class Look:
     chosen: bool
 
     @classmethod
-    def at(cls, photo: Path, config: PreprocessConfig) -> Look:
-        """Read a photo, find the face and cut the person out. Raises PhotoError (NoFaceError when none is found)."""
-        picture = read_photo(photo)
+    def at(cls, picture: NDArray[np.uint8], config: PreprocessConfig) -> Look:
+        """Find the face of a photo [H, W, 3] and cut the person out. Raises PhotoError (NoFaceError when none is found)."""
         faces = find_faces(picture)
         index = choose_face(faces, config.face)
         face = measure_face(picture, faces[index])
@@ -119,7 +119,7 @@ class Judged:
         Image.fromarray(draw_overlay(self.image, self.track, model)).save(folder / OVERLAY_FILE)
 
 
-def check_quality(photo: Path, quality: PhotoQuality, progress: Progress, *, force: bool) -> None:
+def check_quality(photo: Source, quality: PhotoQuality, progress: Progress, *, force: bool) -> None:
     """Say what may make the avatar worse. Raises PhotoError when the photo is refused, unless `force` takes it."""
     refusal = quality.refusal()
     if refusal is not None and not force:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatarcli.capture.identity import FaceEmbedder, l2_distance
@@ -12,23 +11,25 @@ from avatarcli.progress import Progress
 
 if TYPE_CHECKING:
     from avatarcli.stages.preprocess import Look
+    from avatarcli.stages.source import Source
 
 # L2 distance from which two photos are refused as two persons, by how far the more turned one is turned (degrees).
 _FRONTAL, _TURNED = 0.6, 0.65
 _TURNED_FROM = 25.0
 
 
-def check_same_person(reference: Look, other: Look, photo: Path, progress: Progress, *, force: bool) -> float | None:
-    """The distance of two faces' embeddings; None, and a warning, where there is no network to tell.
+def check_same_person(reference: Look, other: Look, photo: Source, progress: Progress, *, force: bool) -> float | None:
+    """The distance of two faces' embeddings; None, and of a photo a warning, where there is no network to tell.
 
     Raises:
         PhotoError: they are of two persons, and `force` does not insist.
     """
     embedder = _embedder()
     if embedder is None:
-        progress.warn(
-            f"{photo.name}: not checked to be the same person: the network for that is missing (`make eval-weights`)"
-        )
+        if photo.time is None:  # a film rarely changes its person
+            progress.warn(
+                f"{photo.name}: not checked to be the same person: the network for that is missing (`make eval-weights`)"
+            )
         return None
     ours, theirs = (embedder(look.crop.image, look.face.points) for look in (reference, other))
     distance = l2_distance(ours, theirs)
