@@ -9,8 +9,17 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from avatarcli.capture.video import MAX_SIDE, frame_rate, probe_video, read_frames
+from avatarcli.capture.video import (
+    MAX_SIDE,
+    frame_at,
+    frame_rate,
+    is_film,
+    probe_video,
+    read_frames,
+    read_key_frames,
+)
 from avatarcli.errors import VideoError
 
 VideoMaker = Callable[..., Path]
@@ -117,3 +126,56 @@ def test_rates_are_those_that_cameras_mean() -> None:
     assert frame_rate(np.arange(50) / 12.3) == pytest.approx(12.3)
     assert frame_rate(np.arange(50) / 120) == 60
     assert frame_rate(np.zeros(1)) == 30
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "gif"])
+def test_single_frames_are_those_of_their_times(tmp_path: Path, make_video: VideoMaker, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    if ending == "gif":
+        first, *others = (Image.fromarray(picture) for picture in halves(12))
+        first.save(path, save_all=True, append_images=others, duration=40)
+    else:
+        make_video(path, halves(12))
+    info = probe_video(path)
+    read = list(read_frames(info))
+    for index in (7, 0, 11):
+        moment, picture = read[index]
+        assert np.abs(frame_at(info, moment).astype(int) - picture).max() <= 2
+    assert frame_at(info, read[3][0], longest=32).shape == (24, 32, 3)
+    keys = list(read_key_frames(info, info.key_times))
+    assert [moment for moment, _ in keys] == pytest.approx(info.key_times)
+    assert np.abs(keys[0][1].astype(int) - read[0][1]).max() <= 2
+
+
+def test_key_frames_are_read_without_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "10", "sc_threshold": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for picture in halves(45):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    info = probe_video(path)
+    assert info.key_times == pytest.approx([0, 0.4, 0.8, 1.2, 1.6], abs=1e-3)
+    wanted = info.key_times[[3, 1]]
+    whole = dict(read_frames(info))
+    for moment, picture in read_key_frames(info, wanted):
+        same = min(whole, key=lambda other: abs(other - moment))
+        assert np.abs(picture.astype(int) - whole[same]).mean() < 2
+    assert [moment for moment, _ in read_key_frames(info, wanted)] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_films_are_told_from_photos_by_their_content(tmp_path: Path, make_video: VideoMaker) -> None:
+    film, moving, still, text, false_film = (tmp_path / name for name in ("a.jpg", "b.gif", "c.gif", "d.txt", "e.mov"))
+    make_video(tmp_path / "a.mp4", halves(3)).rename(film)
+    first, second = (Image.fromarray(picture) for picture in halves(2))
+    first.save(moving, save_all=True, append_images=[second])
+    first.save(still)
+    text.write_text("some words\n" * 50)
+    false_film.write_text("some words\n" * 50)
+    first.save(tmp_path / "f.mp4", format="PNG")
+    assert [is_film(path) for path in (film, moving, still, text, tmp_path / "f.mp4", tmp_path / "gone.mp4", tmp_path)] == [
+        True, True, False, False, False, False, False,
+    ]  # fmt: skip
+    with pytest.raises(VideoError, match=r"e\.mov is not a video"):
+        is_film(false_film)

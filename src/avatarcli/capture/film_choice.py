@@ -26,8 +26,11 @@ _OTHERS_SHARE = 0.1  # of the moments; less of another person is somebody who wa
 # A face that is lost when turned by so much, degrees, has turned away and not just been covered.
 _TURNED_AWAY = 25.0
 _RATE_SPAN, _SLOWEST = 0.7, 10.0  # seconds before the loss that tell how fast it turns; degrees a second, at least
-_ABOUT_90 = 12.0  # degrees: moments so near to the likeliest one are looked at for the sharpest
+# Degrees: moments so near to the likeliest one are looked at for the sharpest; and the share of its sharpness that the farthest
+# of them must have more.
+_ABOUT_90, _BY_ANGLE = 12.0, 0.3
 _PROFILE = 90.0
+_UNDERSTATED = 1.3  # the detector's yaw of a head that is turned far is that much too small (50° of 65°)
 _LEVELS = {measure.name: measure for measure in MEASURES}
 
 
@@ -113,8 +116,9 @@ def _profile(sights: Sequence[Sight], side: int) -> Chosen | None:
     if not found:
         return None
     best = min(off for _, off in found)
-    near = [sight for sight, off in found if off <= best + _ABOUT_90]
-    return Chosen(max(near, key=lambda sight: sight.detail).time, side * _PROFILE, profile=True)
+    near = [(sight, (off - best) / _ABOUT_90) for sight, off in found if off <= best + _ABOUT_90]
+    sharpest, _ = max(near, key=lambda found: found[0].detail * (1.0 - _BY_ANGLE * found[1]))
+    return Chosen(sharpest.time, side * _PROFILE, profile=True)
 
 
 def _gaps(sights: Sequence[Sight]) -> Iterator[tuple[int, int]]:
@@ -134,7 +138,7 @@ def _gaps(sights: Sequence[Sight]) -> Iterator[tuple[int, int]]:
 def _in_gap(sights: Sequence[Sight], start: int, end: int, side: int) -> Iterator[tuple[Sight, float]]:
     """The moments of a gap that begins or ends with a face turned to this side, and how far from 90° it should be then."""
     edges = [
-        (sights[edge].time, abs(face.yaw), _rate(sights, edge, step))
+        (sights[edge].time, _UNDERSTATED * abs(face.yaw), _UNDERSTATED * _rate(sights, edge, step))
         for edge, step in ((start - 1, -1), (end, 1))
         if 0 <= edge < len(sights)
         for face in [sights[edge].face]
@@ -155,5 +159,5 @@ def _rate(sights: Sequence[Sight], edge: int, step: int) -> float:
         span = abs(other.time - here.time)
         if other.face is None or face is None or span > _RATE_SPAN:
             break
-        rates.append((abs(face.yaw) - abs(other.face.yaw)) / span)
+        rates.append(math.copysign(1.0, face.yaw) * (face.yaw - other.face.yaw) / span)
     return max([_SLOWEST, *rates[-1:]])
