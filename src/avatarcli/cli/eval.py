@@ -22,7 +22,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     subjects: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUBJECT...]", help="Whose avatars. Default: all in the workspace.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUBJECT...]",
+            help="Whose avatars. Default: all in the workspace.",
+            autocompletion=options.subject_names,
+        ),
     ] = None,
     benchmark: Annotated[
         str | None,

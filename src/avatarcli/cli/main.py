@@ -37,7 +37,6 @@ app = typer.Typer(
     help="Turn one portrait photo into an animatable 4D Gaussian head avatar.",
     epilog="Example: avatar create photo.jpg && avatar render --orbit 360 -o orbit.mp4",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich alone would cost a third of the start-up time
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,11 +11,29 @@ import typer
 from avatarcli import workspace as folders
 from avatarcli.cli.console import Console
 from avatarcli.config import CreateConfig, DeviceName, GeneratorName, Language, PresetName
+from avatarcli.errors import AvatarError
 from avatarcli.export.formats import endings
 from avatarcli.settings import Layer, assigned, read_layer
 
+
+def subject_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The names that the shell offers where a subject is to be named."""
+    try:
+        found = folders.Workspace(context.params.get("workspace")).subjects()
+    except (AvatarError, OSError):
+        return []
+    return [subject.name for subject in found if subject.name.startswith(incomplete)]
+
+
 Subject = Annotated[
-    str | None, typer.Option("--subject", "-s", metavar="NAME", help="Whose avatar. Default: the last one made.")
+    str | None,
+    typer.Option(
+        "--subject",
+        "-s",
+        metavar="NAME",
+        help="Whose avatar. Default: the last one made.",
+        autocompletion=subject_names,
+    ),
 ]
 Workspace = Annotated[
     Path | None,
