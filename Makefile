@@ -19,7 +19,7 @@ setup: $(VENV)/.ready system-libraries
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; run: sudo apt-get install -y python3-venv"; exit 1; }
 	$(BIN)/pip install -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -c constraints.txt -e ".[speech]"
+	$(BIN)/pip install -c constraints.txt -e ".[speech,view]"
 	@touch $@
 
 dev: $(VENV)/.ready-dev system-libraries

@@ -1,14 +1,24 @@
-"""The system libraries that Python packages need and pip cannot bring."""
+"""What may be missing on a computer: system libraries, which pip cannot bring, and the packages of extras, which it brings only if
+asked to."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import sys
 
-from avatarcli.errors import AvatarError
+from avatarcli.errors import AvatarError, UsageError
 
 # MediaPipe's native half links to these even when it computes on the CPU. Beside them: Debian's and Ubuntu's packages.
 MEDIAPIPE_LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}
+
+# Extras of `pip install avatarcli`, and the packages that each brings.
+EXTRAS = {
+    "view": ("viser", "websockets"),
+    "speech": ("pocketsphinx",),
+    "train": ("accelerate", "h5py"),
+    "ray": ("ray",),
+}
 
 
 class MissingLibraryError(AvatarError):
@@ -36,6 +46,22 @@ def library_problem(error: BaseException) -> str | None:
         return None
     command = install_command(missing_libraries() or list(MEDIAPIPE_LIBRARIES.values()))
     return f"MediaPipe needs a system library that is not installed; run: {command}"
+
+
+def missing_packages(extra: str) -> list[str]:
+    """Packages of an extra that are not installed."""
+    return [package for package in EXTRAS[extra] if importlib.util.find_spec(package) is None]
+
+
+def install_extra(extra: str) -> str:
+    """What to type to get an extra."""
+    return f"pip install 'avatarcli[{extra}]'"
+
+
+def check_extra(extra: str, command: str) -> None:
+    """Raise UsageError when an extra that a command needs is not installed."""
+    if missing := missing_packages(extra):
+        raise UsageError(f"{command} needs {' and '.join(missing)}: {install_extra(extra)}")
 
 
 def _loads(library: str) -> bool:

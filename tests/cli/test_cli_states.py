@@ -155,3 +155,17 @@ def test_errors_are_known_before_anything_heavy_is_loaded(ada: Workspace, tmp_pa
     done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines() == [" ".join(["True False", *command]) for command in commands]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [(("view", "--no-open"), "viser", "view"), (("train", "mmvdm", "-o", "runs"), "accelerate", "train")],
+)
+def test_what_an_extra_brings_is_named_where_it_is_missing(
+    avatar: Avatar, ada: Workspace, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    is_one_line_error(avatar(*command), 2, package, f"pip install 'avatarcli[{extra}]'")
+    checks = {check["name"]: check for check in json.loads(avatar("doctor", "--json").stdout)["checks"]}
+    assert checks[f"extra {extra}"]["state"] == "optional"
+    assert package in checks[f"extra {extra}"]["detail"]

@@ -24,7 +24,7 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    state: Literal["ok", "optional", "missing"]  # optional: it works without, slower
+    state: Literal["ok", "optional", "missing"]  # optional: without it some things are slower, or not there
     detail: str
     mend: str | None = None
 
@@ -58,6 +58,7 @@ def _checks(workspace: Workspace) -> Iterator[Check]:
     yield from _torch()
     yield from _mediapipe()
     yield from _encoders()
+    yield from _extras()
     yield from _weights()
     try:
         workspace.check_writable()
@@ -121,6 +122,18 @@ def _encoders() -> Iterator[Check]:
         else:
             mend = "run: pip install --force-reinstall av"
             yield Check(f"{suffix} encoder", "missing", f"this PyAV has no {encoder}", mend)
+
+
+def _extras() -> Iterator[Check]:
+    from avatarcli.system import EXTRAS, install_extra, missing_packages
+
+    for extra in EXTRAS:
+        if missing := missing_packages(extra):
+            yield Check(
+                f"extra {extra}", "optional", f"without {' and '.join(missing)}", f"run: {install_extra(extra)}"
+            )
+        else:
+            yield Check(f"extra {extra}", "ok", "installed")
 
 
 def _weights() -> Iterator[Check]:

@@ -10,6 +10,7 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console
 from avatarcli.settings import Layer, assigned
+from avatarcli.system import check_extra
 
 _Data = Annotated[
     Path | None, typer.Option("--data", metavar="FOLDER", help="Samples: a safetensors file each, or folders of them.")
@@ -63,6 +64,7 @@ def autoencoder(
     quiet: options.Quiet = False,
 ) -> None:
     """Train the small video autoencoder. A run that was stopped is continued."""
+    check_extra("train", "avatar train")
     from avatarcli.training.run import train_autoencoder
 
     train_autoencoder(data, output, config, Console(quiet=quiet), changes=_assigned(settings))
@@ -86,6 +88,7 @@ def mmvdm(
     Then: avatar create photo.jpg --weights runs/mine/weights
     On four: torchrun --nproc_per_node 4 -m avatarcli train mmvdm --config studio --assets makehuman -o runs/mine
     """
+    check_extra("train", "avatar train")
     from avatarcli.training.run import train_mmvdm
     from avatarcli.weights.models import find_transformer
 

@@ -47,9 +47,11 @@ def view(
     from avatarcli.clips.files import clip_path, load_clip
     from avatarcli.stages.artefacts import AVATAR_FILE
     from avatarcli.stages.render_request import parse_background
+    from avatarcli.system import check_extra
     from avatarcli.viewer.address import check_address
 
     # What cannot work is refused before anything slow begins.
+    check_extra("view", "avatar view")
     colour = parse_background(background)
     if colour is None:
         raise UsageError("--background transparent: a page always has a colour; name one")

@@ -4,7 +4,7 @@ A group of cameras holds <camera>/color/<frame> and, in the full data, <camera>/
 holds the calibration, <camera>/K, D (five lens distortions, OpenCV) and RT (camera to world). The published raw files keep
 pictures and annotations apart: the calibration is then read from the actor's *_anno.smc beside them.
 
-Needs h5py (`pip install 'avatarcli[multiview]'`).
+Needs h5py (`pip install 'avatarcli[train]'`).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError:
-        raise UsageError("RenderMe-360 files need h5py: pip install 'avatarcli[multiview]'") from None
+        raise UsageError("RenderMe-360 files need h5py: pip install 'avatarcli[train]'") from None
     try:
         file = h5py.File(path, "r")
     except OSError as error:
