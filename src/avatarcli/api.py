@@ -32,10 +32,11 @@ def create(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Avatar:
-    """The avatar of a photo, or of a film of somebody turning, as `avatar create` makes it; what is up to date in the workspace is not made again.
+    """The avatar of a photo, as `avatar create` makes it; what is up to date in the workspace is not made again.
 
-    subject: its name; None: the photo's. workspace: None is `$AVATAR_WORKSPACE`, else `./avatars`. settings: over those of
-    the preset, such as `{"distill": {"gaussians": 60_000}}`. progress: told what happens; None says nothing.
+    photo: or a film of somebody turning. subject: its name; None: the photo's. workspace: None is `$AVATAR_WORKSPACE`, else
+    `./avatars`. settings: over those of the preset, such as `{"distill": {"gaussians": 60_000}}`. progress: told what
+    happens; None says nothing.
 
     Raises:
         AvatarError: one line that says what is wrong with the photo, the name, the settings or the workspace.

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def preprocess(
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PHOTO...]", help="A portrait, or a film; several portraits with --together. Default: the subject's own."),
+        typer.Argument(
+            metavar="[PHOTO...]", help="A portrait or a film; several with --together. Default: the subject's."
+        ),
     ] = None,
     subject: options.Subject = None,
     together: options.Together = False,
