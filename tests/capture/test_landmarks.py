@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from avatarcli.capture.landmarks import choose_face, detect_face, find_faces, measure_face
+from avatarcli.capture.landmarks import choose_face, detect_face, find_faces, measure_face, upright
 from avatarcli.errors import PhotoError
 from avatarcli.head.expressions import EXPRESSION_INDEX
 
@@ -74,6 +74,20 @@ def test_every_face_of_a_group_is_counted_once(photo: NDArray[np.uint8]) -> None
     middles = [float(face.points[:, 0].mean()) for face in faces]
     assert middles == sorted(middles)
     assert len(find_faces(photo)) == 1
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_photo_is_set_upright_however_it_lies(photo: NDArray[np.uint8], turns: int) -> None:
+    with Image.open(Path(__file__).with_name("lisa.jpg")) as image:
+        lisa = np.asarray(image)  # of this one the detector sees a face upside down as well
+    for picture in (photo, lisa):
+        back, done = upright(np.ascontiguousarray(np.rot90(picture, turns)))  # rot90 turns counterclockwise
+        assert done == turns
+        assert np.array_equal(back, picture)
+
+
+def test_what_shows_no_face_is_not_turned() -> None:
+    assert upright(np.full((300, 200, 3), 180, dtype=np.uint8))[1] == 0
 
 
 def test_no_face(photo: NDArray[np.uint8]) -> None:

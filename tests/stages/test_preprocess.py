@@ -122,3 +122,19 @@ def test_a_face_that_cannot_be_meant(avatar: Run, face: str) -> None:
         assert code == 2
         assert "--face" in said[-1]
     assert not Path("avatars").exists()
+
+
+@pytest.mark.parametrize(("turns", "said"), [(1, "clockwise"), (2, "180°")])
+def test_a_photo_that_lies_or_stands_on_its_head_is_set_upright_and_told_so(
+    avatar: Run, photo: NDArray[np.uint8], turns: int, said: str
+) -> None:
+    code, out, lines = avatar("preprocess", _save("turned.png", np.rot90(photo, turns)), "--json")
+    quality = json.loads(out)["quality"]
+    assert code == 0
+    assert quality["turned"] == 90 * turns
+    assert _levels(quality) == {}
+    assert len(lines) == 1
+    assert f" {said}" in lines[0]
+    crop = np.asarray(Image.open("avatars/turned/preprocess/photo.png"))
+    inner = crop[len(crop) // 2]
+    assert any(inner[40:-40].tobytes() in row.tobytes() for row in photo)

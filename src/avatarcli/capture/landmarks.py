@@ -33,6 +33,12 @@ _FRAMINGS = (
     (1.9, 0.08, 0.02), (2.4, -0.02, -0.04),
 )  # fmt: skip
 _FRAMING_SIDE = 512
+# Degrees in the picture beyond which a head is taken for one of a photo that lies on its side: such a head would be refused.
+_LYING = 60.0
+_CLOCKWISE = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
+# The detector sees a face in heads that stand upside down as well, but another one in each framing. In 261 portraits the
+# `_unsteadiness` of a face is 0.002 to 0.009 upright and 0.014 or more on its head, 3 times as much of the same portrait at least.
+_STEADY, _UNSTEADY, _STEADIER = 0.01, 0.03, 0.6
 # Pixels. In a smaller part of the picture, a face of the least admissible size would have been found in the part
 # around it.
 _SMALLEST_PART = 8 * MIN_INTEROCULAR
@@ -66,6 +72,11 @@ class FaceLandmarks:
     def pitch(self) -> float:
         """How far the face looks up, degrees."""
         return math.degrees(math.asin(float(np.clip(self.pose[1, 2], -1.0, 1.0))))
+
+    @property
+    def roll(self) -> float:
+        """How far the head is tilted in the picture, degrees; positive clockwise."""
+        return math.degrees(math.atan2(float(self.pose[0, 1]), float(self.pose[1, 1])))
 
     @property
     def interocular(self) -> float:
@@ -157,6 +168,45 @@ def choose_face(faces: list[FaceLandmarks], choice: str) -> int:
         count = "one face" if len(faces) == 1 else f"{len(faces)} faces"
         raise PhotoError(f"the photo shows {count}: there is no face {choice} from the left; choose another --face")
     return int(choice) - 1
+
+
+def upright(image: Pixels) -> tuple[Pixels, int]:
+    """A picture [H, W, 3] (uint8, sRGB) turned so that its largest face is upright, and by how many quarters, clockwise: 0 to 3.
+
+    0 also where no face is found, however the picture is turned; profiles are left as they are.
+
+    Raises:
+        AvatarError: MediaPipe cannot start.
+        ValueError: `image` has another shape or type.
+    """
+    turns = _quarter_turns(_picture(image))
+    return np.ascontiguousarray(np.rot90(image, -turns)), turns
+
+
+def _quarter_turns(picture: Image.Image) -> int:
+    picture.thumbnail((_SEARCH_SIDE, _SEARCH_SIDE))
+    with face_landmarker() as landmarker:
+        first, roll = _upright_face(landmarker, picture)
+        if first < _STEADY:
+            return 0
+        unsteady = {0: first}
+        # What the detector sees of a head on its side says how to turn it.
+        for turns in sorted((1, 2, 3), key=lambda turns: abs((roll + 90 * turns + 180) % 360 - 180)):
+            unsteady[turns] = _upright_face(landmarker, picture.transpose(_CLOCKWISE[turns]))[0]
+            if unsteady[turns] < _STEADY:
+                break
+        best = min(unsteady, key=lambda turns: unsteady[turns])
+        return best if unsteady[best] < min(_STEADIER * first, _UNSTEADY) else 0
+
+
+def _upright_face(landmarker: Any, picture: Image.Image) -> tuple[float, float]:
+    """How unsteady the largest face of a picture is, infinity if it is not upright; and how far it is tilted, degrees."""
+    face = max(search_faces(landmarker, picture), key=_area, default=None)
+    if face is None:
+        return math.inf, 180.0
+    if abs(face.roll) > _LYING:
+        return math.inf, face.roll
+    return _unsteadiness(landmarker, picture, face), 180.0
 
 
 def _picture(image: Pixels) -> Image.Image:
@@ -252,6 +302,29 @@ def _distinct(faces: list[FaceLandmarks]) -> list[FaceLandmarks]:
 
 def _refine(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> FaceLandmarks:
     """Measure one face again in several framings of its head and take the median."""
+    measured = _measured(landmarker, picture, face)
+    if not measured:
+        return face
+    points = np.median([m.points for m in measured], axis=0).astype(np.float32)
+    depth = np.median([m.depth for m in measured], axis=0).astype(np.float32)
+    scores = np.median([m.scores for m in measured], axis=0).astype(np.float32)
+    nearest = min(measured, key=lambda m: float(np.abs(m.points - points).sum()))
+    return FaceLandmarks(points, depth, scores, nearest.pose)
+
+
+def _unsteadiness(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> float:
+    """How much a face's points scatter from framing to framing, in distances between the eyes; more if some show no face."""
+    measured = _measured(landmarker, picture, face)
+    if len(measured) < 2:
+        return math.inf
+    points = np.stack([found.points for found in measured])
+    scatter = np.linalg.norm(points - np.median(points, axis=0), axis=2).mean(1)
+    unit = np.median([found.interocular for found in measured])
+    return float(np.median(scatter) / unit) * (len(_FRAMINGS) / len(measured)) ** 2
+
+
+def _measured(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> list[FaceLandmarks]:
+    """One face as seen in several framings of its head, without those that do not show it."""
     centre, side = (face.points.min(0) + face.points.max(0)) / 2, _side(face)
     measured = []
     for scale, dx, dy in _FRAMINGS:
@@ -262,13 +335,7 @@ def _refine(landmarker: Any, picture: Image.Image, face: FaceLandmarks) -> FaceL
             if _same_place(found, face):
                 measured.append(found)
                 break
-    if not measured:
-        return face
-    points = np.median([m.points for m in measured], axis=0).astype(np.float32)
-    depth = np.median([m.depth for m in measured], axis=0).astype(np.float32)
-    scores = np.median([m.scores for m in measured], axis=0).astype(np.float32)
-    nearest = min(measured, key=lambda m: float(np.abs(m.points - points).sum()))
-    return FaceLandmarks(points, depth, scores, nearest.pose)
+    return measured
 
 
 def _detect(

@@ -17,6 +17,9 @@ QUALITY_FILE = "quality.json"
 # 0.32 to 0.85; in four pictures of a webcam in a dim room 0.22 to 0.28.
 DIM = 0.3
 
+_TURNED = {90: "lay on its side: turned by 90° clockwise", 180: "stood on its head: turned by 180°",
+           270: "lay on its side: turned by 90° counterclockwise"}  # fmt: skip
+
 Level = Literal["good", "warn", "refuse"]
 
 
@@ -88,7 +91,7 @@ class PhotoQuality:
 
     values: of all MEASURES, by name. gain: what the light of a dim photo was multiplied by; 1: nothing. faces: how many the
     photo shows; face: which of them was taken, from the left, beginning with 1; chosen: whether the user said which. any_side: the
-    photo is one of several, and may show the head from any side.
+    photo is one of several, and may show the head from any side; turned: degrees clockwise that set it upright.
     """
 
     values: dict[str, float]
@@ -97,6 +100,7 @@ class PhotoQuality:
     face: int
     chosen: bool
     any_side: bool = False
+    turned: int = 0
 
     def level(self, measure: Measure) -> Level:
         """How bad this photo is by one measure."""
@@ -112,7 +116,7 @@ class PhotoQuality:
 
     def warnings(self) -> list[str]:
         """What may make the avatar worse, a line each. What would refuse the photo is among it, for those who force it."""
-        lines = []
+        lines = [f"the photo {_TURNED[self.turned]}"] if self.turned else []
         if self.faces > 1 and not self.chosen:
             others = "--face N, left or right takes another"
             lines.append(f"{self.faces} faces; taking the largest, number {self.face} from the left ({others})")
@@ -129,6 +133,7 @@ class PhotoQuality:
             "faces": self.faces,
             "face": self.face,
             "gain": round(self.gain, 3),
+            "turned": self.turned,
             "warnings": self.warnings(),
             "measures": [
                 {

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from avatarcli.capture.landmarks import FaceLandmarks, detect_face
+from avatarcli.capture.landmarks import FaceLandmarks, detect_face, upright
 from avatarcli.capture.photo import read_photo
 from avatarcli.capture.portrait import Portrait
 from avatarcli.datasets.benchmarks import SELF, load_benchmark
@@ -234,7 +234,7 @@ class Portraits(CapturedSamples):
         return load_head_model()
 
     def read(self, index: int) -> StudioSample:
-        picture = read_photo(self._files[self.names[index]])
+        picture, _ = upright(read_photo(self._files[self.names[index]]))
         from avatarcli.capture.matte import person_matte
 
         matte = person_matte(picture)

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avatarcli.capture.landmarks import detect_face
+from avatarcli.capture.landmarks import detect_face, upright
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import rigid
@@ -87,7 +87,7 @@ def whole_photo(track: Track, photo: Path) -> Camera:
 
     Raises PhotoError when the photo cannot be read or shows no face.
     """
-    picture = read_photo(photo)
+    picture, _ = upright(read_photo(photo))
     crop = head_crop(picture, detect_face(picture).points, track.camera.width)
     K = track.camera.K / crop.scale
     K[:2, 2] += torch.tensor([crop.left, crop.top])

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.capture.landmarks import FaceLandmarks, detect_face
+from avatarcli.capture.landmarks import FaceLandmarks, detect_face, upright
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.capture.portrait import Portrait
 from avatarcli.datasets.benchmarks import Target
@@ -61,7 +61,7 @@ def align(sitter: Sitter, target: Target) -> Aligned:
 
 
 def _by_landmarks(sitter: Sitter, photo: Path) -> Aligned:
-    picture = read_photo(photo)
+    picture, _ = upright(read_photo(photo))
     crop = head_crop(picture, detect_face(picture).points, SIZE)
     face = detect_face(crop.image)
     side = crop.image.shape[0]

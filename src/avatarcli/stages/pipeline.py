@@ -123,7 +123,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=2,
+        version=3,
         after=(),
         weights=(
             HEAD_MODEL,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from avatarcli.capture.exposure import face_light, lift_gain, lifted
 from avatarcli.capture.labels import hair_before_backdrop, label_portrait
-from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, measure_face
+from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, measure_face, upright
 from avatarcli.capture.measures import measure_photo
 from avatarcli.capture.photo import HeadCrop, head_crop
 from avatarcli.capture.portrait import Portrait, find_hair
@@ -35,7 +35,8 @@ def preprocess_photo(
 ) -> None:
     """Write the portrait, the track, what was measured and an overlay picture of one photo into the folder `out`.
 
-    A dim photo is brightened first. `force` takes what the quality gate would refuse.
+    A photo that lies on its side or stands on its head is turned upright first, and a dim one brightened. `force` takes what the
+    quality gate would refuse.
 
     Raises:
         PhotoError: the photo cannot be read, shows no face, or is not good enough; then nothing is written.
@@ -56,8 +57,9 @@ def preprocess_photo(
 class Look:
     """A photo in which a face was found, before the head model is fitted to it.
 
-    face: in pixels of the crop; portrait: without labels; hair [S, S]: as `find_hair` gives it; light: as `face_light` does;
-    gain: what the photo's light was multiplied by; faces, index: how many there are, and which was taken, from 0.
+    face: in pixels of the crop, which is upright; portrait: without labels; hair [S, S]: as `find_hair` gives it; light: as
+    `face_light` does; gain: what the photo's light was multiplied by; faces, index: how many there are, and which was taken, from
+    0; turns: quarter turns clockwise that the photo was given.
     """
 
     crop: HeadCrop
@@ -69,10 +71,12 @@ class Look:
     faces: int
     index: int
     chosen: bool
+    turns: int
 
     @classmethod
     def at(cls, picture: NDArray[np.uint8], config: PreprocessConfig) -> Look:
         """Find the face of a photo [H, W, 3] and cut the person out. Raises PhotoError (NoFaceError when none is found)."""
+        picture, turns = upright(picture)
         faces = find_faces(picture)
         index = choose_face(faces, config.face)
         face = measure_face(picture, faces[index])
@@ -85,7 +89,7 @@ class Look:
         face = measure_face(crop.image, face)
         hair = find_hair(crop.image, crop.inside)
         portrait = Portrait.cut_out(crop.image, crop.inside, hair)
-        return cls(crop, face, portrait, hair, light, gain, len(faces), index, config.face != "largest")
+        return cls(crop, face, portrait, hair, light, gain, len(faces), index, config.face != "largest", turns)
 
     def seen(self) -> SeenFace:
         """What the tracker looks at."""
@@ -99,7 +103,7 @@ class Look:
         )
         values = measure_photo(self.crop, self.face, portrait.matte.numpy(), track, model)
         values |= {"light": 100 * self.light, "backdrop": 100 * hair_before_backdrop(portrait)}
-        quality = PhotoQuality(values, self.gain, self.faces, self.index + 1, self.chosen, any_side)
+        quality = PhotoQuality(values, self.gain, self.faces, self.index + 1, self.chosen, any_side, 90 * self.turns)
         return Judged(portrait, track, quality, self.crop.image)
 
 
