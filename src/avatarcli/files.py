@@ -42,6 +42,20 @@ def shipped_folders(installed: str, checkout: str) -> tuple[Path, Path]:
     return package / installed, package.parents[1] / checkout
 
 
+def why_not_a_file(path: Path, what: str) -> str | None:
+    """Why nothing can be read at `path`, where a `what` ("photo") is wanted; None when there is an ordinary file.
+
+    Pipes are none: most files are read more than once here, and one that nobody writes to would be waited for without end.
+    """
+    if path.is_dir():
+        return f"{path} is a folder; give one {what} file"
+    if path.is_file():
+        return None
+    if path.exists():
+        return f"{path} is a pipe or a device; save the {what} as an ordinary file"
+    return f"there is no file {path}; check the path of the {what}"
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file, or leave the one that is there untouched. Raises OSError."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

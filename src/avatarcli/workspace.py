@@ -147,7 +147,8 @@ class Subject:
     def save_manifest(self, manifest: Manifest) -> None:
         with _workspace_errors(self.path):
             content = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
-            write_atomically(self.path / _MANIFEST, content.encode())
+            # Bytes of a file's name that are no text become JSON's own escapes.
+            write_atomically(self.path / _MANIFEST, content.encode(errors="backslashreplace"))
 
     def stage_path(self, stage: str) -> Path:
         """Where a finished stage lives, whether it is there or not."""

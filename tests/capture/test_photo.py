@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     assert (photo[..., :1] == photo).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_none_are_black(tmp_path: Path) -> None:
+    values = np.full((200, 256), 0.5, np.float32)
+    values[:100], values[:, :100] = np.nan, np.inf
+    Image.fromarray(values).save(tmp_path / "odd.tiff")
+    photo = read_photo(tmp_path / "odd.tiff")
+    assert (photo[50, 200, 0], photo[150, 200, 0], photo[150, 50, 0]) == (0, 128, 255)
+
+
 def test_grey_palette_and_cmyk_become_rgb(tmp_path: Path, picture: Image.Image) -> None:
     picture.convert("L").save(tmp_path / "grey.jpg")
     assert difference(read_photo(tmp_path / "grey.jpg"), picture.convert("L").convert("RGB")) < 2
@@ -135,6 +145,7 @@ def test_unusable_files_are_named_in_one_line(tmp_path: Path, picture: Image.Ima
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("this is no picture")
     (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
     picture.save(tmp_path / "whole.jpg")
     whole = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
@@ -145,6 +156,7 @@ def test_unusable_files_are_named_in_one_line(tmp_path: Path, picture: Image.Ima
         "empty.jpg": "empty",
         "text.jpg": "not a picture",
         "folder.jpg": "folder",
+        "pipe.jpg": "is a pipe",
         "truncated.jpg": "damaged",
         "small.png": f"only 90 × 100 pixels.*{MIN_SIDE}",
         "narrow.png": r"too long and narrow \(128 × 20000 pixels\).* 26 across",

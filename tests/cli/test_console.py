@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 
 import pytest
 
 from avatarcli.cli import console
-from avatarcli.cli.console import Console, human_bytes, print_error, print_table
+from avatarcli.cli.console import Console, human_bytes, print_error, print_json, print_table
 
 
 class _Terminal(io.StringIO):
@@ -72,3 +74,13 @@ def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("count", "text"), [(999, "999 B"), (5_798_655, "5.8 MB"), (3_200_000_000, "3.2 GB")])
 def test_bytes_for_people(count: int, text: str) -> None:
     assert human_bytes(count) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_json_can_be_read_in_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    document = {"photo": "b\udcff é 日 😀.jpg"}  # the first: a byte that is no text, as file names may hold
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    print_json(document)
+    stream.flush()
+    assert json.loads(stream.buffer.getvalue().decode(encoding)) == document  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def test_a_good_photo_is_taken_in_silence_and_its_pixels_stay(avatar: Run, photo
 def test_bad_photos_are_refused_without_a_trace_and_can_be_forced(avatar: Run, photo: NDArray[np.uint8]) -> None:
     cut = _save("cut.png", photo[EYES:])
     black = _save("black.png", np.round(photo * 0.04).astype(np.uint8))
+    blank = _save("blank.png", np.full((200, 300, 3), 150, np.uint8))
+    code, _, said = avatar("create", blank)
+    assert code == 1
+    assert said[0].startswith("error: blank.png: no face found")
+    assert len(said) == 1
     code, out, said = avatar("create", cut, black, "--json")
     assert code == 1
     assert len(said) == 3
@@ -138,3 +144,15 @@ def test_a_photo_that_lies_or_stands_on_its_head_is_set_upright_and_told_so(
     crop = np.asarray(Image.open("avatars/turned/preprocess/photo.png"))
     inner = crop[len(crop) // 2]
     assert any(inner[40:-40].tobytes() in row.tobytes() for row in photo)
+
+
+def test_a_photo_whose_name_is_no_text(avatar: Run, photo: NDArray[np.uint8]) -> None:
+    name = os.fsdecode(b"ad\xff a.png")
+    Image.fromarray(photo).save(name)
+    code, out, _ = avatar("preprocess", name, "--json")
+    assert code == 0
+    assert json.loads(out)["photo"] == name
+    assert json.loads(avatar("info", "--json")[1])["photo"] == name
+    code, out, said = avatar("info")
+    assert (code, said) == (0, [])
+    assert "ad\\udcff a.png" in out

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from avatarcli.errors import PhotoError
+from avatarcli.files import why_not_a_file
 
 # Longest side that leaves `read_photo`: twice what the largest head crop can use of an ordinary portrait.
 MAX_SIDE = 4096
@@ -89,10 +90,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise PhotoError(f"{path} is a folder; give one photo file")
-    if not path.exists():
-        raise PhotoError(f"there is no file {path}; check the path of the photo")
+    if (problem := why_not_a_file(path, "photo")) is not None:
+        raise PhotoError(problem)
     try:
         with path.open("rb") as stream:
             empty = not stream.read(1)
@@ -168,7 +167,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     if picture.mode in ("L", "RGB", "RGBA", "CMYK"):
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float32)
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
         white = 1.0 if picture.mode == "F" else 65535.0
         return Image.fromarray((np.clip(values / white, 0, 1) * 255 + 0.5).astype(np.uint8))
     if picture.mode == "1":

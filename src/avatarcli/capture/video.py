@@ -18,6 +18,7 @@ from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.photo import is_animation
 from avatarcli.clips.frame_rates import nearest_rate
 from avatarcli.errors import PhotoError, VideoError
+from avatarcli.files import why_not_a_file
 
 Pixels = NDArray[np.uint8]
 Times = NDArray[np.float64]
@@ -84,10 +85,8 @@ def probe_video(path: Path) -> VideoInfo:
     Raises:
         VideoError: no such file, not a video, a codec that cannot be decoded, or no frames.
     """
-    if path.is_dir():
-        raise VideoError(f"{path} is a folder; give one video file")
-    if not path.exists():
-        raise VideoError(f"there is no file {path}; check the path of the video")
+    if (problem := why_not_a_file(path, "video")) is not None:
+        raise VideoError(problem)
     with _opened(path) as (container, stream):
         seen: dict[int, bool] = {}
         for packet in container.demux(stream):

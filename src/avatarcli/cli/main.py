@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -81,6 +82,9 @@ def main() -> None:
     """Run the command line. Every failure is a line on stderr, and with --json also a document on stdout."""
     # Idle threads of torch and numba sleep instead of spinning: beside other work on the machine that is several times quicker.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: a file's name that is no text, or none in this terminal's encoding, must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(prog_name="avatar", standalone_mode=False))
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from avatarcli.errors import SpeechError
 from avatarcli.export.sound import layout_of, placed_samples
+from avatarcli.files import why_not_a_file
 
 RATE = 16_000  # samples a second: what PocketSphinx's model was trained on
 STEPS = 100  # a second: moments at which loudness is measured; also PocketSphinx's own frames
@@ -64,10 +65,8 @@ def read_recording(path: Path) -> Recording:
     Raises:
         SpeechError: no such file, no sound in it, damaged, silent, shorter than 0.1 s or longer than `MAX_SECONDS`.
     """
-    if path.is_dir():
-        raise SpeechError(f"{path} is a folder; give one sound file")
-    if not path.exists():
-        raise SpeechError(f"there is no file {path}; check the path of the sound")
+    if (problem := why_not_a_file(path, "sound")) is not None:
+        raise SpeechError(problem)
     recording = Recording(path, _decoded(path))
     if recording.seconds < 0.1:
         raise SpeechError(f"{path} lasts {recording.seconds:.2f} s; give at least 0.1 s of speech")

@@ -103,7 +103,7 @@ def preprocess_photos(
         looks: dict[str, Look] = {}
         for key, photo in sorted(by_key.items()):
             try:
-                look = None if photo.profile else Look.at(photo.read(), config)
+                look = None if photo.profile else Look.at(photo, config)
             except NoFaceError:
                 look = None
             if look is not None and abs(look.face.yaw) <= MAX_YAW:
@@ -144,7 +144,8 @@ def preprocess_photos(
             found.judged.save(folder, model)
             folders[found.source] = folder
         listed = [found.to_json(folders[found.source].relative_to(out).as_posix()) for found in done]
-        (out / PHOTOS_FILE).write_text(json.dumps({"photos": listed}, indent=1, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps({"photos": listed}, indent=1, ensure_ascii=False)
+        (out / PHOTOS_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
         advance(1)
     return folders
 

@@ -14,7 +14,7 @@ from typing import Any
 from avatarcli import __version__
 from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
 from avatarcli.errors import PhotoError, UsageError, WeightsError, WorkspaceError
-from avatarcli.files import sha256_file
+from avatarcli.files import sha256_file, why_not_a_file
 from avatarcli.progress import Progress, SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
@@ -274,6 +274,8 @@ def photo_hash(photo: Path) -> str:
     """SHA-256 of a photo's file. Raises PhotoError when there is no file to read."""
     if photo.is_dir():
         raise PhotoError(f"{photo} is a folder: name the photos in it, as in `avatar create {photo}/*.jpg`")
+    if photo.exists() and (problem := why_not_a_file(photo, "photo")) is not None:
+        raise PhotoError(problem)
     try:
         return sha256_file(photo)
     except FileNotFoundError:

@@ -42,7 +42,7 @@ def preprocess_photo(
         PhotoError: the photo cannot be read, shows no face, or is not good enough; then nothing is written.
     """
     with progress.task("preprocess", 4) as advance:
-        look = Look.at(photo.read(), config)
+        look = Look.at(photo, config)
         advance(2)
         model = load_head_model()
         track = fit_photos(model, [look.seen()])[0]
@@ -74,11 +74,14 @@ class Look:
     turns: int
 
     @classmethod
-    def at(cls, picture: NDArray[np.uint8], config: PreprocessConfig) -> Look:
-        """Find the face of a photo [H, W, 3] and cut the person out. Raises PhotoError (NoFaceError when none is found)."""
-        picture, turns = upright(picture)
-        faces = find_faces(picture)
-        index = choose_face(faces, config.face)
+    def at(cls, photo: Source, config: PreprocessConfig) -> Look:
+        """Read a photo, find the face and cut the person out. Raises PhotoError (NoFaceError when none is found)."""
+        picture, turns = upright(photo.read())
+        try:
+            faces = find_faces(picture)
+            index = choose_face(faces, config.face)
+        except PhotoError as error:
+            raise type(error)(f"{photo}: {error}") from None
         face = measure_face(picture, faces[index])
         crop = head_crop(picture, face.points, config.crop_size)
         face = replace(face, points=crop.to_crop(face.points).astype(face.points.dtype))
