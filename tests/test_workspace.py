@@ -426,3 +426,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_output_is_known_by_the_name_that_the_user_gave(tmp_path: Path) -> None:
+    out = tmp_path / "orbit.mp4"
+    with pytest.raises(ExportError) as caught, finished_output(out, folder=False) as place:
+        raise ExportError(f"cannot write {place}: the disk is full")
+    assert str(caught.value) == f"cannot write {out}: the disk is full"
+    assert list(tmp_path.iterdir()) == []

@@ -142,15 +142,18 @@ def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
         beside, lock = _place_beside(out)
     except OSError as error:
         raise ExportError(f"cannot write {out}: {error.strerror}") from error
+    # The suffix stays last: it tells encoders which format to write.
+    place = beside / out.name
     try:
-        # The suffix stays last: it tells encoders which format to write.
-        place = beside / out.name
         if folder:
             place.mkdir()
         yield place
         if folder and out.is_dir():
             out.rmdir()
         os.replace(place, out)
+    except ExportError as error:
+        # The user knows the file by the name that they gave it.
+        raise type(error)(str(error).replace(str(place), str(out))) from error
     except AvatarError:
         raise
     except Exception as error:

@@ -310,3 +310,16 @@ def test_a_closed_pipe_is_silent() -> None:
     assert writer.stderr.read() == b""
     writer.stderr.close()
     writer.wait()
+
+
+def test_ctrl_c_while_the_program_is_being_loaded_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "avatarcli", "list"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
