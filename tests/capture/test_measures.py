@@ -110,3 +110,13 @@ def test_what_cannot_be_measured_is_not_a_number(model: HeadModel, track: Track)
     values = _measure(model, track, replace(_crop(), inside=np.zeros((SIZE, SIZE), np.float32)))
     assert all(math.isnan(values[name]) for name in ("blur", "burnt", "eyes_lit"))
     assert values["outside"] == pytest.approx(100)
+
+
+def test_a_reflection_before_one_eye_counts_and_a_catchlight_hardly(model: HeadModel, track: Track) -> None:
+    eye = track.landmarks[[33, 133]].mean(0).round().int().tolist()  # the corners of the right eye
+    picture = np.full((SIZE, SIZE, 3), 200, np.uint8)
+    assert _measure(model, track, _crop(picture))["glare"] == 0
+    picture[eye[1] - 1 : eye[1] + 1, eye[0]] = 255
+    assert 0 < _measure(model, track, _crop(picture))["glare"] < 8
+    picture[:, : eye[0]] = (255, 255, 240)
+    assert 35 < _measure(model, track, _crop(picture))["glare"] < 65

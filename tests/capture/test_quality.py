@@ -12,7 +12,7 @@ from avatarcli.files import read_json
 
 GOOD = {
     "outside": 0.0, "cut_top": 0.0, "yaw": -8.0, "pitch": 3.0, "roll": 1.0, "eye_distance": 90.0, "blur": 0.6, "light": 60.0,
-    "burnt": 0.0, "eyes_closed": 10.0, "eyes_lit": 110.0, "misfit": 1.2, "backdrop": 10.0,
+    "burnt": 0.0, "eyes_closed": 10.0, "eyes_lit": 110.0, "glare": 1.0, "misfit": 1.2, "backdrop": 10.0,
 }  # fmt: skip
 
 

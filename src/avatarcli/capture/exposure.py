@@ -28,6 +28,9 @@ _OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
     172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
+_GLARE = (
+    235  # 8-bit level that all channels of a reflection reach: whites of eyes hardly do, their catchlights are small
+)
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 Pixels = NDArray[np.uint8]
@@ -46,13 +49,27 @@ def eye_light(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) -
     The brighter eye counts: the other may lie in a shadow.
     """
     light = gaussian_filter(_linear(image) @ _LUMINANCE, 0.008 * face.interocular)
-    eyes = []
-    for side in ("right eye", "left eye"):
-        opening = polygon_mask(face.points[list(FEATURE_LINES[side])], inside.shape) & (inside > 0.5)
-        if opening.any():
-            eyes.append(float(np.percentile(light[opening], 90)))
+    eyes = [float(np.percentile(light[opening], 90)) for opening in _eye_openings(face, inside)]
     skin = light[face_area(face, inside)]
     return max(eyes, default=float("nan")), float(np.median(skin)) if skin.size else float("nan")
+
+
+def eye_glare(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) -> float:
+    """The share of an eye's opening that is white as a lamp in a picture [S, S, 3], of the eye that has more; NaN without eyes.
+
+    Catchlights take up to 0.036 of it in 261 portraits; more is a reflection in glasses.
+    """
+    shares = [float((image[opening].min(-1) >= _GLARE).mean()) for opening in _eye_openings(face, inside)]
+    return max(shares, default=float("nan"))
+
+
+def _eye_openings(face: FaceLandmarks, inside: NDArray[np.float32]) -> list[Mask]:
+    """The pixels [S, S] between the lids of each eye that the photo shows."""
+    polygons = (
+        polygon_mask(face.points[list(FEATURE_LINES[side])], inside.shape) for side in ("right eye", "left eye")
+    )
+    seen = (opening & (inside > 0.5) for opening in polygons)
+    return [opening for opening in seen if opening.any()]
 
 
 def face_light(image: Pixels, face: FaceLandmarks, inside: NDArray[np.float32]) -> float:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from avatarcli.capture.exposure import eye_light, face_area, polygon_mask
+from avatarcli.capture.exposure import eye_glare, eye_light, face_area, polygon_mask
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.photo import HeadCrop
 from avatarcli.capture.sharpness import edge_blur
@@ -44,6 +44,7 @@ def measure_photo(
         "burnt": 100 * float((crop.image[skin].min(-1) >= _BURNT).mean()) if skin.any() else math.nan,
         "eyes_closed": 100 * face.eyes_closed,
         "eyes_lit": 100 * white / light if light > 0 else math.nan,
+        "glare": 100 * eye_glare(crop.image, face, crop.inside),
         "misfit": 100 * _misfit(track, model) / eyes,
     }
 
