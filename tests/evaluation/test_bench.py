@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from avatarcli.errors import AvatarError
-from avatarcli.evaluation.bench import _avatar, bench_table
+from avatarcli.evaluation.bench import PEERS, _avatar, bench_table, peers_table
 
 
 def test_a_command_is_measured_in_a_process_of_its_own() -> None:
@@ -31,3 +31,10 @@ def test_the_table_has_a_row_for_every_preset() -> None:
     heading, row = bench_table({"presets": {"draft": figures}})
     assert len(heading) == len(row)
     assert row == ("draft", "9.0 s", "20.0 s", "30.5 s", "61.3 s", "2.35 GB", "0.51 s", "11.2 frames/s")
+
+
+def test_what_others_publish_has_its_source() -> None:
+    heading, *rows = peers_table()
+    assert len(rows) == len(PEERS)
+    assert {len(row) for row in rows} == {len(heading)}
+    assert all("arXiv" in row[-1] or "github.com" in row[-1] for row in rows)

@@ -30,7 +30,7 @@ def bench(
     """Measure time per stage, peak memory, start-up and rendering."""
     import tempfile
 
-    from avatarcli.evaluation.bench import bench_table, run_bench
+    from avatarcli.evaluation.bench import bench_table, peers_table, run_bench
 
     presets: list[PresetName] = [name for name in PRESETS if name in (preset or ("draft", "standard"))]
     if unknown := set(preset or ()) - set(PRESETS):
@@ -43,4 +43,6 @@ def bench(
         print_json(results)
         return
     print_table(bench_table(results))
+    print()
+    print_table(peers_table())
     print(f"\n`avatar --help`: {results['help_seconds']:.2f} s; {results['machine']['cpu_cores']} CPU cores")

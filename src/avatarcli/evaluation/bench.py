@@ -16,6 +16,15 @@ from avatarcli.config import DeviceName, PresetName
 from avatarcli.errors import AvatarError
 from avatarcli.progress import Progress
 
+# What others say of their own work, in their words where these are no number. Nothing of it was measured here.
+PEERS = (
+    {"method": "LAM-20K", "avatar": "1.4 s", "machine": "not stated", "render": "562.9 frames/s (A100)",
+     "source": "README of github.com/aigc3d/LAM"},
+    {"method": "OMG-Avatar", "avatar": "0.2 s", "machine": "not stated", "render": "not stated",
+     "source": "abstract of arXiv 2603.01506"},
+    {"method": "CAP4D", "avatar": "views alone: hours", "machine": "all CUDA devices, > 64 GB RAM", "render": "not stated",
+     "source": "README of github.com/felixtaubner/cap4d"},
+)  # fmt: skip
 _HELP_RUNS = 5  # the fastest counts: the first run also pays for cold file caches
 
 
@@ -43,6 +52,7 @@ def run_bench(
         "device": device,
         "help_seconds": round(min(_avatar("--help").seconds for _ in range(_HELP_RUNS)), 3),
         "presets": {},
+        "as_published": list(PEERS),
     }
     for preset in presets:
         progress.info(f"bench: preset {preset}")
@@ -79,6 +89,14 @@ def bench_table(results: dict[str, Any]) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def peers_table() -> list[tuple[str, ...]]:
+    """What others publish, as rows of text, a heading first."""
+    return [
+        ("as published by", "one photo to avatar", "on", "render", "source"),
+        *(tuple(peer.values()) for peer in PEERS),
+    ]
 
 
 def _avatar(*arguments: str) -> _Run:
