@@ -97,6 +97,10 @@ def explain_io_error(error: BaseException, place: Path | None = None) -> str | N
             return _FULL
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"no permission to use {error.filename or 'a file'}: {os.strerror(error.errno)}"
+        if error.errno == errno.ENAMETOOLONG:
+            return (
+                f"no file can have a name as long as {Path(os.fsdecode(error.filename or '')).name[:40]}…: shorten it"
+            )
     if "No space left on device" in str(error):
         return _FULL
     if place is not None and place.exists() and shutil.disk_usage(place).free < _NO_ROOM:

@@ -99,8 +99,11 @@ def test_a_missing_photo_and_a_folder(avatar: Avatar, tmp_path: Path) -> None:
     is_one_line_error(avatar("create", "gone.jpg"), 1, "gone.jpg", "no such file")
     (tmp_path / "photos").mkdir()
     is_one_line_error(avatar("create", "photos"), 1, "photos is a folder", "avatar create photos/*.jpg")
+    is_one_line_error(avatar("create", "a" * 300 + ".jpg"), 1, "shorten it")
     os.mkfifo("pipe.jpg")
     is_one_line_error(avatar("create", "pipe.jpg"), 1, "pipe.jpg is a pipe")
+    is_one_line_error(avatar("bench", "pipe.jpg"), 1, "pipe.jpg is a pipe")
+    is_one_line_error(avatar("bench", "gone.jpg"), 1, "there is no file gone.jpg")
     assert not (tmp_path / "avatars").exists()
 
 

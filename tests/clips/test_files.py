@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import zipfile
 from dataclasses import replace
@@ -166,6 +167,14 @@ def test_bad_files_are_one_line(tmp_path: Path, make: Any, suffix: str) -> None:
     with pytest.raises(ClipError, match="clip") as caught:
         load_clip(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".json"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(ClipError, match="is a pipe"):
+        load_clip(path)
 
 
 def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

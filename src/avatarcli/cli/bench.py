@@ -10,7 +10,7 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_json, print_table
 from avatarcli.config import PRESETS, PresetName
-from avatarcli.errors import PhotoError, UsageError
+from avatarcli.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -30,13 +30,13 @@ def bench(
     """Measure time per stage, peak memory, start-up and rendering."""
     import tempfile
 
+    from avatarcli.capture.photo import check_photo
     from avatarcli.evaluation.bench import bench_table, peers_table, run_bench
 
     presets: list[PresetName] = [name for name in PRESETS if name in (preset or ("draft", "standard"))]
     if unknown := set(preset or ()) - set(PRESETS):
         raise UsageError(f"--preset {unknown.pop()}: choose from {', '.join(PRESETS)}")
-    if not photo.is_file():
-        raise PhotoError(f"{photo}: no such file")
+    check_photo(photo)
     with tempfile.TemporaryDirectory(prefix="avatar-bench-") as work:
         results = run_bench(photo, Path(work), presets=presets, device=device, progress=Console(quiet=quiet))
     if json:

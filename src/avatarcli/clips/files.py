@@ -89,6 +89,8 @@ def load_clip(
     try:
         if not path.exists():
             raise ClipError("no such file")
+        if not path.is_dir() and not path.is_file():
+            raise ClipError("is a pipe or a device; save the clip as an ordinary file")
         clip = _read(path, fps, flame_map, note)
     except ClipError as error:
         raise ClipError(f"{path}: {error}") from None
