@@ -172,6 +172,17 @@ def test_a_photo_alone_is_enough(blank: Avatar, pictures: list[TrainingPicture])
     assert likeness(fitted, pictures[:1]) > likeness(blank, pictures[:1])
 
 
+def test_shreds_of_clothes_in_the_air_are_gone_in_the_end(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    model = blank.head.model
+    dressed = model.in_regions("torso")[model.faces].all(-1)[blank.binding % len(model.faces)].nonzero()[:20, 0]
+    means, reach = blank.means.clone(), torch.full((blank.count,), REACH_OF_SKIN)
+    air = torch.tensor([0.17, 0.08, 0.0])  # beside the head
+    means[dressed] = air
+    fitted = optimise(replace(blank, means=means), pictures, Schedule(2, 3, COUNT, 0), reach=reach, device="cpu")
+    assert fitted.count == blank.count - 20
+    assert (fitted.means - air).norm(dim=-1).min() > 0.02
+
+
 def test_pixels_without_trust_do_not_count(blank: Avatar, pictures: list[TrainingPicture]) -> None:
     photo, green = pictures[0], torch.tensor([0.0, 1.0, 0.0])
     left = (torch.arange(SIZE) < SIZE // 2).float().expand(SIZE, SIZE)

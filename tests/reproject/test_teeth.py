@@ -1,6 +1,8 @@
-"""The upper teeth reach as far down as the photo shows them."""
+"""The upper teeth reach as far down as the photo shows them, and both rows stand apart in an open mouth."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from avatarcli.geometry.cameras import orbit_cameras
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
-from avatarcli.reproject.teeth import fit_upper_teeth
+from avatarcli.reproject.teeth import fit_upper_teeth, part_teeth
 
 SIZE = 512
 SKIN = torch.tensor([0.8, 0.6, 0.5])
@@ -60,3 +62,38 @@ def test_a_dark_mouth_says_nothing() -> None:
 
 def test_shut_lips_say_nothing() -> None:
     assert fitted(1.0, smile=0.0)[0] == 0
+
+
+def row_edges(head: PersonalHead, jaw: float) -> tuple[float, float, float]:
+    """Heights (metres) of the upper lip, the upper incisors' edge and the lower incisors' edge with the jaw down so far."""
+    face = HeadParameters.at_rest()
+    face.expression[0] = torch.tensor(expression_vector({"jawOpen": jaw}))
+    vertices = head.vertices(face.expression, face.gaze, face.neck)[0]
+    rows = {}
+    for name in ("teeth_upper", "teeth_lower"):
+        place = head.neutral[head.model.part(name)]
+        front = (place[:, 0].abs() < 0.006) & (place[:, 2] > place[:, 2].amax() - 0.008)
+        rows[name] = vertices[head.model.part(name)][front, 1]
+    lip = head.model.landmarks(vertices)[13, 1]
+    return float(lip), float(rows["teeth_upper"].amin()), float(rows["teeth_lower"].amax())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_open_mouth_shows_two_rows_and_the_dark_between(seed: int) -> None:
+    model = load_head_model()
+    identity = torch.randn(model.identity_size, generator=torch.Generator().manual_seed(seed))
+    # Long upper teeth, as a smile may show them, take the lower ones down too.
+    drawn = PersonalHead.create(model, 0.7 * identity)
+    long = replace(drawn, neutral=drawn.neutral.clone())
+    long.neutral[model.part("teeth_upper"), 1] -= 0.004
+    for head in (drawn, long):
+        parted = part_teeth(head)
+        lip, upper, lower = row_edges(parted, 0.0)
+        assert upper <= lip - 0.0024
+        assert lower <= upper + 0.0021
+        assert upper - row_edges(parted, 0.6)[2] > 0.005  # the dark between them, a finger's breadth at most in life
+        teeth = torch.zeros(model.vertex_count, dtype=torch.bool)
+        for name in ("teeth_upper", "teeth_lower"):
+            teeth[model.part(name)] = True
+        assert torch.equal(parted.neutral[~teeth], head.neutral[~teeth])
+        assert torch.equal(part_teeth(parted).neutral, parted.neutral)

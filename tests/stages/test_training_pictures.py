@@ -81,8 +81,9 @@ def test_with_an_expression_the_face_counts_and_hair_and_shoulders_do_not(
         def of(*names: str, mask: Tensor = mask, region: Tensor = region) -> Tensor:
             return mask[torch.isin(region, torch.tensor([REGIONS.index(name) for name in names]))]
 
-        assert of("nose", "lip", "eyelid", "eye").mean() > 0.97
-        assert of("nose", "lip", "eyelid", "eye").min() > 0.5  # the nose may be the outline
+        assert of("nose", "eyelid", "eye").mean() > 0.97
+        assert of("lip").mean() > 0.7  # they are the border of the mouth
+        assert of("nose", "eyelid", "eye").min() > 0.5  # the nose may be the outline
         assert of("face").mean() > 0.9
         assert of("torso").max() < 0.01
         assert of("scalp", "ear", "neck").mean() < 0.15
@@ -98,12 +99,13 @@ def test_the_mask_follows_the_chin_down(mean_head: PersonalHead) -> None:
     rest, opened = (face_mask(mean_head, parameters, camera) for parameters in (HeadParameters.at_rest(), open_mouth()))
     lowest = [int((mask > 0.5).any(1).nonzero().max()) for mask in (rest, opened)]
     assert lowest[1] > lowest[0] + 2
-    # The open mouth is part of the face.
+    # Inside the open mouth views are not believed.
     vertices = pose_vertices(mean_head, open_mouth())[0]
     lips = camera.project(mean_head.model.landmarks(vertices)[[13, 14]])[0]
     column, row = lips.mean(0).long().tolist()
     assert lips[1, 1] - lips[0, 1] > 4
-    assert opened[row, column] > 0.95
+    assert opened[row, column] < 0.05
+    assert rest[row, column] > 0.95
 
 
 def test_from_behind_no_face_counts(mean_head: PersonalHead) -> None:

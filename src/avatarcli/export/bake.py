@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.gaussians.avatar import Avatar, Correctives
+from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import pull_push
@@ -82,7 +82,7 @@ def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> T
     Where no picture shows the skin, the scene's own texture stands in: Gaussians that nobody saw have any colour.
     """
     head, model = avatar.head, avatar.head.model
-    skin = _part(avatar, ~_covers(avatar))
+    skin = avatar.part(~_covers(avatar))
     rig, atlas = skin.rig(), Atlas.of(model)
     texels = _Texels.empty(len(atlas.face), 3)
     for face, views in ((_FACE, _VIEWS), (_OPEN_FACE, _OPEN_VIEWS)):
@@ -139,13 +139,6 @@ def _covers(avatar: Avatar) -> Tensor:
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     height = ((avatar.means - corners.mean(1)) * functional.normalize(normals, dim=-1, eps=1e-20)).sum(-1)
     return (avatar.binding >= len(model.faces)) | (height > _OFF_SKIN)
-
-
-def _part(avatar: Avatar, chosen: Tensor) -> Avatar:
-    """Some of an avatar's Gaussians. chosen [G] bool."""
-    correctives = Correctives(**{**vars(avatar.correctives), "basis": avatar.correctives.basis[chosen]})
-    names = ("binding", "means", "quaternions", "log_scales", "opacity_logits", "sh")
-    return replace(avatar, correctives=correctives, **{name: getattr(avatar, name)[chosen] for name in names})
 
 
 def _grid(shell: Shell, values: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,6 +110,13 @@ class Avatar:
         """Pictures of all frames of head parameters, each from its own camera."""
         for index, motion in enumerate(rig.motions(parameters)):
             yield rasterize(*self._moved(motion, parameters.expression[index]), cameras[index], background)
+
+    def part(self, chosen: Tensor) -> Avatar:
+        """The avatar of some of its Gaussians, chosen [G] bool."""
+        basis = self.correctives.basis[chosen]
+        names = ("binding", "means", "quaternions", "log_scales", "opacity_logits", "sh")
+        rows = {name: getattr(self, name)[chosen] for name in names}
+        return replace(self, correctives=replace(self.correctives, basis=basis), **rows)
 
     def to(self, device: torch.device | str) -> Avatar:
         moved = {key: value.to(device) for key, value in self._tensors().items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +15,13 @@ from torch.nn import functional
 
 from avatarcli.files import replacing
 from avatarcli.gaussians.avatar import Avatar, Correctives
+from avatarcli.gaussians.clothes import Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.track import HeadParameters
 
 _HIDDEN = 32  # width of the correctives' network
@@ -35,6 +37,8 @@ REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 # Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
 # is judged by pictures it has not seen, and is yet made of all of them.
 _HELD_OUT_UNTIL = 0.7
+_HOLD_EVERY = 4  # steps, in which clothes stray little
+_KNOWN = 0.5  # trust from which a photo tells where there is nothing
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
 
 
@@ -138,14 +142,18 @@ def optimise(
         index = _choose(step, len(pictures), schedule)
         loss = state.loss(at_hand[index], index, step, schedule.seed)
         state.step(loss, step / schedule.iterations)
+        if step % _HOLD_EVERY == 0 or step + 1 == schedule.iterations:
+            state.hold_clothes()
         if state.density.due(step, schedule.iterations):
-            state.refine(schedule.limit)
+            known = {*range(schedule.photos), *schedule.shown(len(pictures))}
+            state.refine(schedule.limit, (at_hand[n] for n in sorted(known)))
         if folder is not None and (step + 1) % every == 0 and step + 1 < schedule.iterations:
             state.store(folder / _CHECKPOINT, step + 1)
         advance(1)
     if folder is not None:
         (folder / _CHECKPOINT).unlink(missing_ok=True)
-    return state.avatar().to("cpu")
+    strays = state.strays(at_hand[n] for n in range(len(pictures)))
+    return state.avatar().part(~strays).to("cpu")
 
 
 def _choose(step: int, count: int, schedule: Schedule) -> int:
@@ -168,6 +176,7 @@ class _State:
     binding: Tensor
     start: Tensor
     reach: Tensor
+    normal: Tensor
     optimizer: torch.optim.Adam
     density: Density
 
@@ -181,6 +190,8 @@ class _State:
         """Make anew what depends on which Gaussians there are."""
         self._rig, self._motions = Rig.create(self.fixed.head, self.binding), dict[int, Motion]()
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
+        clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
+        self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes])
 
     @classmethod
     def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:
@@ -199,6 +210,8 @@ class _State:
             binding=avatar.binding,
             start=avatar.means.clone(),
             reach=reach,
+            # Starts are discs on a surface; their last axis is its normal.
+            normal=quaternion_to_matrix(avatar.quaternions)[..., 2],
             optimizer=_adam(parameters),
             density=Density.empty(avatar.count, avatar.means.device),
         )
@@ -254,23 +267,45 @@ class _State:
             group["lr"] = _RATES[group["name"]] * fall
         self.optimizer.step()
 
-    def refine(self, limit: int) -> None:
-        """Drop Gaussians that show nothing and put new ones where the pictures are still wrong."""
+    def hold_clothes(self) -> None:
+        """Bring clothes back to where they cling."""
+        p = self.parameters
+        self._clothes.hold(p["means"], p["quaternions"], p["log_scales"])
+
+    @torch.no_grad()
+    def strays(self, pictures: Iterable[TrainingPicture]) -> Tensor:
+        """Which Gaussians [G] (bool) float before the background of photos or of views at rest."""
+        p = self.parameters
+        witnesses = []
+        for picture in pictures:
+            if picture.moment > 0:
+                continue
+            photo = picture.moment < 0
+            # A view that yields to the photo about colours yet knows the outline.
+            known = picture.trust > _KNOWN if photo else torch.ones_like(picture.trust, dtype=torch.bool)
+            means, _, _ = self._motion(picture).place(p["means"], p["quaternions"], p["log_scales"].exp())
+            witnesses.append(Witness(picture.camera, picture.alpha, known, means, photo))
+        return find_strays(self.fixed.head, self.binding, witnesses)
+
+    def refine(self, limit: int, pictures: Iterable[TrainingPicture]) -> None:
+        """Drop Gaussians that show nothing or stand where nothing is, and put new ones where the pictures are still wrong."""
         p = self.parameters
         with torch.no_grad():
-            source, moved = self.density.choose(p["opacity_logits"], p["log_scales"], p["quaternions"], limit)
+            shown = p["opacity_logits"].masked_fill(self.strays(pictures), -torch.inf)
+            source, moved = self.density.choose(shown, p["log_scales"], p["quaternions"], limit)
         for key in _PER_GAUSSIAN:
             p[key] = rearrange(self.optimizer, p[key], source)
         with torch.no_grad():
             p["means"] += moved.offset
             p["log_scales"] += moved.log_shrink[:, None]
-        self.binding, self.start, self.reach = self.binding[source], self.start[source], self.reach[source]
+        self.binding, self.start = self.binding[source], self.start[source]
+        self.reach, self.normal = self.reach[source], self.normal[source]
         self._rebind()
         self.density = Density.empty(len(source), p["means"].device)
 
     def store(self, path: Path, step: int) -> None:
         tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start, "reach": self.reach}
-        tensors |= {"pull": self.density.pull, "seen": self.density.seen}
+        tensors |= {"normal": self.normal, "pull": self.density.pull, "seen": self.density.seen}
         for key, value in self.parameters.items():
             tensors[key] = value.detach()
             for name, moment in self.optimizer.state[value].items():
@@ -282,7 +317,8 @@ class _State:
         """Take up a stored state; returns the step to go on with."""
         device = self.binding.device
         tensors = {key: value.to(device) for key, value in load_file(path).items()}
-        self.binding, self.start, self.reach = tensors["binding"], tensors["start"], tensors["reach"]
+        self.binding, self.start = tensors["binding"], tensors["start"]
+        self.reach, self.normal = tensors["reach"], tensors["normal"]
         self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
         self.optimizer = _adam(self.parameters)
         for key, value in self.parameters.items():

@@ -1,4 +1,4 @@
-"""How far down the upper teeth reach: a smile in the photo shows it, the head model knows only the average."""
+"""How far down the teeth reach: a smile in the photo shows it for the upper row, the head model knows only the average."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ _FARTHEST = 0.008  # metres that the teeth are moved at most
 _SAMPLES = 48  # along each line from lip to lip
 _INCISORS = 0.008  # metres to either side of the middle
 _BRIGHT, _PALE = 0.7, 0.75  # of the skin's luminance at least, of its redness at most
+# Metres of the upper incisors below the lip when the mouth is loosely open: 1.9 in men, 3.4 in women (Vig and Brundo, The
+# kinetics of anterior tooth display, 1978); and metres by which they overlap the lower ones at most when it is shut.
+_DISPLAY, _OVERLAP = 0.0025, 0.002
+_UPPER_LIP_EDGE = 13  # MediaPipe's point in the middle
 
 
 def fit_upper_teeth(
@@ -27,9 +31,7 @@ def fit_upper_teeth(
 
     posed [N, 3]: the head in the photo; image [H, W, 3]; landmarks [478, 2] pixels; skin [3]: its typical colour.
     """
-    teeth = head.model.part("teeth_upper")
-    rows = posed[teeth]
-    incisors = rows[head.neutral[teeth, 0].abs() < _INCISORS]
+    incisors = posed[_incisors(head, "teeth_upper")]
     edge, depth = camera.project(incisors[incisors[:, 1].argmin()][None])
     metre = camera.K[1, 1] / depth[0]  # pixels
     upper, lower = landmarks[list(_UPPER_LIP)], landmarks[list(_LOWER_LIP)]
@@ -38,8 +40,31 @@ def fit_upper_teeth(
     reach = _tooth_share(image, upper, lower, skin)
     shown = torch.lerp(upper[:, 1], lower[:, 1], reach).median()
     down = ((shown - edge[0, 1]) / metre).clamp(0, _FARTHEST)
+    return _lowered(head, "teeth_upper", down)
+
+
+def part_teeth(head: PersonalHead) -> PersonalHead:
+    """The head with both rows of teeth where an open mouth shows two of them and the dark between: the upper ones hang below
+    the lip, the lower ones overlap with them only a little. Rows that are low enough already stay."""
+    lip = head.model.landmarks(head.neutral)[_UPPER_LIP_EDGE, 1]
+    upper = head.neutral[_incisors(head, "teeth_upper"), 1].amin()
+    down = (upper - (lip - _DISPLAY)).clamp(min=0)
+    lower = head.neutral[_incisors(head, "teeth_lower"), 1].amax()
+    follow = (lower - (upper - down + _OVERLAP)).clamp(0, _FARTHEST)
+    return _lowered(_lowered(head, "teeth_upper", down), "teeth_lower", follow)
+
+
+def _incisors(head: PersonalHead, part: str) -> Tensor:
+    """Indices [K] of the vertices of a row in front, near its middle."""
+    vertices = torch.arange(head.model.vertex_count)[head.model.part(part)]
+    place = head.neutral[vertices]
+    front = place[:, 2] > place[:, 2].amax() - _INCISORS
+    return vertices[front & (place[:, 0].abs() < _INCISORS)]
+
+
+def _lowered(head: PersonalHead, part: str, down: Tensor) -> PersonalHead:
     neutral = head.neutral.clone()
-    neutral[teeth, 1] -= down
+    neutral[head.model.part(part), 1] -= down
     return replace(head, neutral=neutral)
 
 

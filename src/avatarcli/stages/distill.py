@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from avatarcli.multiview.pictures import REPROJECT, MultiViewVideo
 from avatarcli.progress import Progress
 from avatarcli.reproject.scene import look_at_photo
 from avatarcli.reproject.skin_texture import Atlas, bake_skin
+from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.generate import load_scene
 from avatarcli.stages.photos import further_photos
@@ -93,12 +94,14 @@ def _start(
     """The person's head, `count` starts on it and on what covers it, and how far each may move [G] (metres; None: as skin)."""
     if video.generator == REPROJECT:
         scene = load_scene(preprocess, seed=seed)
-        return scene.head, sample_scene(scene, count, generator), None
+        head = part_teeth(scene.head)
+        return head, sample_scene(replace(scene, head=head), count, generator), None
     hair = portrait.region(Label.HAIR)
     head, posed, photo = look_at_photo(
         load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, hair
     )
     texture, _ = bake_skin(head, posed, photo, Atlas.of(head.model))
+    head = part_teeth(head)
     beard = find_beard(head, posed, photo, portrait.region(Label.SKIN))
     glasses = find_glasses(head, photo, track.parameters())
     return head, *sample_views(head, texture, photo.skin_color, video, count, generator, beard, glasses)

@@ -144,7 +144,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="distill",
-        version=5,
+        version=6,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},

@@ -30,6 +30,7 @@ from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.shell import CHIN
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
+_INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
 # The photo's authority: cosines between its direction and a view's (53° and 32°), and between its direction and the surface's.
 _NEAR = (0.6, 0.85)
@@ -165,9 +166,12 @@ class ViewPictures:
 
 
 def face_mask(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
-    """1 [H, W] where a camera sees the moving part of the face, softly ending at its border."""
+    """1 [H, W] where a camera sees the moving part of the face, softly ending at its border and at the open mouth.
+
+    Inside a mouth, views imagine teeth, gums and tongue as one pink mass: there the head model knows better.
+    """
     model = head.model
     raster = rasterize_mesh(pose_vertices(head, parameters)[0], model.faces, camera)
     still = model.in_regions(*_STILL)[model.faces].any(-1)
-    face = raster.covered & ~still[raster.face.clamp(min=0)]
+    face = raster.covered & ~still[raster.face.clamp(min=0)] & (model.shows(raster, *_INSIDE_MOUTH) == 0)
     return blur(face.float()[..., None], camera.width / 100)[..., 0]
