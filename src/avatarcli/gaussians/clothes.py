@@ -19,8 +19,9 @@ from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
 
 _DRESSED = ("neck", "torso")  # regions that carry clothes; hair, which may fly about, is mostly carried by others
-# Metres that a Gaussian may leave its surface (a hull is no truer than that), and that each of its axes may stand out of it.
-_OFF_SURFACE, _THICK = 0.004, 0.0015
+# Metres that a Gaussian may rise from its surface, and sink below it, for a hull is wider than most of its views; and that each of
+# its axes may stand out of it.
+_RISE, _SINK, _THICK = 0.003, 0.008, 0.0015
 _BACKGROUND = 0.2  # alpha below which a pixel and all around it show background
 _MARGIN = 1 / 200  # of a picture's width: no outline is known more finely
 _PERSON = 0.8  # alpha above which a photo shows the person
@@ -47,7 +48,7 @@ class Surface(NamedTuple):
         means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres.
         """
         height = ((means[self.index] - self.points) * self.normals).sum(-1, keepdim=True)
-        means.index_add_(0, self.index, (height.clamp(-_OFF_SURFACE, _OFF_SURFACE) - height) * self.normals)
+        means.index_add_(0, self.index, (height.clamp(-_SINK, _RISE) - height) * self.normals)
         slope = (self.normals[:, None] @ quaternion_to_matrix(quaternions[self.index]))[:, 0].abs()
         longest = math.log(_THICK) - slope.clamp(min=1e-3).log()
         log_scales[self.index] = torch.minimum(log_scales[self.index], longest)

@@ -33,6 +33,8 @@ _RATES = {
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _FALL = 0.1
+# Regions that are drawn as the head model has them: views imagine teeth, gums and tongue as one pink mass.
+INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 # Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
 # is judged by pictures it has not seen, and is yet made of all of them.
@@ -190,6 +192,9 @@ class _State:
         """Make anew what depends on which Gaussians there are."""
         self._rig, self._motions = Rig.create(self.fixed.head, self.binding), dict[int, Motion]()
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
+        model = self.fixed.head.model
+        inside = model.in_regions(*INSIDE_MOUTH)[model.faces].all(-1)[self.binding % len(model.faces)]
+        self._inside_mouth = inside.nonzero()[:, 0]
         clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
         self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes])
 
@@ -262,6 +267,12 @@ class _State:
         loss.backward()
         if self._drawn_means.grad is not None:
             self.density.add(self._drawn_means.grad, self._focal)
+        # Adam would follow the faintest pull of a pixel at the lips as far as a strong one.
+        self.density.pull[self._inside_mouth] = 0
+        for key in _PER_GAUSSIAN:
+            gradient = self.parameters[key].grad
+            if gradient is not None:
+                gradient[self._inside_mouth] = 0
         for group in self.optimizer.param_groups:
             fall = _FALL**progress if group["name"] in ("means", "basis", "nudge") else 1 - 0.7 * progress
             group["lr"] = _RATES[group["name"]] * fall

@@ -17,7 +17,7 @@ from avatarcli.capture.cover import mouth_opening
 from avatarcli.capture.portrait import Portrait
 from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.optimise import TrainingPicture
+from avatarcli.gaussians.optimise import INSIDE_MOUTH, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import lengths
 from avatarcli.geometry.cameras import Camera
@@ -30,7 +30,7 @@ from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.shell import CHIN
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
-_INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
+_SOFT_LIPS = 1 / 400  # of a picture's width: deviation of the border between a mouth's inside and the lips
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
 # The photo's authority: cosines between its direction and a view's (53° and 32°), and between its direction and the surface's.
 _NEAR = (0.6, 0.85)
@@ -155,6 +155,8 @@ class ViewPictures:
         camera, parameters = self.video.plan.cameras[view], self.video.plan.parameters[frame : frame + 1]
         # With another expression a model may imagine other hair. It is wanted for the face.
         trust = self.authority.trust(parameters, camera) if frame == 0 else face_mask(self.head, parameters, camera)
+        if frame:
+            draw_mouth(picture, self.authority.start, parameters, camera)
         return TrainingPicture(
             camera=camera,
             parameters=parameters,
@@ -165,13 +167,29 @@ class ViewPictures:
         )
 
 
-def face_mask(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
-    """1 [H, W] where a camera sees the moving part of the face, softly ending at its border and at the open mouth.
+def draw_mouth(picture: Tensor, start: Avatar, parameters: HeadParameters, camera: Camera) -> None:
+    """Draw the inside of an open mouth as the start has it, see INSIDE_MOUTH, into a premultiplied RGBA picture [H, W, 4]."""
+    model = start.head.model
+    vertices = pose_vertices(start.head, parameters)[0]
+    lips, _ = camera.project(vertices[model.in_regions("lip")])
+    size = torch.tensor([camera.width, camera.height])
+    low, high = (torch.minimum(edge.long().clamp(min=0), size) for edge in (lips.amin(0), lips.amax(0) + 1))
+    if (high <= low).any():
+        return
+    (left, top), (right, bottom) = low.tolist(), high.tolist()
+    window = camera.cropped(left, top, right - left, bottom - top)
+    inside = model.shows(rasterize_mesh(vertices, model.faces, window), *INSIDE_MOUTH)
+    if inside.any():
+        drawn = start.render(start.rig(), parameters, window)
+        mouth = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1)
+        part = picture[top:bottom, left:right]
+        part.lerp_(mouth, blur(inside[..., None], camera.width * _SOFT_LIPS))
 
-    Inside a mouth, views imagine teeth, gums and tongue as one pink mass: there the head model knows better.
-    """
+
+def face_mask(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
+    """1 [H, W] where a camera sees the moving part of the face, softly ending at its border."""
     model = head.model
     raster = rasterize_mesh(pose_vertices(head, parameters)[0], model.faces, camera)
     still = model.in_regions(*_STILL)[model.faces].any(-1)
-    face = raster.covered & ~still[raster.face.clamp(min=0)] & (model.shows(raster, *_INSIDE_MOUTH) == 0)
+    face = raster.covered & ~still[raster.face.clamp(min=0)]
     return blur(face.float()[..., None], camera.width / 100)[..., 0]
