@@ -35,9 +35,9 @@ def dressed(head: PersonalHead, binding: Tensor) -> Tensor:
 
 
 class Surface(NamedTuple):
-    """Where K Gaussians must stay: index [K] among all, points [K, 3] and unit normals [K, 3] of the surface that they start on."""
+    """Where K Gaussians must stay: chosen [K]: indices among all, points [K, 3] and unit normals [K, 3] of the surface that they start on."""
 
-    index: Tensor
+    chosen: Tensor
     points: Tensor
     normals: Tensor
 
@@ -47,11 +47,11 @@ class Surface(NamedTuple):
 
         means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres.
         """
-        height = ((means[self.index] - self.points) * self.normals).sum(-1, keepdim=True)
-        means.index_add_(0, self.index, (height.clamp(-_SINK, _RISE) - height) * self.normals)
-        slope = (self.normals[:, None] @ quaternion_to_matrix(quaternions[self.index]))[:, 0].abs()
+        height = ((means[self.chosen] - self.points) * self.normals).sum(-1, keepdim=True)
+        means.index_add_(0, self.chosen, (height.clamp(-_SINK, _RISE) - height) * self.normals)
+        slope = (self.normals[:, None] @ quaternion_to_matrix(quaternions[self.chosen]))[:, 0].abs()
         longest = math.log(_THICK) - slope.clamp(min=1e-3).log()
-        log_scales[self.index] = torch.minimum(log_scales[self.index], longest)
+        log_scales[self.chosen] = torch.minimum(log_scales[self.chosen], longest)
 
 
 class Witness(NamedTuple):
