@@ -35,7 +35,7 @@ def dressed(head: PersonalHead, binding: Tensor) -> Tensor:
 
 
 class Surface(NamedTuple):
-    """Where K Gaussians must stay: chosen [K]: indices among all, points [K, 3] and unit normals [K, 3] of the surface that they start on."""
+    """Where K Gaussians must stay: chosen [K]: their indices; points, normals [K, 3]: of the surface that they start on."""
 
     chosen: Tensor
     points: Tensor
