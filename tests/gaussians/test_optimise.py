@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.losses import psnr
-from avatarcli.gaussians.optimise import REACH_OF_SKIN, Schedule, TrainingPicture, optimise
+from avatarcli.gaussians.optimise import REACH_OF_SKIN, Follows, Schedule, TrainingPicture, optimise
 from avatarcli.head.track import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]
+Comb = Callable[[Avatar], tuple[Avatar, Tensor]]
 SIZE = 48
 COUNT = 2000  # so many that they need not be larger than the optimiser lets them
 
@@ -113,7 +114,7 @@ def uneven_reach() -> Tensor:
 
 
 def stopped_and_resumed(
-    blank: Avatar, pictures: list[TrainingPicture], schedule: Schedule, at: int, folder: Path
+    blank: Avatar, pictures: list[TrainingPicture], schedule: Schedule, at: int, folder: Path, comb: Comb | None = None
 ) -> Avatar:
     done = 0
 
@@ -123,13 +124,16 @@ def stopped_and_resumed(
         if done == at:
             raise Stopped
 
+    def run(advance: Callable[[int], None]) -> Avatar:
+        return optimise(
+            blank, pictures, schedule, reach=uneven_reach(), device="cpu", folder=folder, advance=advance, comb=comb
+        )
+
     with pytest.raises(Stopped):
-        optimise(blank, pictures, schedule, reach=uneven_reach(), device="cpu", folder=folder, advance=advance)
+        run(advance)
     assert list(folder.iterdir()), "there is a checkpoint"
     again: list[int] = []
-    fitted = optimise(
-        blank, pictures, schedule, reach=uneven_reach(), device="cpu", folder=folder, advance=again.append
-    )
+    fitted = run(again.append)
     assert sum(again) == schedule.iterations
     assert again[0] > 1  # it did not start anew
     assert not list(folder.iterdir())  # and leaves nothing behind
@@ -282,3 +286,31 @@ def test_quality_tells_a_good_fit_from_a_bad_one(
     assert fit_quality(truth, [half]).alpha_iou == pytest.approx(0.5, abs=0.15)
     distrusted = replace(pictures[0], color=0.3 * pictures[0].color, trust=torch.zeros(SIZE, SIZE))
     assert fit_quality(truth, [distrusted]).psnr > 60
+
+
+def test_what_is_combed_late_in_the_run_does_not_follow_the_views(
+    blank: Avatar, pictures: list[TrainingPicture], tmp_path: Path
+) -> None:
+    """Also when the run is stopped after it."""
+    red = (torch.tensor([1.0, 0.0, 0.0]) - 0.5) / SH_C0
+    follows = torch.arange(COUNT) % 3
+    schedule = Schedule(60, 3, COUNT, seed=0)
+    calls: list[int] = []
+
+    def comb(avatar: Avatar) -> tuple[Avatar, Tensor]:
+        calls.append(avatar.count)
+        return replace(avatar, sh=torch.where(follows[:, None, None] > 0, red, avatar.sh)), follows
+
+    fitted = optimise(blank, pictures, schedule, reach=uneven_reach(), device="cpu", comb=comb)
+    still = (fitted.sh[:, 0] == red).all(-1)
+    assert still[follows == Follows.NONE].all()
+    changes = (fitted.sh[:, 0] - red)[follows == Follows.PHOTOS]
+    assert changes.abs().amax() > 0
+    assert (changes.amax(-1) - changes.amin(-1)).amax() < 1e-4  # in shade alone
+    assert not still[follows == Follows.ALL].any()
+    same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path, comb), fitted, 1e-5)
+    assert calls == [COUNT, COUNT]
+    # Where the photo shows nothing that is believed, what follows photos alone stays as it is.
+    unseen = [replace(pictures[0], trust=torch.zeros(SIZE, SIZE)), *pictures[1:]]
+    fitted = optimise(blank, unseen, schedule, device="cpu", comb=comb)
+    assert (fitted.sh[follows == Follows.PHOTOS] == red).all()

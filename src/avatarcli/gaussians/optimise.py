@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,7 @@ _RATES = {
     "basis": 3e-5, "hidden_weight": 1e-3, "hidden_bias": 1e-3, "output_weight": 1e-3, "nudge": 2e-4, "tint": 1e-3,
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
+_SHAPE = ("quaternions", "log_scales")
 _FALL = 0.1
 # Regions that are drawn as the head model has them: views imagine teeth, gums and tongue as one pink mass.
 INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
@@ -41,6 +43,8 @@ REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 _HELD_OUT_UNTIL = 0.7
 _HOLD_EVERY = 4  # steps, in which clothes stray little
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
+# Hair is combed when it stands where it will and nothing is added any more; the rest of the run fits what is around it.
+_COMB = 0.75
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
 
 
@@ -61,6 +65,14 @@ class TrainingPicture:
     def to(self, device: str) -> TrainingPicture:
         color, alpha, trust = (tensor.to(device) for tensor in (self.color, self.alpha, self.trust))
         return TrainingPicture(self.camera.to(device), self.parameters.to(device), self.moment, color, alpha, trust)
+
+
+class Follows(IntEnum):
+    """Which pictures change a Gaussian: most follow all. What is combed keeps its shape and tint; a photo may change its shade."""
+
+    ALL = 0
+    PHOTOS = 1
+    NONE = 2
 
 
 class PictureSource(Protocol):
@@ -122,11 +134,14 @@ def optimise(
     folder: Path | None = None,
     advance: Callable[[int], None] = lambda steps: None,
     judge: Callable[[Avatar], None] = lambda avatar: None,
+    comb: Callable[[Avatar], tuple[Avatar, Tensor]] | None = None,
 ) -> Avatar:
     """Fit the avatar to the pictures. With a folder, progress is kept there and a later call goes on from it.
 
     reach [G]: metres that each Gaussian may stray from where it starts before that counts as a fault; default REACH_OF_SKIN.
     judge: sees the avatar once, before the first step that may show a held-out picture.
+    comb: changes the avatar (on the CPU) late in the run, but not the number of Gaussians, and says what each of them `Follows` [G]
+    from then on.
     The order of pictures depends on seed and step alone, so a resumed run sees the same ones.
     """
     if reach is None:
@@ -141,9 +156,11 @@ def optimise(
     for step in range(first, schedule.iterations):
         if schedule.hold_out and step == schedule.join:
             judge(state.avatar())
+        if comb is not None and step == int(_COMB * schedule.iterations):
+            state.take(*comb(state.avatar().to("cpu")))
         index = _choose(step, len(pictures), schedule)
         loss = state.loss(at_hand[index], index, step, schedule.seed)
-        state.step(loss, step / schedule.iterations)
+        state.step(loss, step / schedule.iterations, photo=index < schedule.photos)
         if step % _HOLD_EVERY == 0 or step + 1 == schedule.iterations:
             state.hold_clothes()
         if state.density.due(step, schedule.iterations):
@@ -181,6 +198,7 @@ class _State:
     normal: Tensor
     optimizer: torch.optim.Adam
     density: Density
+    follows: Tensor  # [G]: a `Follows` for each
 
     def __post_init__(self) -> None:
         count = len(self.parameters["nudge"])
@@ -219,6 +237,7 @@ class _State:
             normal=quaternion_to_matrix(avatar.quaternions)[..., 2],
             optimizer=_adam(parameters),
             density=Density.empty(avatar.count, avatar.means.device),
+            follows=torch.full((avatar.count,), int(Follows.ALL), device=avatar.means.device),
         )
 
     @property
@@ -262,7 +281,7 @@ class _State:
                 self._motions[picture.moment] = self._rig.motion(picture.parameters)
         return self._motions[picture.moment]
 
-    def step(self, loss: Tensor, progress: float) -> None:
+    def step(self, loss: Tensor, progress: float, *, photo: bool) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._drawn_means.grad is not None:
@@ -273,6 +292,14 @@ class _State:
             gradient = self.parameters[key].grad
             if gradient is not None:
                 gradient[self._inside_mouth] = 0
+        free = self.follows <= (Follows.PHOTOS if photo else Follows.ALL)
+        _hold((self.parameters[key].grad for key in _PER_GAUSSIAN), free)
+        # Whatever may follow less than all keeps its shape and its tint: one photo would give it any, where it shows little of it.
+        every = self.follows == Follows.ALL
+        _hold((self.parameters[key].grad for key in _SHAPE), every)
+        shade = self.parameters["sh"].grad
+        if shade is not None:
+            shade.copy_(torch.where(every[:, None, None], shade, shade.mean(-1, keepdim=True)))
         for group in self.optimizer.param_groups:
             fall = _FALL**progress if group["name"] in ("means", "basis", "nudge") else 1 - 0.7 * progress
             group["lr"] = _RATES[group["name"]] * fall
@@ -298,6 +325,17 @@ class _State:
             witnesses.append(Witness(picture.camera, picture.alpha, known, means, photo))
         return find_strays(self.fixed.head, self.binding, witnesses)
 
+    def take(self, avatar: Avatar, follows: Tensor) -> None:
+        """Go on from a changed avatar of as many Gaussians. follows [G]: a `Follows` for each."""
+        avatar, self.follows = avatar.to(str(self.start.device)), follows.to(self.follows)
+        with torch.no_grad():
+            for key in ("means", "quaternions", "log_scales", "opacity_logits", "sh"):
+                # In their place: a recorder knows them by it.
+                self.parameters[key].copy_(getattr(avatar, key))
+        for key in _PER_GAUSSIAN:
+            moments = self.optimizer.state[self.parameters[key]]
+            _hold((value for name, value in moments.items() if name != "step"), self.follows == Follows.ALL)
+
     def refine(self, limit: int, pictures: Iterable[TrainingPicture]) -> None:
         """Drop Gaussians that show nothing or stand where nothing is, and put new ones where the pictures are still wrong."""
         p = self.parameters
@@ -309,14 +347,19 @@ class _State:
         with torch.no_grad():
             p["means"] += moved.offset
             p["log_scales"] += moved.log_shrink[:, None]
-        self.binding, self.start = self.binding[source], self.start[source]
-        self.reach, self.normal = self.reach[source], self.normal[source]
+        self.binding, self.start, self.reach = self.binding[source], self.start[source], self.reach[source]
+        self.normal, self.follows = self.normal[source], self.follows[source]
         self._rebind()
         self.density = Density.empty(len(source), p["means"].device)
 
     def store(self, path: Path, step: int) -> None:
         tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start, "reach": self.reach}
-        tensors |= {"normal": self.normal, "pull": self.density.pull, "seen": self.density.seen}
+        tensors |= {
+            "normal": self.normal,
+            "follows": self.follows,
+            "pull": self.density.pull,
+            "seen": self.density.seen,
+        }
         for key, value in self.parameters.items():
             tensors[key] = value.detach()
             for name, moment in self.optimizer.state[value].items():
@@ -328,8 +371,8 @@ class _State:
         """Take up a stored state; returns the step to go on with."""
         device = self.binding.device
         tensors = {key: value.to(device) for key, value in load_file(path).items()}
-        self.binding, self.start = tensors["binding"], tensors["start"]
-        self.reach, self.normal = tensors["reach"], tensors["normal"]
+        self.binding, self.start, self.reach = tensors["binding"], tensors["start"], tensors["reach"]
+        self.normal, self.follows = tensors["normal"], tensors["follows"]
         self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
         self.optimizer = _adam(self.parameters)
         for key, value in self.parameters.items():
@@ -340,6 +383,13 @@ class _State:
         self._rebind()
         self.density = Density(tensors["pull"], tensors["seen"])
         return int(tensors["step"])
+
+
+def _hold(tensors: Iterable[Tensor | None], free: Tensor) -> None:
+    """Make zero what would change Gaussians [G, ...] that are not free [G] (bool)."""
+    for tensor in tensors:
+        if tensor is not None:
+            tensor *= free.view(-1, *(1,) * (tensor.dim() - 1))
 
 
 def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:

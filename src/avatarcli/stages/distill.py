@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,9 +18,11 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
+from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, AtHand, PictureSource, Schedule, new_correctives, optimise
 from avatarcli.gaussians.scene_samples import sample_scene
+from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.gaussians.view_samples import sample_views
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.track import Track
@@ -71,15 +74,27 @@ def distill_avatar(
     every = _PHOTO_EVERY if len(seen) == 1 else _PHOTOS_EVERY
     schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
     photos = training_photos(seen, avatar, config.photo_size)
-    pictures = AtHand(ViewPictures(photos, video, head, Authority.of(avatar, photos)), device)
+    authority = Authority.of(avatar, photos)
+    pictures = AtHand(ViewPictures(photos, video, head, authority), device)
     judge = _Judge(out, pictures, schedule)
+    # The baseline paints strands on its shell.
+    hair = None if video.generator == REPROJECT else HairPhoto.of(portrait, track, config.photo_size)
+    surface = HairSurface.of(avatar, authority.share)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(
-            avatar, pictures, schedule, reach=reach, device=device, folder=out, advance=advance, judge=judge.halfway
+            avatar,
+            pictures,
+            schedule,
+            reach=reach,
+            device=device,
+            folder=out,
+            advance=advance,
+            judge=judge.halfway,
+            comb=None if hair is None else partial(comb, photo=hair, surface=surface, seed=seed),
         )
     judge.finish(avatar.to(device))
-    with replacing(out / AVATAR_FILE) as partial:
-        avatar.save(partial)
+    with replacing(out / AVATAR_FILE) as unfinished:
+        avatar.save(unfinished)
 
 
 def _start(
