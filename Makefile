@@ -57,7 +57,7 @@ bench: setup
 	$(BIN)/avatar bench examples/astronaut.png --device $(DEVICE)
 
 eval-weights: setup
-	$(BIN)/python scripts/fetch_eval_weights.py
+	$(BIN)/avatar weights judges
 
 docs-media: setup
 	$(BIN)/python scripts/docs_media.py

@@ -20,9 +20,10 @@ from PIL import Image
 from avatarcli.config import resolve
 from avatarcli.datasets.benchmarks import Target
 from avatarcli.evaluation.run import load_sitter
-from avatarcli.evaluation.sitter import Instruments, to_bytes
+from avatarcli.evaluation.sitter import Instruments
 from avatarcli.evaluation.targets import align
 from avatarcli.evaluation.views import compare, perceptual_scores, pixel_scores
+from avatarcli.pictures import to_bytes
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.workspace import Workspace

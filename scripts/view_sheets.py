@@ -2,7 +2,7 @@
 
 One row of a sheet is the generated pictures, the row below it the avatar seen by the same cameras: heads all around and the face at
 rest, then the face in its first expressions. The numbers are means over all pictures: PSNR (dB) over light grey, LPIPS with AlexNet
-where `make eval-weights` has fetched it.
+where `avatar weights judges` has fetched it.
 
 python scripts/view_sheets.py --workspace FOLDER --out sheets/ [SUBJECT...]
 """

@@ -1,4 +1,4 @@
-"""One folder a subject: which stages are done, where their files are, and how they get there.
+"""One folder per subject: which stages are done, where their files are, and how they get there.
 
     <root>/<subject>/manifest.json       the photo and the settings, for people and for later commands
     <root>/<subject>/<stage>/            a finished stage; its `stage.json` records fingerprint, sizes and SHA-256

@@ -23,7 +23,7 @@ from toy_command import Avatar, is_one_line_error
 COMMANDS = (
     "create", "preprocess", "generate", "distill", "render", "animate", "track", "view", "export", "eval", "list", "info",
     "doctor", "bench",
-    "weights list", "weights verify", "weights pull",
+    "weights list", "weights verify", "weights pull", "weights judges", "weights null-text",
     "clip info", "clip convert", "clip trim", "clip retime", "clip mix", "clip flame-map",
 )  # fmt: skip
 
@@ -49,6 +49,12 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(f"  {command.split()[0]} " in done.stdout for command in COMMANDS)
     assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize("group", ["", "clip", "data", "train", "weights"])
+def test_lists_of_commands_cut_no_sentence_off(avatar: Avatar, group: str) -> None:
+    commands = avatar(*group.split(), "--help").stdout.split("Commands:")[1]
+    assert "..." not in commands
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,7 @@ def test_clips_are_converted_cut_retimed_and_mixed(avatar: Avatar, tmp_path: Pat
     frames = [{"time": row / 25, "jawOpen": row / 50, "grin": 1} for row in range(50)]
     (tmp_path / "take.json").write_text(json.dumps(frames))
     done = avatar("clip", "convert", "take.json", "-o", "made/take.npz")
-    assert (done.returncode, done.stdout) == (0, "made/take.npz: 50 frames, 25 a second, 2.00 s\n")
+    assert (done.returncode, done.stdout) == (0, "made/take.npz: 50 frames, 25 frames/s, 2.00 s\n")
     assert done.stderr == "left out 1 names that are not ARKit's: grin\n"
     found = json.loads(avatar("clip", "info", "made/take.npz", "--json").stdout)
     assert (found["frames"], found["fps"], found["seconds"], found["gaze"]) == (50, 25, 2, None)
@@ -187,8 +193,8 @@ def test_clips_are_converted_cut_retimed_and_mixed(avatar: Avatar, tmp_path: Pat
         avatar("clip", "trim", "take.json", "--from", "1.0", "--to", "40f", "-o", "cut.npz", "--json").stdout
     )
     assert cut == {"path": "cut.npz", "frames": 15, "fps": 25.0, "seconds": 0.6}
-    assert "30 frames, 25 a second" in avatar("clip", "retime", "cut.npz", "--speed", "0.5", "-o", "slow.npz").stdout
-    assert "36 frames, 60 a second" in avatar("clip", "retime", "cut.npz", "--fps", "60", "-o", "fast.npz").stdout
+    assert "30 frames, 25 frames/s" in avatar("clip", "retime", "cut.npz", "--speed", "0.5", "-o", "slow.npz").stdout
+    assert "36 frames, 60 frames/s" in avatar("clip", "retime", "cut.npz", "--fps", "60", "-o", "fast.npz").stdout
     assert avatar("clip", "mix", "speech", "cut.npz", "--region", "mouth", "--loop", "-o", "mixed.npz").returncode == 0
     with np.load(tmp_path / "mixed.npz") as mixed:
         names = mixed["names"].tolist()
@@ -196,12 +202,12 @@ def test_clips_are_converted_cut_retimed_and_mixed(avatar: Avatar, tmp_path: Pat
         assert mixed["expression"][:, names.index("jawOpen")].min() >= 0.5
         assert not mixed["expression"][:, names.index("mouthSmileLeft")].any()
     joined = avatar("clip", "mix", "cut.npz", "speech", "--crossfade", "0.2", "-o", "joined.npz")
-    assert "25 a second" in joined.stdout
+    assert "25 frames/s" in joined.stdout
     one = avatar("clip", "trim", "cut.npz", "--to", "1f", "-o", "one.npz")
     assert "1 frames" in one.stdout
     assert "jawOpen" in avatar("clip", "info", "one.npz").stdout
     shown = avatar("clip", "info", "speech").stdout
-    assert "195 frames, 30 a second, 6.50 s" in shown
+    assert "195 frames, 30 frames/s, 6.50 s" in shown
     assert "eyeBlinkLeft" in shown
 
 

@@ -130,7 +130,7 @@ def test_what_is_left_out_or_guessed_is_said(tmp_path: Path) -> None:
     load(tmp_path, [{"jawOpen": 0.5, "viseme_aa": 0.5, "mouthSmile": 0.1}], note=notes.append)
     assert notes == [
         "left out 2 names that are not ARKit's: mouthSmile, viseme_aa",
-        "the file does not say its frame rate: 30 a second assumed",
+        "the file does not say its frame rate: 30 frames/s assumed",
     ]
 
 

@@ -243,7 +243,7 @@ def test_cap4ds_blink_is_a_blink(tmp_path: Path, twin: Twin, monkeypatch: pytest
     np.testing.assert_allclose(clip.expression[:, EXPRESSION_INDEX["eyeBlinkLeft"]], [0, 0.7, 0], atol=1e-6)
     np.testing.assert_allclose(clip.expression[:, EXPRESSION_INDEX["eyeBlinkRight"]], [0, 0.7, 0], atol=1e-6)
     assert "CAP4D's blink" in notes[0]
-    assert "30 a second assumed" in notes[1]
+    assert "30 frames/s assumed" in notes[1]
 
 
 BAD_SEQUENCES: dict[str, tuple[dict[str, Any], str]] = {

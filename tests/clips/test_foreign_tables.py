@@ -118,7 +118,7 @@ def test_frame_counters(tmp_path: Path, step: int) -> None:
     clip, notes = read(path)
     assert (len(clip), clip.fps) == (40, 60)
     np.testing.assert_allclose(clip.expression[:, JAW], np.arange(40) / 39, atol=1e-5)
-    assert notes == ["the file does not say its frame rate: 60 a second assumed"]
+    assert notes == ["the file does not say its frame rate: 60 frames/s assumed"]
     assert load_clip(path, fps=30).duration == pytest.approx(40 / 30)
 
 

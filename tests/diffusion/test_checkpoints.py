@@ -116,7 +116,7 @@ def test_bad_folders_are_named(cogvideox: Path, tmp_path: Path) -> None:
         ("five", {"use_rotary_positional_embeddings": True}, "only CogVideoX-2B"),
         ("wide", {"time_embed_dim": 16}, "has shape"),
         ("deep", {"num_layers": 2}, "lacks .* tensors, transformer_blocks.1"),
-        ("shallow", {"num_layers": 0}, "tensors that the model has not"),
+        ("shallow", {"num_layers": 0}, "tensors that the model does not have"),
         ("text", {"max_text_seq_length": 3}, "wanted a tensor `text`"),
     ):
         (copy(name) / "config.json").write_text(json.dumps({**config, **change}))
@@ -129,7 +129,7 @@ def test_bad_folders_are_named(cogvideox: Path, tmp_path: Path) -> None:
     half.write_bytes(half.read_bytes()[:-100])
     refused(tmp_path / "half", f"{shards[0]} is damaged or half downloaded", at_once=True)
     (copy("untold") / "null_text.safetensors").unlink()
-    refused(tmp_path / "untold", "cache_null_text", at_once=True)
+    refused(tmp_path / "untold", "avatar weights null-text", at_once=True)
     (copy("json") / "config.json").write_text("{")
     refused(tmp_path / "json", "cannot read")
     with pytest.raises(WeightsError, match="wanted a SmallVideoAutoencoder"):

@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from avatarcli.arrays import Float64
 from avatarcli.evaluation.metrics import (
-    Float,
     keypoint_distance,
     masked_ssim,
     motion_response,
@@ -99,7 +99,7 @@ def test_a_frozen_face_does_not_respond() -> None:
     assert abs(motion_response(0.2 * noise, asked)) < 0.05
 
 
-def looking_at_the_origin(count: int) -> Float:
+def looking_at_the_origin(count: int) -> Float64:
     """Projections [V, 3, 4] of cameras on a circle of radius 2."""
     K = np.array([[500.0, 0, 256], [0, 500, 256], [0, 0, 1]])
     cameras = []
@@ -110,7 +110,7 @@ def looking_at_the_origin(count: int) -> Float:
     return np.stack(cameras)
 
 
-def seen(projections: Float, points: Float) -> Float:
+def seen(projections: Float64, points: Float64) -> Float64:
     homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1) @ projections.transpose(0, 2, 1)
     return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:])
 

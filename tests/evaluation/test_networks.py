@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,11 +22,8 @@ from avatarcli.capture.landmarks import detect_face
 from avatarcli.errors import WeightsError
 from avatarcli.evaluation.lpips import Lpips
 from avatarcli.files import sha256_file
+from avatarcli.weights.fetch_judges import _ArrayUnpickler
 from avatarcli.weights.judges import CHECKSUMS, LPIPS_ALEX, eval_weights_root, load_eval_weights
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from fetch_eval_weights import _ArrayUnpickler
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 Array = NDArray[np.float64]
@@ -37,7 +33,7 @@ ALEXNET = ((11, 4, 2, False), (5, 1, 2, True), (3, 1, 1, True), (3, 1, 1, False)
 CHANNELS = (3, 64, 192, 384, 256, 256)
 
 with_weights = pytest.mark.skipif(
-    not (eval_weights_root() / CHECKSUMS).exists(), reason="no evaluation weights here: run `make eval-weights`"
+    not (eval_weights_root() / CHECKSUMS).exists(), reason="no evaluation weights here: run `avatar weights judges`"
 )
 
 
@@ -92,13 +88,13 @@ def test_a_damaged_weights_file_is_refused(random_weights: dict[str, Tensor]) ->
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"damaged.*make eval-weights"):
+    with pytest.raises(WeightsError, match=r"damaged.*avatar weights judges"):
         load_eval_weights(LPIPS_ALEX)
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVATAR_EVAL_WEIGHTS", str(tmp_path / "nowhere"))
-    with pytest.raises(WeightsError, match=r"missing: run `make eval-weights`"):
+    with pytest.raises(WeightsError, match=r"missing: run `avatar weights judges`"):
         Lpips("vgg")
 
 

@@ -42,12 +42,12 @@ def test_without_weights_everything_else_is_measured_and_the_rest_fails_aloud(
     }
     assert set(result.failures) == needs_weights
     assert set(result.values) == set(metric_keys(())) - needs_weights
-    assert all("run `make eval-weights` in the source tree" in reason for reason in result.failures.values())
+    assert all("run `avatar weights judges`" in reason for reason in result.failures.values())
     rows = {row[0]: row for row in report_table(report)}
     assert rows["photo.lpips_alex"][2:] == ("failed", "", "", "0 of 1, 1 failed")
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["summary"]["photo.psnr"]["measured"] == 1
     page = report_page(report)
-    assert "make eval-weights" in page
+    assert "avatar weights judges" in page
     assert page.count("data:image/jpeg") == 4  # photo, truth, render, error
     # An avatar laid out from the photo looks like it, and its landmarks agree.
     assert result.values["photo.psnr"] > 18

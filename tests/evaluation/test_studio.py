@@ -224,7 +224,7 @@ def test_an_avatar_that_is_the_truth_is_perfect_and_a_shifted_one_is_not(
     assert shifted.values["60-120°.iou"] < 0.95
     # What no camera saw, and what has no weights, fails with its reason.
     assert perfect.failures["120-180°.iou"] == "no camera stands 120-180° from the front"
-    assert "make eval-weights" in perfect.failures["0-30°.lpips_alex"]
+    assert "avatar weights judges" in perfect.failures["0-30°.lpips_alex"]
     assert [comparison.name for comparison in perfect.comparisons] == ["neutral 0°", "open mouth 0°", "neutral 90°"]
 
 

@@ -29,6 +29,7 @@ from avatarcli.multiview.framing import Framing
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
 from avatarcli.reproject.skin_texture import ATLAS_SIZE
+from origin_reader import from_json
 
 ROWS, COLUMNS = 6, 12
 SKIN, HAIR = (0.8, 0.5, 0.4), (0.3, 0.2, 0.1)
@@ -135,7 +136,7 @@ def test_textures_show_the_avatar_and_the_scene_where_it_is_unseen(file: Path) -
 
 def test_the_file_says_where_it_comes_from(document: tuple[dict[str, Any], bytes], mark: Origin) -> None:
     asset = document[0]["asset"]
-    assert Origin.from_json(json.dumps(asset["extras"])) == mark
+    assert from_json(json.dumps(asset["extras"])) == mark
     assert asset["copyright"] == mark.statement()
 
 

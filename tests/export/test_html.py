@@ -24,6 +24,7 @@ from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.track import HeadParameters
+from origin_reader import from_json
 
 
 class _Page(HTMLParser):
@@ -99,7 +100,7 @@ def test_the_sources_are_in_it_whole(text: str) -> None:
 
 
 def test_the_page_says_what_it_is(page: _Page, mark: Origin) -> None:
-    assert Origin.from_json(page.meta["avatarcli:origin"]) == mark
+    assert from_json(page.meta["avatarcli:origin"]) == mark
     assert page.meta["digitalsourcetype"] == mark.source_uri
     assert page.texts["origin"] == mark.statement()  # where people see it, too
 

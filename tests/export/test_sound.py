@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avatarcli.export.origin import Origin, read_origin
+from avatarcli.export.origin import Origin
 from avatarcli.export.sound import RATE, add_sound, save_sound, sound_path
 from avatarcli.export.video import write_frames
+from origin_reader import read_origin
 
 VideoMaker = Callable[..., Path]
 ORIGIN = Origin("Test", "1", "compositeSynthetic", "ab" * 32)

@@ -33,6 +33,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.track import HeadParameters
+from origin_reader import from_json
 
 SIZE = 160
 
@@ -78,7 +79,7 @@ def test_ply_says_where_it_comes_from(tmp_path: Path, splats: Splats, mark: Orig
     header = (tmp_path / "face.ply").read_bytes().partition(b"end_header")[0].decode("ascii").splitlines()
     comments = [line.removeprefix("comment ") for line in header if line.startswith("comment ")]
     assert mark.statement() in comments
-    assert any(Origin.from_json(comment) == mark for comment in comments)
+    assert any(from_json(comment) == mark for comment in comments)
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -93,7 +94,7 @@ def test_spz_is_gzip_with_the_mark_in_its_comment(tmp_path: Path, splats: Splats
     write_spz(tmp_path / "face.spz", splats, mark)
     content = (tmp_path / "face.spz").read_bytes()
     assert gzip.decompress(content)[:4] == b"NGSP"
-    assert Origin.from_json(content[10 : content.index(b"\0", 10)].decode()) == mark
+    assert from_json(content[10 : content.index(b"\0", 10)].decode()) == mark
 
 
 def test_spz_4_holds_the_same_as_3_in_streams_of_its_own(tmp_path: Path, splats: Splats, mark: Origin) -> None:
@@ -103,7 +104,7 @@ def test_spz_4_holds_the_same_as_3_in_streams_of_its_own(tmp_path: Path, splats:
     content = (tmp_path / "4.spz").read_bytes()
     magic, version, count, _, _, _, streams, contents = struct.unpack("<IIIBBBBI", content[:20])
     assert (magic, version, count, streams) == (0x5053474E, 4, len(splats.means), 5)
-    assert Origin.from_json(content[32:contents].decode()) == mark
+    assert from_json(content[32:contents].decode()) == mark
     at, apart = contents + 16 * streams, b""
     for packed, size in struct.iter_unpack("<QQ", content[contents:at]):
         stream = zstandard.ZstdDecompressor().decompress(content[at : at + packed])
@@ -121,7 +122,7 @@ def test_sog_read_by_gsply_draws_the_same(tmp_path: Path, splats: Splats, camera
 def test_sog_says_where_it_comes_from(tmp_path: Path, splats: Splats, mark: Origin) -> None:
     write_sog(tmp_path / "face.sog", splats, mark)
     asset = json.loads(zipfile.ZipFile(tmp_path / "face.sog").read("meta.json"))["asset"]
-    assert Origin.from_json(json.dumps(asset["extras"])) == mark
+    assert from_json(json.dumps(asset["extras"])) == mark
 
 
 def test_a_table_of_few_values_is_exact() -> None:
@@ -141,7 +142,7 @@ def test_glb_splats_read_back_draw_the_same(tmp_path: Path, splats: Splats, came
     content = (tmp_path / "face.glb").read_bytes()
     length = int.from_bytes(content[12:16], "little")
     document, buffer = json.loads(content[20 : 20 + length]), content[28 + length :]
-    assert Origin.from_json(json.dumps(document["asset"]["extras"])) == mark
+    assert from_json(json.dumps(document["asset"]["extras"])) == mark
     assert document["extensionsUsed"] == ["KHR_gaussian_splatting"]
     (primitive,) = document["meshes"][0]["primitives"]
     assert primitive["mode"] == 0

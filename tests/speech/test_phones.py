@@ -13,7 +13,7 @@ import pytest
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.speech.performance import perform
 from avatarcli.speech.phones import Phone, broad_classes, find_phones
-from avatarcli.speech.recording import RATE, Recording, read_recording
+from avatarcli.speech.recording import RATE, Voice, read_recording
 
 LipGap = Callable[[np.ndarray], np.ndarray]
 TEXT = "He might even have been made amiable himself."
@@ -22,12 +22,12 @@ MOUTH = [name.startswith(("jaw", "mouth", "tongue")) for name in EXPRESSION_NAME
 
 
 @pytest.fixture(scope="module")
-def voice() -> Recording:
+def voice() -> Voice:
     return read_recording(Path(__file__).parent / "amiable.ogg")
 
 
 @pytest.fixture(scope="module")
-def aligned(voice: Recording) -> list[Phone]:
+def aligned(voice: Voice) -> list[Phone]:
     pytest.importorskip("pocketsphinx")
     said: list[str] = []
     found = find_phones(voice, TEXT, "english", note=said.append, warn=said.append)
@@ -40,7 +40,7 @@ def closures(gap: np.ndarray, fps: float) -> np.ndarray:
     return np.flatnonzero(gap < 1.0) / fps
 
 
-def test_the_text_is_found_in_the_voice(voice: Recording, aligned: list[Phone]) -> None:
+def test_the_text_is_found_in_the_voice(voice: Voice, aligned: list[Phone]) -> None:
     names = [phone.name for phone in aligned if phone.name != "SIL"]
     assert [name for name in names if name in LIPS] == ["M", "B", "M", "M", "B", "M"]
     assert names[:4] == ["HH", "IY", "M", "AY"]
@@ -52,7 +52,7 @@ def test_the_text_is_found_in_the_voice(voice: Recording, aligned: list[Phone]) 
 
 @pytest.mark.parametrize("fps", [30.0, 60.0])
 def test_lips_meet_within_60_ms_of_the_alignment(
-    voice: Recording, aligned: list[Phone], lip_gap: LipGap, fps: float
+    voice: Voice, aligned: list[Phone], lip_gap: LipGap, fps: float
 ) -> None:
     clip = perform(voice, aligned, seed=0).resample(fps)
     shut = closures(lip_gap(clip.expression), fps)
@@ -64,10 +64,10 @@ def test_lips_meet_within_60_ms_of_the_alignment(
         assert np.abs(shut - 0.5 * (phone.start + phone.end)).min() > 0.01
 
 
-def test_silence_around_a_voice_is_still(voice: Recording) -> None:
+def test_silence_around_a_voice_is_still(voice: Voice) -> None:
     pytest.importorskip("pocketsphinx")
     pause = np.zeros(RATE, np.float32)
-    padded = Recording(voice.path, np.concatenate([pause, voice.samples, pause]))
+    padded = Voice(voice.path, np.concatenate([pause, voice.samples, pause]))
     phones = find_phones(padded, TEXT, "english", note=print, warn=print)
     expression = perform(padded, phones, seed=0).expression[:, MOUTH]
     assert np.abs(expression[:50]).max() == 0
@@ -75,14 +75,14 @@ def test_silence_around_a_voice_is_still(voice: Recording) -> None:
     assert np.abs(expression).max() > 0.2
 
 
-def test_without_text_most_lip_sounds_are_heard(voice: Recording, aligned: list[Phone]) -> None:
+def test_without_text_most_lip_sounds_are_heard(voice: Voice, aligned: list[Phone]) -> None:
     heard = find_phones(voice, None, "english", note=print, warn=print)
     moments = np.array([0.5 * (phone.start + phone.end) for phone in heard if phone.name in LIPS])
     wanted = [0.5 * (phone.start + phone.end) for phone in aligned if phone.name in LIPS]
     assert sum(np.abs(moments - moment).min() < 0.06 for moment in wanted) >= 4
 
 
-def test_another_text_is_noticed_and_left_out(voice: Recording) -> None:
+def test_another_text_is_noticed_and_left_out(voice: Voice) -> None:
     pytest.importorskip("pocketsphinx")
     warned: list[str] = []
     phones = find_phones(voice, "The weather in winter is cold and wet.", "english", note=print, warn=warned.append)
@@ -90,17 +90,17 @@ def test_another_text_is_noticed_and_left_out(voice: Recording) -> None:
     assert phones == find_phones(voice, None, "english", note=print, warn=print)
 
 
-def test_words_that_no_dictionary_has_are_told(voice: Recording, aligned: list[Phone]) -> None:
+def test_words_that_no_dictionary_has_are_told(voice: Voice, aligned: list[Phone]) -> None:
     told: list[str] = []
     phones = find_phones(voice, TEXT.replace("amiable", "aymiabul"), "english", note=told.append, warn=told.append)
     assert told == ["not in the dictionary, so read by their letters: aymiabul"]
     assert [phone.name for phone in phones if phone.name in LIPS] == ["M", "B", "M", "M", "B", "M"]
 
 
-def test_long_recordings_are_aligned_in_parts(voice: Recording) -> None:
+def test_long_recordings_are_aligned_in_parts(voice: Voice) -> None:
     pytest.importorskip("pocketsphinx")
     pause = np.zeros(RATE // 2, np.float32)
-    long = Recording(voice.path, np.concatenate([np.concatenate([voice.samples, pause])] * 5))
+    long = Voice(voice.path, np.concatenate([np.concatenate([voice.samples, pause])] * 5))
     warned: list[str] = []
     phones = find_phones(long, " ".join([TEXT] * 5), "english", note=print, warn=warned.append)
     assert warned == []
@@ -109,7 +109,7 @@ def test_long_recordings_are_aligned_in_parts(voice: Recording) -> None:
     np.testing.assert_allclose(np.diff(first), len(voice.samples) / RATE + 0.5, atol=0.03)
 
 
-def test_other_languages_follow_loudness(voice: Recording) -> None:
+def test_other_languages_follow_loudness(voice: Voice) -> None:
     told: list[str] = []
     phones = find_phones(voice, None, "other", note=told.append, warn=told.append)
     assert len(told) == 1
@@ -126,7 +126,7 @@ def test_broad_classes_tell_a_hiss_from_a_voice() -> None:
     tone = np.sign(np.sin(2 * np.pi * 120 * t)) * 0.2
     hiss = np.diff(rng.standard_normal(RATE // 2 + 1)) * 0.1
     wave = np.concatenate([np.zeros(RATE // 2), tone, hiss]).astype(np.float32)
-    phones = broad_classes(Recording(Path("a.wav"), wave))
+    phones = broad_classes(Voice(Path("a.wav"), wave))
     for name, start in (("SIL", 0.0), ("~V", 0.5), ("~S", 1.0)):
         spent = sum(
             min(p.end, start + 0.5) - max(p.start, start)
@@ -136,7 +136,7 @@ def test_broad_classes_tell_a_hiss_from_a_voice() -> None:
         assert spent > 0.45, name
 
 
-def test_the_seed_decides_blinks_and_head(voice: Recording) -> None:
+def test_the_seed_decides_blinks_and_head(voice: Voice) -> None:
     phones = broad_classes(voice)
     once, again, other = (perform(voice, phones, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(once.expression, again.expression)

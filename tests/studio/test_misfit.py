@@ -222,5 +222,5 @@ def test_statistics_survive_their_file(tmp_path: Path) -> None:
 def test_damaged_statistics_are_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "errors.json"
     path.write_text(text)
-    with pytest.raises(WeightsError, match=r"errors\.json.*measure_tracker_error"):
+    with pytest.raises(WeightsError, match=r"errors\.json.*install avatarcli again"):
         load_statistics(path)

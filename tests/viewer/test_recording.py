@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from avatarcli.export.origin import read_origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.track import HeadParameters
 from avatarcli.viewer.painter import Painter, View
-from avatarcli.viewer.recording import FPS, Moment, Recorder, draw_picture, draw_video
+from avatarcli.viewer.recording import FPS, Moment, ViewRecorder, draw_picture, draw_video
+from origin_reader import read_origin
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_take_collects_until_it_is_stopped(shots: list[Moment]) -> None:
         got.extend(taken)
         done.set()
 
-    take = Recorder(look, ended)
+    take = ViewRecorder(look, ended)
     assert looked.wait(20)
     take.stop()
     assert done.wait(20)
@@ -99,6 +99,6 @@ def test_a_take_ends_when_nobody_looks_any_more(shots: list[Moment]) -> None:
         done.set()
 
     moments = iter([shots[0], shots[1], None])
-    Recorder(lambda: next(moments), ended)
+    ViewRecorder(lambda: next(moments), ended)
     assert done.wait(20)
     assert got == [2]

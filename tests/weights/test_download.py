@@ -142,7 +142,7 @@ def test_a_fetch_that_was_cut_off_goes_on_where_it_was(hub: Hub) -> None:
     # The hub's library writes ten mebibytes at a time.
     hub.files[LARGE] = random.Random(0).randbytes(24 << 20)
     hub.cut = 22 << 20
-    with pytest.raises(WeightsError, match="run the command again; it goes on") as caught:
+    with pytest.raises(WeightsError, match="run the command again; it continues where it stopped") as caught:
         pull_model("ada/toy-model", None, SilentProgress())
     assert "\n" not in str(caught.value)
     with pytest.raises(WeightsError, match="no model of that name was pulled"):

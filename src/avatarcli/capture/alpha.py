@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
-Array: TypeAlias = npt.NDArray[np.float32]
-Mask: TypeAlias = npt.NDArray[np.bool_]
+from avatarcli.arrays import Float32, Mask
 
 _PAIRS = [(i, j) for i in range(3) for j in range(i, 3)]
 # Degrees of freedom of the colour models' tails.
@@ -20,13 +18,15 @@ _TAIL = 6.0
 _PURE = 2.5
 
 
-def box(image: Array, radius: int) -> Array:
-    """Mean over (2 radius + 1)² windows of [H, W] or [H, W, C]; edges repeat."""
-    size = (2 * radius + 1,) * 2 + (1,) * (image.ndim - 2)
-    return np.asarray(ndimage.uniform_filter(image, size, mode="nearest"), dtype=np.float32)
+def box(image: Float32, radius: int) -> Float32:
+    """Mean over (2 radius + 1)² windows of [H, W] or [H, W, ...]; edges repeat."""
+    side = 2 * radius + 1
+    layers = image.reshape(*image.shape[:2], -1)
+    mean = cv2.blur(layers, (side, side), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(mean, np.float32).reshape(image.shape)
 
 
-def guided_coefficients(guide: Array, target: Array, radius: int, epsilon: float) -> tuple[Array, Array]:
+def guided_coefficients(guide: Float32, target: Float32, radius: int, epsilon: float) -> tuple[Float32, Float32]:
     """Local linear models of `target` [H, W] in the colours of `guide` [H, W, 3]: slopes [H, W, 3] and offsets [H, W].
 
     The colour guided filter of He, Sun, Tang, "Guided Image Filtering", TPAMI 2013: the filtered picture is
@@ -42,44 +42,31 @@ def guided_coefficients(guide: Array, target: Array, radius: int, epsilon: float
     return box(slopes, radius), box(offsets, radius)
 
 
-def resize(image: Array, height: int, width: int) -> Array:
+def resize(image: Float32, height: int, width: int) -> Float32:
     """Bilinear resize of [H, W] or [H, W, C], pixel areas aligned; averages first when shrinking."""
-    shrink = (image.shape[0] / height, image.shape[1] / width)
-    if max(shrink) > 1:
-        sigma = tuple(0.4 * max(s, 1.0) if s > 1 else 0.0 for s in shrink) + (0.0,) * (image.ndim - 2)
-        image = ndimage.gaussian_filter(image, sigma, mode="nearest")
-    rows = (np.arange(height, dtype=np.float32) + 0.5) * shrink[0] - 0.5
-    columns = (np.arange(width, dtype=np.float32) + 0.5) * shrink[1] - 0.5
-    return _lerp(_lerp(image, rows, 0), columns, 1)
-
-
-def _lerp(image: Array, positions: Array, axis: int) -> Array:
-    last = image.shape[axis] - 1
-    positions = np.clip(positions, 0, last)
-    low = np.floor(positions).astype(np.int64)
-    shape = [1] * image.ndim
-    shape[axis] = -1
-    weight = (positions - low).astype(np.float32).reshape(shape)
-    a, b = np.take(image, low, axis), np.take(image, np.minimum(low + 1, last), axis)
-    return np.asarray(a + weight * (b - a), dtype=np.float32)
+    image = np.ascontiguousarray(image, np.float32)
+    down, across = image.shape[0] / height, image.shape[1] / width
+    if max(down, across) > 1:
+        image = _gaussian(image, 0.4 * across if across > 1 else 0.0, 0.4 * down if down > 1 else 0.0)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 @dataclass(frozen=True)
 class ColourModel:
     """One Gaussian of colours at every pixel: means [..., 3]; covariances [..., 6] as rr, rg, rb, gg, gb, bb."""
 
-    mean: Array
-    covariance: Array
+    mean: Float32
+    covariance: Float32
 
     def __getitem__(self, where: Mask) -> ColourModel:
         return ColourModel(self.mean[where], self.covariance[where])
 
-    def distance(self, colours: Array, noise: float) -> Array:
+    def distance(self, colours: Float32, noise: float) -> Float32:
         """Squared Mahalanobis distances [...] of colours [..., 3]; `noise` is a channel's standard deviation on top."""
         return _mahalanobis(colours - self.mean, _noisy(self.covariance, noise))[0]
 
 
-def local_colours(image: Array, weight: Array, sigma: float) -> ColourModel:
+def local_colours(image: Float32, weight: Float32, sigma: float) -> ColourModel:
     """The colours of the weighted pixels around every pixel of [H, W, 3].
 
     Averages are Gaussian blurs of `sigma` pixels; where no weighted pixel is that near, wider blurs take over.
@@ -95,8 +82,8 @@ def local_colours(image: Array, weight: Array, sigma: float) -> ColourModel:
 
 
 def mixture_alpha(
-    colours: Array, person: ColourModel, background: ColourModel, evidence: Array, noise: float
-) -> tuple[Array, Array]:
+    colours: Float32, person: ColourModel, background: ColourModel, evidence: Float32, noise: float
+) -> tuple[Float32, Float32]:
     """How much person is in colours [N, 3]: mean and deviation [N] of alpha over all mixtures of the two models.
 
     A mixture of two Gaussians in parts alpha and 1 - alpha is a Gaussian, as in Chuang, Curless, Salesin, Szeliski, "A
@@ -122,11 +109,11 @@ def mixture_alpha(
     return first, np.sqrt(np.maximum(second - first**2, 0))
 
 
-def _noisy(covariance: Array, noise: float) -> Array:
+def _noisy(covariance: Float32, noise: float) -> Float32:
     return covariance + np.float32(noise) ** 2 * np.array([1, 0, 0, 1, 0, 1], np.float32)
 
 
-def _mahalanobis(difference: Array, covariance: Array) -> tuple[Array, Array]:
+def _mahalanobis(difference: Float32, covariance: Float32) -> tuple[Float32, Float32]:
     """Squared distance and log determinant [N] of differences [N, 3] under covariances [N, 6], by Cholesky by hand."""
     rr, rg, rb, gg, gb, bb = np.moveaxis(covariance, -1, 0)
     r, g, b = np.moveaxis(difference, -1, 0)
@@ -140,20 +127,29 @@ def _mahalanobis(difference: Array, covariance: Array) -> tuple[Array, Array]:
     return r * r / a + y * y / c + z * z / e, np.log(a) + np.log(c) + np.log(e)
 
 
-def blur(image: Array, sigma: float) -> Array:
-    """Gaussian blur [H, W, C], computed on a smaller picture when sigma is large."""
+def blur(image: Float32, sigma: float) -> Float32:
+    """Gaussian blur of [H, W, C], computed on a smaller picture when sigma is large."""
     step = max(1, int(sigma / 3))
     if step == 1:
-        return np.asarray(ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest"), dtype=np.float32)
+        return _gaussian(image, sigma, sigma)
     height, width = image.shape[:2]
     rows, columns = -(-height // step), -(-width // step)
     padded = np.pad(image, ((0, rows * step - height), (0, columns * step - width), (0, 0)), mode="edge")
     small = padded.reshape(rows, step, columns, step, -1).mean((1, 3))
-    small = ndimage.gaussian_filter(small, (sigma / step, sigma / step, 0), mode="nearest")
+    small = _gaussian(small, sigma / step, sigma / step)
     return resize(small, rows * step, columns * step)[:height, :width]
 
 
-def closed_form_alpha(image: Array, prior: Array, confidence: Array, unknown: Mask, epsilon: float = 1e-5) -> Array:
+def _gaussian(image: Float32, across: float, down: float) -> Float32:
+    """Gaussian blur of [H, W] or [H, W, C] with deviations in pixels along rows and columns; edges repeat."""
+    size = (2 * int(4 * across + 0.5) + 1, 2 * int(4 * down + 0.5) + 1)
+    smooth = cv2.GaussianBlur(image, size, across, sigmaY=down, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(smooth, np.float32)
+
+
+def closed_form_alpha(
+    image: Float32, prior: Float32, confidence: Float32, unknown: Mask, epsilon: float = 1e-5
+) -> Float32:
     """Alpha [H, W] in [0, 1] that varies with the picture's colours and stays near `prior` where `confidence` is high.
 
     Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", TPAMI 2008: in every 3 × 3 window alpha
@@ -174,15 +170,13 @@ def closed_form_alpha(image: Array, prior: Array, confidence: Array, unknown: Ma
     spread = colours.transpose(0, 2, 1) @ colours / 9 + epsilon / 9 * np.eye(3, dtype=np.float32)
     affinity = (1 + colours @ np.linalg.solve(spread, colours.transpose(0, 2, 1))) / 9  # [K, 9, 9]
 
-    rows = np.repeat(members, 9, axis=1).ravel()
-    columns = np.tile(members, (1, 9)).ravel()
-    keep = unknown.ravel()[rows]
-    number = np.cumsum(unknown.ravel()) - 1
-    weights = sparse.csr_matrix(
-        (affinity.ravel()[keep].astype(np.float64), (number[rows[keep]], columns[keep])),
-        shape=(int(unknown.sum()), height * width),
-    )
+    # What two pixels of a window share depends on how they lie to each other: a diagonal of the matrix for every such step.
+    steps, diagonal = np.unique(offsets - offsets[:, None], return_inverse=True)
+    bands = np.zeros((len(steps), height * width))
+    for pair, where in enumerate(diagonal.ravel()):
+        bands[where, members[:, pair % 9]] += affinity[:, pair // 9, pair % 9]
     inside = unknown.ravel()
+    weights = sparse.dia_matrix((bands, steps), shape=(inside.size, inside.size)).tocsr()[inside]
     degree = np.asarray(weights.sum(1)).ravel()
     stiffness = confidence.ravel()[inside].astype(np.float64)
     start = prior.ravel()[inside].astype(np.float64)
@@ -197,7 +191,7 @@ def closed_form_alpha(image: Array, prior: Array, confidence: Array, unknown: Ma
     return alpha
 
 
-def unmix(image: Array, alpha: Array, grid: int = 512) -> Array:
+def unmix(image: Float32, alpha: Float32, grid: int = 512) -> Float32:
     """Foreground colours [H, W, 3] such that alpha * foreground + (1 - alpha) * background = image, both smooth.
 
     Coarse to fine: each level has twice the pixels a side of the one before and starts from it. Germer, Uelwer, Conrad,
@@ -225,7 +219,7 @@ def unmix(image: Array, alpha: Array, grid: int = 512) -> Array:
     return _fit_mixture(image, alpha[..., None], both, np.float32(0.02))[..., :3]
 
 
-def _unmix_step(image: Array, alpha: Array, both: Array) -> Array:
+def _unmix_step(image: Float32, alpha: Float32, both: Float32) -> Float32:
     """Every pixel's foreground and background from its colour and its four neighbours': a 2 × 2 system each."""
     total = np.zeros_like(alpha)
     pulled = np.zeros_like(both)
@@ -241,7 +235,7 @@ def _unmix_step(image: Array, alpha: Array, both: Array) -> Array:
     return _fit_mixture(image, alpha[..., None], pulled / total[..., None], total[..., None])
 
 
-def _fit_mixture(image: Array, alpha: Array, both: Array, stiffness: Array | np.float32) -> Array:
+def _fit_mixture(image: Float32, alpha: Float32, both: Float32, stiffness: Float32 | np.float32) -> Float32:
     """Foreground, background [H, W, 6] near `both` that mix to the picture; less exactly where `stiffness` is high."""
     front, back = both[..., :3], both[..., 3:]
     error = image - alpha * front - (1 - alpha) * back

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from avatarcli.arrays import Float64, Mask, Pixels
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.quality import DIM
 from avatarcli.capture.sharpness import edge_blur
@@ -32,10 +33,6 @@ _GLARE = (
     235  # 8-bit level that all channels of a reflection reach: whites of eyes hardly do, their catchlights are small
 )
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Float = NDArray[np.float64]
 
 
 def face_area(face: FaceLandmarks, inside: NDArray[np.float32]) -> Mask:
@@ -108,17 +105,17 @@ def polygon_mask(points: NDArray[np.floating], size: tuple[int, ...]) -> Mask:
     return np.asarray(mask)
 
 
-def _linear(image: Pixels) -> Float:
+def _linear(image: Pixels) -> Float64:
     return np.asarray(decoded(np.arange(256) / 255)[image])
 
 
-def decoded(level: Float | float) -> Float:
+def decoded(level: Float64 | float) -> Float64:
     """Linear light of sRGB levels, both in [0, 1]."""
     level = np.asarray(level, dtype=np.float64)
     return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
 
 
-def encoded(linear: Float | float) -> Float:
+def encoded(linear: Float64 | float) -> Float64:
     """sRGB levels of linear light, both in [0, 1]."""
     linear = np.asarray(linear, dtype=np.float64)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatarcli.arrays import Float32, Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.landmarks import FaceLandmarks, face_landmarker, faces_of, search_faces
-from avatarcli.capture.video import Pixels, Times, VideoInfo, read_frames
+from avatarcli.capture.video import Times, VideoInfo, read_frames
 from avatarcli.errors import VideoError
-
-Float = NDArray[np.float32]
 
 # Faces that are looked for. With one, MediaPipe smooths the landmarks over time by itself, blinks and all; more than
 # this are a crowd, in which the largest few still are found.
@@ -47,8 +46,8 @@ class FaceSequence:
     in gaps, where points and scores are NaN; several: whether another person was in the picture for long.
     """
 
-    points: Float
-    scores: Float
+    points: Float32
+    scores: Float32
     seen: NDArray[np.bool_]
     fps: float
     width: int
@@ -64,8 +63,8 @@ class _Tracklet:
     """One face as long as it can be followed from frame to frame."""
 
     times: list[float]
-    points: list[Float]
-    scores: list[Float]
+    points: list[Float32]
+    scores: list[Float32]
     size: float  # pixels: height of the face where it was last seen
     weight: float = 0.0  # sum of sizes over frames: large and long wins
 
@@ -90,7 +89,7 @@ class _Tracklet:
 def detect_faces(
     info: VideoInfo, fps: float, *, seconds: float | None = None, advance: Callable[[int], None] = lambda steps: None
 ) -> FaceSequence:
-    """Follow the largest and longest seen face of a video, at `fps` frames a second.
+    """Follow the largest and longest seen face of a video, at `fps` frames per second.
 
     `seconds`: only so much from the start; `advance` hears of every frame of the file.
 
@@ -225,7 +224,7 @@ def _choose(tracklets: list[_Tracklet]) -> list[_Tracklet]:
     return sorted(chosen, key=lambda t: t.times[0])
 
 
-def _on_grid(chosen: list[_Tracklet], grid: Times, interval: float) -> tuple[Float, Float, NDArray[np.bool_]]:
+def _on_grid(chosen: list[_Tracklet], grid: Times, interval: float) -> tuple[Float32, Float32, NDArray[np.bool_]]:
     """Landmarks and scores at the times of a grid [T], linear between frames that are near enough to each other;
     `interval`: seconds between frames as a rule."""
     bridged = max(_BRIDGED_INTERVALS * interval, _BRIDGED_SECONDS)

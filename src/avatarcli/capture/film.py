@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from avatarcli.arrays import Pixels
 from avatarcli.capture.exposure import face_area
 from avatarcli.capture.face_sequence import find_in_frames
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.sharpness import noise_level, smear
-from avatarcli.capture.video import Pixels, Times, VideoInfo, read_frames, read_key_frames
+from avatarcli.capture.video import Times, VideoInfo, read_frames, read_key_frames
 from avatarcli.head.expressions import EXPRESSION_INDEX
 
 MOST_LOOKS = 240

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatarcli.capture.alpha import Array, resize
+from avatarcli.arrays import Float32
+from avatarcli.capture.alpha import resize
 
 WEIGHTS = "mediapipe/hair_segmentation.safetensors"
 SIDE = 512  # pixels: the only size that the network knows
 
 
-def hair_probability(image: npt.NDArray[np.uint8], height: int, width: int) -> Array:
+def hair_probability(image: npt.NDArray[np.uint8], height: int, width: int) -> Float32:
     """How likely each pixel [height, width] of a picture shows hair of the head, in [0, 1].
 
     The mean over the picture and its mirror image. Beards and brows are not hair here; parts of hats may be.

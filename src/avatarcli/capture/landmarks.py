@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from avatarcli.arrays import Float32, Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.errors import AvatarError, NoFaceError, PhotoError
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
@@ -44,9 +44,6 @@ _STEADY, _UNSTEADY, _STEADIER = 0.01, 0.03, 0.6
 _SMALLEST_PART = 8 * MIN_INTEROCULAR
 _PARTS = (2, 4, 8)  # how finely the picture is cut up for the search
 
-Pixels = NDArray[np.uint8]
-Float = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class FaceLandmarks:
@@ -58,10 +55,10 @@ class FaceLandmarks:
     −z).
     """
 
-    points: Float
-    depth: Float
-    scores: Float
-    pose: Float
+    points: Float32
+    depth: Float32
+    scores: Float32
+    pose: Float32
 
     @property
     def yaw(self) -> float:

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from avatarcli.arrays import Float32, Mask
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.alpha import (
-    Array,
-    Mask,
     closed_form_alpha,
     guided_coefficients,
     local_colours,
@@ -44,7 +43,7 @@ LEAST_HAIR = 0.02
 AROUND_HAIR = 0.12
 
 
-def person_matte(image: npt.NDArray[np.uint8], hair: Array | None = None) -> Array:
+def person_matte(image: npt.NDArray[np.uint8], hair: Float32 | None = None) -> Float32:
     """Opacity [H, W] in [0, 1] of the person in a photo, best a head crop without padding: streaks mislead the networks.
 
     MediaPipe's selfie segmentation says roughly where the person is, its hair segmentation where hair was cut off or
@@ -71,11 +70,11 @@ def person_matte(image: npt.NDArray[np.uint8], hair: Array | None = None) -> Arr
     return np.asarray(np.clip((alpha - 0.04) / 0.88, 0, 1), dtype=np.float32)
 
 
-def _unit(image: npt.NDArray[np.uint8]) -> Array:
+def _unit(image: npt.NDArray[np.uint8]) -> Float32:
     return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
-def _agreed(coarse: Array, hair: Array) -> Array:
+def _agreed(coarse: Float32, hair: Float32) -> Float32:
     """The selfie network's mask [H, W] put right by the hair network's [H, W].
 
     Hair that is sure is person. Where the selfie network takes a background for hair (a dark door beside a dark cap), it
@@ -94,7 +93,7 @@ def _agreed(coarse: Array, hair: Array) -> Array:
     return np.asarray(person * keep, dtype=np.float32)
 
 
-def _refine(picture: Array, coarse: Array) -> Array:
+def _refine(picture: Float32, coarse: Float32) -> Float32:
     """Alpha [H, W] from the network's mask [H, W] and the colours of the picture [H, W, 3]."""
     scale = max(coarse.shape)
     inside = ndimage.distance_transform_edt(coarse > 0.5)
@@ -139,7 +138,7 @@ def _islands(unknown: Mask, person: Mask, largest: float) -> Mask:
     return np.asarray(small[labels])
 
 
-def _connected(alpha: Array) -> Array:
+def _connected(alpha: Float32) -> Float32:
     """`alpha` without the pieces that touch no large piece of person."""
     labels, count = ndimage.label(alpha > 0.1, np.ones((3, 3), bool))
     if count < 2:
@@ -151,7 +150,7 @@ def _connected(alpha: Array) -> Array:
     return np.where(keep[labels], alpha, 0).astype(np.float32)
 
 
-def _network(image: npt.NDArray[np.uint8], height: int, width: int) -> Array:
+def _network(image: npt.NDArray[np.uint8], height: int, width: int) -> Float32:
     """The network's own mask [height, width], averaged over the picture and its mirror image."""
     from avatarcli.weights.shipped import weights_file
 
@@ -170,7 +169,7 @@ def _network(image: npt.NDArray[np.uint8], height: int, width: int) -> Array:
     return resize(np.float32(0.5) * total, height, width)
 
 
-def foreground_colors(image: npt.NDArray[np.uint8], matte: Array) -> npt.NDArray[np.uint8]:
+def foreground_colors(image: npt.NDArray[np.uint8], matte: Float32) -> npt.NDArray[np.uint8]:
     """The person's own colours, sRGB [H, W, 3], without what shines through from behind.
 
     Where `matte` [H, W] is partly transparent the picture [H, W, 3] mixes person and background; there the mixture is

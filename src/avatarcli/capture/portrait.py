@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.photo import photo_window
+from avatarcli.pictures import read_picture, write_png
 
 _FILES = ("photo.png", "foreground.png", "matte.png", "inside.png")
 _LABELS_FILE = "labels.png"
@@ -86,7 +87,7 @@ class Portrait:
 
     def save(self, folder: Path) -> None:
         for name, picture in zip(_FILES, (self.photo, self.foreground, self.matte, self.inside), strict=True):
-            Image.fromarray((picture.clamp(0, 1) * 255).round().byte().numpy()).save(folder / name)
+            write_png(folder / name, picture)
         if self.labels is not None:
             indexed = Image.fromarray(self.labels.numpy()).convert("P")
             indexed.putpalette([value for colour in _PALETTE for value in colour])
@@ -94,7 +95,7 @@ class Portrait:
 
     @classmethod
     def load(cls, folder: Path) -> Portrait:
-        portrait = cls(*(_read(folder / name) for name in _FILES))
+        portrait = cls(*(read_picture(folder / name) for name in _FILES))
         if not (folder / _LABELS_FILE).is_file():
             return portrait
         with Image.open(folder / _LABELS_FILE) as image:
@@ -122,11 +123,6 @@ def find_hair(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.float32]) -> 
     part = np.ascontiguousarray(image[window])
     hair[window] = hair_probability(part, *part.shape[:2])
     return hair * inside
-
-
-def _read(path: Path) -> Tensor:
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image)).float() / 255
 
 
 def _resize(picture: Tensor, size: int) -> Tensor:

@@ -14,13 +14,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.arrays import Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.photo import is_animation
 from avatarcli.clips.frame_rates import nearest_rate
 from avatarcli.errors import PhotoError, VideoError
 from avatarcli.files import why_not_a_file
 
-Pixels = NDArray[np.uint8]
 Times = NDArray[np.float64]
 
 # Longest side of a frame that leaves this module: a face that fills it is still larger than the landmark network's input.

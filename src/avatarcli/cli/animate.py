@@ -40,12 +40,12 @@ def animate(
     video: Annotated[
         Path | None,
         typer.Option(
-            metavar="VIDEO", help="Instead of a clip: a video of a face, which is tracked first, and its sound."
+            metavar="VIDEO", help="Instead of a clip: a video of a face. It is tracked first; its sound is kept."
         ),
     ] = None,
     audio: Annotated[
         Path | None,
-        typer.Option(metavar="SOUND", help="Instead of a clip: a voice, which the mouth follows; docs/speech.md."),
+        typer.Option(metavar="SOUND", help="Instead of a clip: a recorded voice, which the mouth follows."),
     ] = None,
     text: options.SpokenText = None,
     language: options.SpokenLanguage = "english",
@@ -56,7 +56,9 @@ def animate(
     head_motion: Annotated[
         bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
     ] = True,
-    orbit: Annotated[float | None, typer.Option(metavar="DEG", help="Circle the head by this angle meanwhile.")] = None,
+    orbit: Annotated[
+        float | None, typer.Option(metavar="DEG", help="Circle the head by this angle during the clip.")
+    ] = None,
     size: options.Size = 512,
     fps: options.Fps = 30.0,
     seconds: options.Seconds = None,
@@ -66,7 +68,7 @@ def animate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Drive the avatar with a motion clip, a video of a face, or a voice."""
+    """Animate the avatar with a clip, a video of a face, or a voice."""
     from avatarcli.stages.render_request import RenderRequest, parse_background
     from avatarcli.stages.rendering import check_render
     from avatarcli.stages.speech_request import SpeechRequest

@@ -24,7 +24,7 @@ _MAX_SPEED = 100.0
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Look at motion clips, convert foreign ones, make them of a voice, cut, retime and mix them.",
+        help="Inspect, convert, make, cut, retime and mix motion clips.",
         epilog="Example: avatar clip convert take.csv -o take.npz",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info(clip: _Input, json: options.Json = False) -> None:
-    """Say how long a clip is, what moves in it, and how far head and eyes turn."""
+    """Say how long a clip is and what moves in it, and how far."""
     from dataclasses import asdict
 
     from avatarcli.clips.edit import MOVES, summarise
@@ -55,7 +55,7 @@ def info(clip: _Input, json: options.Json = False) -> None:
     def angles(ranges: dict[str, Range]) -> str:
         return ", ".join(f"{name} {part.low:.0f}° to {part.high:.0f}°" for name, part in ranges.items())
 
-    print(f"{path}: {found.frames} frames, {found.fps:g} a second, {found.seconds:.2f} s")
+    print(f"{path}: {found.frames} frames, {found.fps:g} frames/s, {found.seconds:.2f} s")
     print(f"head: {angles(found.head)}" + (f", moves {100 * found.translation:.1f} cm" if found.translation else ""))
     print(f"gaze: {angles(found.gaze) if found.gaze else 'as the eyeLook actions say'}")
     print(f"{len(found.actions)} of 52 actions {'are' if found.frames == 1 else 'move by'} {MOVES:g} or more")
@@ -69,7 +69,8 @@ def convert(
     clip: _Input,
     output: _Output,
     fps: Annotated[
-        float | None, typer.Option(metavar="N", help="The file's frames a second, if it does not say or is wrong.")
+        float | None,
+        typer.Option(metavar="N", help="The file's frames per second, if the file does not say or is wrong."),
     ] = None,
     flame_map: Annotated[
         Path | None,
@@ -78,7 +79,10 @@ def convert(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a clip.npz of a foreign file; docs/clips.md says which."""
+    """Convert another program's recording to a clip.npz.
+
+    Reads Live Link Face .csv, ARKit .json and .jsonl, and FLAME sequences in .npz (experimental).
+    """
     _save(_load(clip, fps=fps, flame_map=flame_map, quiet=quiet), output, json)
 
 
@@ -93,7 +97,7 @@ def trim(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Keep a part of a clip."""
+    """Cut a part out of a clip and keep it."""
     from avatarcli.clips import edit as clip_edit
 
     source = _load(clip)
@@ -106,7 +110,7 @@ def trim(
 def retime(
     clip: _Input,
     output: _Output,
-    fps: Annotated[float | None, typer.Option(metavar="N", help="Frames a second. Default: the clip's.")] = None,
+    fps: Annotated[float | None, typer.Option(metavar="N", help="Frames per second. Default: the clip's.")] = None,
     speed: Annotated[float, typer.Option(metavar="X", help="2: twice as fast; 0.5: half as fast.")] = 1.0,
     json: options.Json = False,
 ) -> None:
@@ -142,7 +146,10 @@ def mix(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Add up two clips, lay one over parts of the other, or play one after the other."""
+    """Mix two clips, or play one after the other.
+
+    Weighted sums of both, or one laid over parts of the other with --region.
+    """
     from avatarcli.clips import edit as clip_edit
 
     if crossfade is not None and (weights is not None or region or loop):
@@ -169,7 +176,10 @@ def speech(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a clip of a voice: lips that make its sounds, and a head that goes along. Its sound is kept beside it."""
+    """Make a clip from a recorded voice.
+
+    The lips form its sounds and the head moves along. The sound is kept beside the clip.
+    """
     from avatarcli.files import check_place
     from avatarcli.stages.speech_request import SpeechRequest
 
@@ -179,7 +189,7 @@ def speech(
 
     result = speech_clip(request, output, progress=Console(quiet=quiet))
     if not json:
-        print(f"{output}: {result.frames} frames, {result.fps:g} a second, {result.frames / result.fps:.2f} s")
+        print(f"{output}: {result.frames} frames, {result.fps:g} frames/s, {result.frames / result.fps:.2f} s")
         return
     print_json(
         {
@@ -201,7 +211,10 @@ def flame_map(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Work out how a FLAME model's expressions map to ARKit's (experimental). Once for each FLAME model."""
+    """Map a FLAME model's expressions to ARKit's (experimental).
+
+    Needed once for each FLAME model.
+    """
     from avatarcli.clips.flame_file import read_flame
     from avatarcli.clips.flame_map import default_map, make_map
     from avatarcli.head.model import load_head_model
@@ -242,7 +255,7 @@ def _save(clip: Clip, output: Path, json: bool) -> None:
     if json:
         print_json({"path": str(output), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3)})
     else:
-        print(f"{output}: {len(clip)} frames, {clip.fps:g} a second, {clip.duration:.2f} s")
+        print(f"{output}: {len(clip)} frames, {clip.fps:g} frames/s, {clip.duration:.2f} s")
 
 
 def _npz(path: Path) -> Path:

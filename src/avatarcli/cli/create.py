@@ -60,10 +60,13 @@ def create(
         int | None, typer.Option(metavar="N", help="Seed of everything random. Default: 0.", **options.SEEDS)
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Photos at a time, each in a process with a GPU of its own.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="How many photos to work on at a time, each in its own process with its own GPU."
+        ),
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster: host:6379; docs/batch.md.")
+        str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (experimental): host:6379.")
     ] = None,
     replace: options.Replace = False,
     force: options.ForcePhoto = False,
@@ -71,7 +74,11 @@ def create(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make an avatar of each photo, or one of several photos of a person with --together. What is up to date is not redone."""
+    """Make an avatar of each photo.
+
+    With --together, all photos make one avatar.
+    Work that is up to date is not redone: run the same command again to finish an interrupted batch.
+    """
     from avatarcli.stages.batch import Job, MakeAvatar, run_in_processes, run_in_turn
     from avatarcli.stages.pipeline import RunOptions, name_subjects
 

@@ -24,25 +24,23 @@ def register(app: typer.Typer) -> None:
 
 
 def studio(
-    assets: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The pack of MakeHuman's CC0 assets (docs/studio.md).")
-    ],
+    assets: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack of MakeHuman's CC0 assets.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Samples; those already there are kept.")],
     subjects: Annotated[int, typer.Option(metavar="N", min=1, help="How many people.")] = 100,
-    views: Annotated[int, typer.Option(metavar="N", min=1, help="Cameras a person.")] = 8,
+    views: Annotated[int, typer.Option(metavar="N", min=1, help="Cameras per person.")] = 8,
     face_views: Annotated[int, typer.Option(metavar="N", min=0, help="Further cameras that see the face only.")] = 0,
     photos: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Reference photos a person, each with its own fit.")
+        int, typer.Option(metavar="N", min=1, help="Reference photos per person, each with its own fit.")
     ] = 1,
-    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Frames a camera: 1, 5, 9, 13 …")] = 9,
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Frames per camera: 1, 5, 9, 13 …")] = 9,
     size: Annotated[int, typer.Option(metavar="PIXELS", help="Side of the pictures, a multiple of 16.")] = 256,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, other people.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed makes other people.")] = 0,
     split: Annotated[
         Literal["train", "held_out"], typer.Option(help="held_out: people, skins and hair never trained on.")
     ] = "train",
     autoencoder: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Encode with this model: scenes for `avatar train mmvdm`."),
+        typer.Option(metavar="FOLDER", help="Encode with this model, which makes scenes for `avatar train mmvdm`."),
     ] = None,
     clips: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="More motion: clips (.npz) and Live Link recordings (.csv).")
@@ -52,9 +50,10 @@ def studio(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Render synthetic people: videos for `avatar train autoencoder`, or with --autoencoder scenes for `avatar train mmvdm`.
+    """Render synthetic people.
 
-    A run that was stopped goes on where it was. The same options give the same people everywhere.
+    The result is videos for `avatar train autoencoder` or, with --autoencoder, scenes for `avatar train mmvdm`. Run the same
+    command again to continue a run that was stopped. The same options give the same people everywhere.
     """
     from avatarcli.studio.dataset import StudioSettings
     from avatarcli.studio.writer import make_samples

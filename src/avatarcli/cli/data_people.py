@@ -25,7 +25,8 @@ _Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Sampl
 _Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the pictures, a multiple of 16.")]
 _Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N.")]
 _Autoencoder = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Encode with this model: scenes for `avatar train mmvdm`.")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Encode with this model, which makes scenes for `avatar train mmvdm`."),
 ]
 _Evaluated = Annotated[
     str | None,
@@ -50,8 +51,8 @@ def photos(
         Literal["london", "portraits"],
         typer.Option(help="london: <id>_<neutral|smiling>_<view>.jpg, five views; portraits: single photos."),
     ] = "portraits",
-    views: Annotated[int, typer.Option(metavar="N", min=1, help="Photos a person as views, for london.")] = 8,
-    photos: Annotated[int, typer.Option(metavar="N", min=1, help="Reference photos a person, for london.")] = 1,
+    views: Annotated[int, typer.Option(metavar="N", min=1, help="london: how many photos per person are views.")] = 8,
+    photos: Annotated[int, typer.Option(metavar="N", min=1, help="london: how many reference photos per person.")] = 1,
     size: _Size = 256,
     include_evaluated: _Evaluated = None,
     limit: _Limit = None,
@@ -64,9 +65,10 @@ def photos(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit the head to real photos: videos for `avatar train autoencoder`, or with --autoencoder scenes for `avatar train mmvdm`.
+    """Fit the head to photos of real people.
 
-    A run that was stopped goes on where it was. Photos that show no usable face are said and left out.
+    The result is videos for `avatar train autoencoder` or, with --autoencoder, scenes for `avatar train mmvdm`. Run the same
+    command again to continue a run that was stopped. Photos without a usable face are named and left out.
     """
     from avatarcli.datasets.photos import LondonPhotos, Portraits
 
@@ -83,12 +85,12 @@ def multiview(
     out: _Out,
     layout: Annotated[
         Literal["nersemble", "renderme360", "ava256", "transforms"],
-        typer.Option(
-            help="How the recordings' files are laid out (docs/training_data.md); all but transforms are experimental."
-        ),
+        typer.Option(help="How the recordings' files are laid out; all but transforms are experimental."),
     ] = "transforms",
-    views: Annotated[int, typer.Option(metavar="N", min=1, help="Cameras a recording, spread around the person.")] = 8,
-    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Consecutive frames a camera: 1, 5, 9, 13 …")] = 9,
+    views: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Cameras per recording, spread around the person.")
+    ] = 8,
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="Consecutive frames per camera: 1, 5, 9, 13 …")] = 9,
     size: _Size = 256,
     limit: _Limit = None,
     autoencoder: _Autoencoder = None,
@@ -96,7 +98,10 @@ def multiview(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit the head to recordings by calibrated cameras, and write samples as `avatar data photos` does."""
+    """Fit the head to recordings of calibrated cameras.
+
+    Writes the same samples as `avatar data photos`.
+    """
     from avatarcli.datasets.recordings.reader import MultiViewPeople
 
     samples = MultiViewPeople(folder, layout, views=views, frames=frames, size=size)
@@ -111,7 +116,10 @@ def skins(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Bake people's photos onto the skins of the studio's pack, for training only: `avatar data studio --skins FOLDER`."""
+    """Bake photos of people onto the studio's skins.
+
+    The result is for training only: `avatar data studio --skins FOLDER`.
+    """
     from avatarcli.datasets.photo_skins import bake_skins
 
     baked = bake_skins(folder, out, Console(quiet=quiet), evaluated=include_evaluated, limit=limit)

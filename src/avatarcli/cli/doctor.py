@@ -34,7 +34,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(workspace: options.Workspace = None, json: options.Json = False) -> None:
-    """Check that all that is needed is here; say how to mend what is not."""
+    """Check that this machine has all that avatarcli needs.
+
+    What is missing is listed with the command that brings it.
+    """
     checks = []
     for check in _checks(Workspace(workspace)):
         checks.append(check)

@@ -38,7 +38,7 @@ def evaluate(
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The benchmark's photos.")] = None,
     assets: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The pack that studio's people are made of (docs/studio.md).")
+        Path | None, typer.Option(metavar="FOLDER", help="The pack that studio's people are made of.")
     ] = None,
     limit: Annotated[
         int | None,
@@ -65,8 +65,9 @@ def evaluate(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say how good avatars are: views, likeness, expression, 3D consistency, flicker, cost.
+    """Measure how good avatars are.
 
+    It judges views, likeness, expression, 3D consistency, flicker and cost.
     The benchmark studio renders its people once and keeps them in the user's cache.
     """
     of_studio, of_photos = benchmark == STUDIO, benchmark not in (None, STUDIO)

@@ -27,9 +27,7 @@ def register(app: typer.Typer) -> None:
 def export(
     format: Annotated[
         ExportFormat,
-        typer.Option(
-            "--format", "-f", help="html: a page that plays it. glb: a mesh. The others: Gaussians; docs/export.md."
-        ),
+        typer.Option("--format", "-f", help="html: a page that plays the avatar. glb: a mesh. The others: Gaussians."),
     ],
     subject: options.Subject = None,
     workspace: options.Workspace = None,
@@ -45,7 +43,7 @@ def export(
         Path | None,
         typer.Option("--expr", metavar="CLIP", help=f"{WITH_CLIP}: {CLIP_HELP}"),
     ] = None,
-    fps: Annotated[float | None, typer.Option(metavar="N", help="Frames a second. Default: the clip's.")] = None,
+    fps: Annotated[float | None, typer.Option(metavar="N", help="Frames per second. Default: the clip's.")] = None,
     head_motion: Annotated[
         bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
     ] = True,
@@ -67,7 +65,7 @@ def export(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the avatar for other programs."""
+    """Write the avatar in a format that other programs read."""
     from avatarcli.clips.files import clip_path, load_clip
     from avatarcli.stages.artefacts import AVATAR_FILE
     from avatarcli.stages.export_request import ExportRequest

@@ -37,7 +37,7 @@ def list_subjects(workspace: options.Workspace = None, json: options.Json = Fals
 
 
 def info(subject: options.Subject = None, workspace: options.Workspace = None, json: options.Json = False) -> None:
-    """Show one avatar: photo, settings, and whether its files are whole and belong together."""
+    """Show one avatar: photo, settings and the state of its files."""
     entry = _describe(options.chosen_subject(workspace, subject), thorough=True)
     if json:
         print_json(entry)

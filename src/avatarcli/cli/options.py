@@ -57,16 +57,19 @@ Generator = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(metavar="NAME|FOLDER", help="mmvdm's model. Default: the one that ships, or the subject's."),
+    typer.Option(
+        metavar="NAME|FOLDER",
+        help="The model of mmvdm. Default: the one that ships, or what the subject was made with.",
+    ),
 ]
 Steps = Annotated[
-    int | None, typer.Option(metavar="N", help="mmvdm's denoising steps: a divisor of 1000. Default: the preset's.")
+    int | None, typer.Option(metavar="N", help="Denoising steps of mmvdm, a divisor of 1000. Default: the preset's.")
 ]
 Gpus = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="How many GPUs mmvdm may use (more than one: experimental). Default: all."),
 ]
-Offload = Annotated[bool, typer.Option("--offload", help="Keep only the model at work on the GPU: for small cards.")]
+Offload = Annotated[bool, typer.Option("--offload", help="For small cards: keep only the model at work on the GPU.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile mmvdm's blocks before the first step, on a GPU.")]
 SEEDS = {"min": 0, "max": 2**32 - 1}  # what is made of a seed still fits into 64 bits
 Seed = Annotated[
@@ -77,14 +80,16 @@ Replace = Annotated[
     bool, typer.Option("--replace", help="Let the photo take over a name that belongs to another photo's avatar.")
 ]
 Together = Annotated[
-    bool, typer.Option("--together", help="The photos all show one person: make one avatar of them, from all sides.")
+    bool, typer.Option("--together", help="All photos show the same person, from any side: make one avatar of them.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Redo the work even if it is up to date.")]
 ForcePhoto = Annotated[
     bool,
-    typer.Option("--force", help="Redo the work even if it is up to date; take photos that are not good enough."),
+    typer.Option("--force", help="Redo the work even if it is up to date, and accept photos that are not good enough."),
 ]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Fail when another avatar command works on the subject.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Fail at once when another avatar command is working on the subject.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings and errors.")]
 
@@ -98,7 +103,7 @@ Output = Annotated[
     ),
 ]
 Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the picture.")]
-Fps = Annotated[float, typer.Option(metavar="N", help="Frames a second.")]
+Fps = Annotated[float, typer.Option(metavar="N", help="Frames per second.")]
 Seconds = Annotated[float | None, typer.Option(metavar="S", help="Length of the video. Default: the clip's, or 6.")]
 Elevation = Annotated[float, typer.Option(metavar="DEG", help="Camera above (+) or below (-) the head.")]
 BackgroundColour = Annotated[
@@ -107,13 +112,16 @@ BackgroundColour = Annotated[
 
 
 SpokenText = Annotated[
-    str | None, typer.Option("--text", metavar="TEXT", help="What the voice says. Default: its sounds are recognised.")
+    str | None,
+    typer.Option("--text", metavar="TEXT", help="The words that the voice says. Default: its sounds are recognised."),
 ]
 SpokenLanguage = Annotated[
     Language,
-    typer.Option("--language", help="other: no phonemes, the mouth follows loudness and broad classes of sound."),
+    typer.Option(
+        "--language", help="The voice's language. other: the mouth follows loudness and broad classes of sound."
+    ),
 ]
-SpeechSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Of blinks, brows and head.", **SEEDS)]
+SpeechSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of blinks, brows and head motion.", **SEEDS)]
 
 
 def chosen_subject(workspace: Path | None, name: str | None) -> folders.Subject:

@@ -33,7 +33,7 @@ def render(
     orbit: Annotated[float | None, typer.Option(metavar="DEG", help="Circle the head by this angle.")] = None,
     yaw: Annotated[
         list[float] | None,
-        typer.Option(metavar="DEG", help="A still from this side (+ the subject's left); repeatable."),
+        typer.Option(metavar="DEG", help="A still from this side (+: the subject's left); repeatable."),
     ] = None,
     pitch: Annotated[float | None, typer.Option(metavar="DEG", help="A still from above (+) or below (-).")] = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: six views times four expressions.")] = False,

@@ -47,7 +47,10 @@ def preprocess(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Crop the photo, cut out the person and fit the head model. Look at overlay.png to check the fit."""
+    """Crop the photo, cut out the person and fit the head model.
+
+    Look at overlay.png to check the fit.
+    """
     from avatarcli.stages.pipeline import RunOptions, name_subjects
 
     photo, further = (photos[0], photos[1:]) if photos else (None, [])

@@ -42,8 +42,9 @@ def track(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn a video of a face into a motion clip, told against that face at rest, so that any avatar can play it.
+    """Turn a video of a face into a motion clip for any avatar.
 
+    Motion is measured against that face at rest, so it fits other faces too.
     cheekPuff, noseSneer and tongueOut stay 0: pictures do not show them well enough.
     """
     from avatarcli.capture.video import probe_video

@@ -32,21 +32,21 @@ _Init = Annotated[
 ]
 _Assets = Annotated[
     Path | None,
-    typer.Option("--assets", metavar="FOLDER", help="The pack that people are rendered from (docs/studio.md)."),
+    typer.Option("--assets", metavar="FOLDER", help="The pack that people are rendered from."),
 ]
-_Clips = Annotated[Path | None, typer.Option("--clips", metavar="FOLDER", help="Further motion for rendered people.")]
+_Clips = Annotated[Path | None, typer.Option("--clips", metavar="FOLDER", help="More motion for rendered people.")]
 _Real = Annotated[
     Path | None, typer.Option("--real", metavar="FOLDER", help="Real people, from `avatar data photos --pictures`.")
 ]
 _Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.01, help="How long to train, rendering aside; instead of the preset's."),
+    typer.Option("--minutes", min=0.01, help="How long to train, not counting rendering. Default: the preset's steps."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Train the models (for several GPUs, experimental: accelerate launch -m avatarcli train …).",
+        help="Train the models. Several GPUs (experimental): accelerate launch -m avatarcli train …",
         epilog="Example: avatar train mmvdm --data scenes --output runs/mini",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -63,7 +63,10 @@ def autoencoder(
     settings: _Set = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the small video autoencoder. A run that was stopped is continued."""
+    """Train the small video autoencoder.
+
+    Run the same command again to continue a run that was stopped.
+    """
     check_extra("train", "avatar train")
     from avatarcli.training.run import train_autoencoder
 
@@ -82,11 +85,15 @@ def mmvdm(
     minutes: _Minutes = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the multi-view video diffusion model. A run that was stopped is continued.
+    """Train the multi-view video diffusion model.
+
+    Run the same command again to continue a run that was stopped.
 
     From the asset pack to weights in one go, on a GPU: avatar train mmvdm --config studio --assets makehuman -o runs/mine
+
     Then: avatar create photo.jpg --weights runs/mine/weights
-    On four: torchrun --nproc_per_node 4 -m avatarcli train mmvdm --config studio --assets makehuman -o runs/mine
+
+    Four GPUs (experimental): torchrun --nproc_per_node 4 -m avatarcli train mmvdm --config studio --assets makehuman -o runs/mine
     """
     check_extra("train", "avatar train")
     from avatarcli.training.run import train_mmvdm

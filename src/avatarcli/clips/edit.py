@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarcli.clips.clip import Array, Clip
+from avatarcli.arrays import Float32
+from avatarcli.clips.clip import Clip
 from avatarcli.errors import ClipError
 from avatarcli.head.expressions import EXPRESSION_NAMES
 
@@ -74,7 +75,7 @@ def trim(clip: Clip, first: int, end: int) -> Clip:
 
 
 def retime(clip: Clip, fps: float, speed: float) -> Clip:
-    """The motion at `speed` times its pace, in `fps` frames a second: linear between frames, rotations along their arc."""
+    """The motion at `speed` times its pace, in `fps` frames per second: linear between frames, rotations along their arc."""
     frames = max(1, round(clip.duration / speed * fps))
     return clip.at(np.arange(frames) / fps * speed, fps)
 
@@ -125,7 +126,7 @@ def _blend(base: Clip, other: Clip, weights: NDArray[np.float64], regions: Colle
     )
 
 
-def _blend_rotations(first: Array, second: Array, a: Array, b: Array) -> Array:
+def _blend_rotations(first: Float32, second: Float32, a: Float32, b: Float32) -> Float32:
     """(First → second along the arc, by b / (a + b)) taken a + b times: the arc itself when the weights sum to one."""
     from scipy.spatial.transform import Rotation
 
@@ -147,12 +148,12 @@ def _rows(clip: Clip, rows: NDArray[np.int64]) -> Clip:
     )
 
 
-def _gaze(clip: Clip) -> Array:
+def _gaze(clip: Clip) -> Float32:
     """The clip's gaze, or what its eyeLook* coefficients say."""
     return clip.parameters().gaze.numpy() if clip.gaze is None else clip.gaze
 
 
-def _place(clip: Clip) -> Array:
+def _place(clip: Clip) -> Float32:
     return np.zeros((len(clip), 3), np.float32) if clip.head_translation is None else clip.head_translation
 
 
@@ -164,7 +165,7 @@ def _prefixes(regions: Collection[Region]) -> tuple[str, ...]:
     return tuple(prefix for region in regions for prefix in REGIONS[region])
 
 
-def _chosen(rows: NDArray[np.bool_], low: Array, high: Array, order: Array) -> dict[str, Range]:
+def _chosen(rows: NDArray[np.bool_], low: Float32, high: Float32, order: Float32) -> dict[str, Range]:
     """Ranges of the chosen actions, by rising `order` [52]."""
     chosen = [int(index) for index in np.argsort(order, kind="stable") if rows[index]]
     return {EXPRESSION_NAMES[index]: Range(float(low[index]), float(high[index])) for index in chosen}

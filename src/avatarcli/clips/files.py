@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.arrays import Float32
 from avatarcli.clips.arrays import MAX_BYTES, numbers, read_arrays, write_arrays
-from avatarcli.clips.clip import FRAME_SHAPES, Array, Clip
+from avatarcli.clips.clip import FRAME_SHAPES, Clip
 from avatarcli.clips.kinds import JSON, NPZ, TABLES, WANTED
 from avatarcli.clips.take import Take
 from avatarcli.errors import ClipError, UnknownClipError
@@ -77,7 +78,7 @@ def load_clip(
 ) -> Clip:
     """Read a clip: `.npz`, one of the foreign kinds that the module names, or the bare name of an example (`speech`).
 
-    fps: frames a second of a foreign file, against what it says itself. flame_map: how to understand a FLAME sequence;
+    fps: frames per second of a foreign file, against what it says itself. flame_map: how to understand a FLAME sequence;
     None: the user's own, see `avatarcli.clips.flame_map`. note: told what was left out or guessed. warn: told of motion
     that no head makes.
 
@@ -156,7 +157,7 @@ def _of_take(take: Take, fps: float | None, note: Callable[[str], None]) -> Clip
     for message in take.notes:
         note(message)
     if fps is None and take.fps is None:
-        note(f"the file does not say its frame rate: {take.default_fps:g} a second assumed")
+        note(f"the file does not say its frame rate: {take.default_fps:g} frames/s assumed")
     written = take.fps or take.default_fps
     rate = fps or written
     clip = Clip(_clamp(take.expression), take.head_rotation, take.head_translation, take.gaze, rate)
@@ -208,7 +209,7 @@ def _order(names: NDArray[np.generic]) -> list[int]:
     return [found.index(name) for name in EXPRESSION_NAMES]
 
 
-def _clamp(expression: Array) -> Array:
+def _clamp(expression: Float32) -> Float32:
     """Overshoot taken off; what is further out is left for the check to name."""
     slightly_out = (expression >= -EXPRESSION_SLACK) & (expression <= 1 + EXPRESSION_SLACK)
     return np.where(slightly_out, expression.clip(0, 1), expression)

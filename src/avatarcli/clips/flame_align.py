@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from avatarcli.arrays import Float64
 from avatarcli.clips.flame_file import FlameModel
 from avatarcli.errors import ClipError
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.model import HeadModel
-
-Array = NDArray[np.float64]
 
 # Skin that expressions move and that both models have. FLAME has no inside of the mouth, and lids end differently.
 _REGIONS = ("face", "lip", "nose", "eyelid")
@@ -49,8 +48,8 @@ class Match:
 
     rows: NDArray[np.int64]
     corners: NDArray[np.int64]
-    weights: Array
-    rotation: Array
+    weights: Float64
+    rotation: Float64
     scale: float
     error: float
 
@@ -102,7 +101,7 @@ def match_surfaces(flame: FlameModel, model: HeadModel) -> Match:
     return Match(rows.numpy()[same], corners[chosen], weights[chosen], rotation, scale, error)
 
 
-def _samples(flame: FlameModel) -> tuple[NDArray[np.int64], Array, Array, Array]:
+def _samples(flame: FlameModel) -> tuple[NDArray[np.int64], Float64, Float64, Float64]:
     """Corners [S, 3], weights [S, 3], points [S, 3] and normals [S, 3] of points all over FLAME's skin."""
     normals = vertex_normals(torch.from_numpy(flame.vertices), torch.from_numpy(flame.faces)).numpy()
     corners = np.repeat(flame.faces, len(_BARYCENTRIC), axis=0)
@@ -112,22 +111,22 @@ def _samples(flame: FlameModel) -> tuple[NDArray[np.int64], Array, Array, Array]
     return corners, weights, points, smooth / np.linalg.norm(smooth, axis=1, keepdims=True).clip(1e-9)
 
 
-def _start(theirs: Array, ours: Array) -> tuple[float, Array, Array]:
+def _start(theirs: Float64, ours: Float64) -> tuple[float, Float64, Float64]:
     """Scale, rotation and shift that bring their eyes [2, 3] (left, right) to ours, heads upright."""
     scale = float(np.linalg.norm(ours[0] - ours[1]) / np.linalg.norm(theirs[0] - theirs[1]))
     return scale, np.eye(3), ours.mean(axis=0) - scale * theirs.mean(axis=0)
 
 
 def _step(
-    ours: Array,
-    facing: Array,
-    there: Array,
-    basis: Array,
-    our_eyes: Array,
-    eyes: Array,
-    eye_basis: Array,
-    identity: Array,
-) -> tuple[Array, tuple[Array, Array, float]]:
+    ours: Float64,
+    facing: Float64,
+    there: Float64,
+    basis: Float64,
+    our_eyes: Float64,
+    eyes: Float64,
+    eye_basis: Float64,
+    identity: Float64,
+) -> tuple[Float64, tuple[Float64, Float64, float]]:
     """One linear step: the change of our identity [K], and the turn [3, 3], move [3] and growth of FLAME's points."""
     count = len(ours)
     pieces = (

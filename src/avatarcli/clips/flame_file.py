@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.arrays import Float64
 from avatarcli.clips.arrays import read_arrays
 from avatarcli.errors import ClipError
-
-Array = NDArray[np.float64]
 
 IDENTITY_SIZE = 300  # shape directions of every FLAME; those of the expression follow them
 _JAW, _LEFT_EYE, _RIGHT_EYE = 2, 3, 4  # rows of J_regressor; 0 and 1 are the root and the neck
@@ -37,11 +36,11 @@ class FlameModel:
     jaw [9, N, 3]: a unit of each entry of (jaw rotation matrix − identity), row by row; eyes [2, 3]: left, right.
     """
 
-    vertices: Array
+    vertices: Float64
     faces: NDArray[np.int64]
-    expression: Array
-    jaw: Array
-    eyes: Array
+    expression: Float64
+    jaw: Float64
+    eyes: Float64
 
 
 def read_flame(path: Path) -> FlameModel:
@@ -78,7 +77,7 @@ def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
 
 def _decode(data: dict[str, NDArray[np.generic]]) -> FlameModel:
     sizes: dict[str, int] = {}
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Float64] = {}
     for name, shape in _SHAPES.items():
         if name not in data:
             raise ClipError(f"{name!r} is missing; want a FLAME model with {', '.join(_SHAPES)}")
@@ -103,7 +102,7 @@ def _decode(data: dict[str, NDArray[np.generic]]) -> FlameModel:
     return _model(arrays, sizes["N"])
 
 
-def _model(arrays: dict[str, Array], count: int) -> FlameModel:
+def _model(arrays: dict[str, Float64], count: int) -> FlameModel:
     vertices, weights = arrays["v_template"], arrays["weights"]
     faces = arrays["f"].astype(np.int64)
     if len(faces) == 0 or faces.min() < 0 or faces.max() >= count:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
+from avatarcli.arrays import Float64
 from avatarcli.clips.arrays import numbers, read_arrays, write_arrays
 from avatarcli.errors import ClipError
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from avatarcli.clips.flame_file import FlameModel
     from avatarcli.head.model import HeadModel
 
-Array = NDArray[np.float64]
 
 JAW_FEATURES = 9
 # Not found by looking at the surface: FLAME has no tongue, and where the eyes look is known from their own rotation.
@@ -52,9 +52,9 @@ class FlameMap:
     of the motion of random FLAME expressions that ARKit's can show.
     """
 
-    gram: Array
-    response: Array
-    axes: Array
+    gram: Float64
+    response: Float64
+    axes: Float64
     error: float
     explained: float
 
@@ -63,7 +63,7 @@ class FlameMap:
         """How many expression coefficients the FLAME model has."""
         return self.response.shape[1] - JAW_FEATURES
 
-    def coefficients(self, expression: Array, jaw: Array, looks: Array) -> Array:
+    def coefficients(self, expression: Float64, jaw: Float64, looks: Float64) -> Float64:
         """ARKit coefficients [T, 52] of expression [T, ≤ E] and jaw rotation matrices [T, 3, 3].
 
         looks [T, 52]: coefficients that are known; only the eyeLook* columns are read. They stay as they are, and what
@@ -115,7 +115,7 @@ class FlameMap:
                 decoded["flame_map_response"].shape[1] <= JAW_FEATURES
                 or decoded["flame_map_gram"].diagonal().min() <= 0
             ):
-                raise ClipError("not a map that could have been made; make it with `avatar clip flame-map`")
+                raise ClipError("not a valid map; make it with `avatar clip flame-map`")
         except ClipError as error:
             raise ClipError(f"{path}: {error}") from None
         except OSError as error:
@@ -148,7 +148,7 @@ def make_map(flame: FlameModel, model: HeadModel) -> FlameMap:
     return FlameMap(gram, response, match.rotation, made.error, _explained(made, a, b))
 
 
-def _explained(made: FlameMap, a: Array, b: Array) -> float:
+def _explained(made: FlameMap, a: Float64, b: Float64) -> float:
     """Share of the squared motion of FLAME expressions, each coefficient drawn from a unit normal, that ARKit's show."""
     expression = np.random.default_rng(0).normal(size=(200, made.expressions))
     rest = np.broadcast_to(np.eye(3), (200, 3, 3))
@@ -157,7 +157,7 @@ def _explained(made: FlameMap, a: Array, b: Array) -> float:
     return 1 - float(((found @ a - wanted) ** 2).sum() / (wanted**2).sum())
 
 
-def nearest_in_bounds(gram: Array, pull: Array, known: Array) -> Array:
+def nearest_in_bounds(gram: Float64, pull: Float64, known: Float64) -> Float64:
     """The c [T, 52] in [0, 1] that minimise cᵀ gram c − 2 cᵀ pull for every row of pull [T, 52].
 
     Columns that are not fitted keep the values of known [T, 52]. Coordinate descent: each step is the exact minimum over one

@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from avatarcli.arrays import Float64
 from avatarcli.clips.arrays import numbers
 from avatarcli.clips.flame_map import FlameMap, default_map
 from avatarcli.clips.take import Take
 from avatarcli.errors import ClipError
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
-
-Array = NDArray[np.float64]
 
 _KEYS = {
     "head": ("rot", "rotation"),
@@ -90,7 +89,7 @@ def _load_map(path: Path | None) -> FlameMap:
     return FlameMap.load(path or default_map())
 
 
-def _vectors(data: dict[str, NDArray[np.generic]], what: str, frames: int) -> Array | None:
+def _vectors(data: dict[str, NDArray[np.generic]], what: str, frames: int) -> Float64 | None:
     key = next((key for key in _KEYS[what] if key in data), None)
     if key is None:
         return None
@@ -106,7 +105,7 @@ def _vectors(data: dict[str, NDArray[np.generic]], what: str, frames: int) -> Ar
     return array
 
 
-def _gaze(eyes: Array) -> Array:
+def _gaze(eyes: Float64) -> Float64:
     """Gaze [T, 2, 2] of eye rotations [T, 3] or [T, 6]: the turn without roll to where the eye looks."""
     both = eyes.reshape(len(eyes), -1, 3)
     if both.shape[1] == 1:
@@ -118,7 +117,7 @@ def _gaze(eyes: Array) -> Array:
     return gaze.reshape(len(eyes), 2, 2)
 
 
-def _looks(gaze: Array) -> Array:
+def _looks(gaze: Float64) -> Float64:
     """The eyeLook* coefficients [T, 52] that go with a gaze [T, 2, 2]: they move the lids."""
     looks = np.zeros((len(gaze), len(EXPRESSION_NAMES)))
     left, right = gaze[:, 0] / (_LOOK, 0.7 * _LOOK), gaze[:, 1] / (_LOOK, 0.7 * _LOOK)
@@ -130,7 +129,7 @@ def _looks(gaze: Array) -> Array:
     return looks
 
 
-def _head(vectors: dict[str, Array | None], axes: Array, frames: int) -> tuple[Array, Array | None]:
+def _head(vectors: dict[str, Float64 | None], axes: Float64, frames: int) -> tuple[Float64, Float64 | None]:
     """Rotation [T, 3] of the skull and translation [T, 3] of the bust, in our frame."""
     zero = np.zeros((frames, 3))
     turned = Rotation.from_rotvec(zero if vectors["head"] is None else vectors["head"])

@@ -14,11 +14,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from avatarcli.arrays import Float64
 from avatarcli.clips.frame_rates import STANDARD_FPS, nearest_rate
-
-Float = NDArray[np.float64]
 
 TELEVISION = 1001 / 1000  # how much longer their frames are
 _DAY = 24 * 60 * 60
@@ -30,7 +28,7 @@ _STEADY = 0.25  # share of a frame by which a clock's readings may miss even pla
 _EXACT = 3e-4  # relative error of a rate: less than a third of what tells 29.97 from 30
 
 
-def timecode_seconds(cells: Sequence[str]) -> Float | None:
+def timecode_seconds(cells: Sequence[str]) -> Float64 | None:
     """Seconds [T] from `h:m:s:frame` codes or `h:m:s` clocks; None: something else, or too short to tell."""
     clocks = [_CLOCK.fullmatch(cell) for cell in cells]
     if all(clocks):
@@ -57,7 +55,7 @@ def timecode_seconds(cells: Sequence[str]) -> Float | None:
     return np.asarray(numbers / base)
 
 
-def counter_or_clock(values: Float) -> tuple[Float, bool]:
+def counter_or_clock(values: Float64) -> tuple[Float64, bool]:
     """Numbers [T] as frame counts (True) or seconds (False): whole steps of 1 count, larger ones are milliseconds."""
     steps = np.diff(values)
     usual = float(np.median(steps)) if len(steps) else 1.0
@@ -66,7 +64,7 @@ def counter_or_clock(values: Float) -> tuple[Float, bool]:
     return (values / 1000, False) if usual > _SLOWEST else (values, False)
 
 
-def even_times(seconds: Float) -> tuple[float, Float]:
+def even_times(seconds: Float64) -> tuple[float, Float64]:
     """Frames a second, and the frames' times [T] from the first on, of frames taken at `seconds` [T].
 
     The times must rise in all and never fall. Where they keep to a rate they are put on it: a rate within the error of
@@ -93,13 +91,13 @@ def even_times(seconds: Float) -> tuple[float, Float]:
     return rate, index / rate
 
 
-def _digit(times: Float) -> float:
+def _digit(times: Float64) -> float:
     """The last decimal that times are written to, in seconds; 0 where they are not rounded."""
     scaled = ((10.0**-digits, times * 10.0**digits) for digits in range(1, 7))
     return next((unit for unit, values in scaled if np.abs(values - np.round(values)).max() < 1e-3), 0.0)
 
 
-def _drops_numbers(numbers: Float, base: float) -> bool:
+def _drops_numbers(numbers: Float64, base: float) -> bool:
     """Whether frame numbers [T] (minutes · 60 · base + …) skip what drop-frame codes leave out, and nothing of it is there."""
     minute, frame = np.divmod(numbers // 1, 60 * base)
     dropping = minute % 10 != 0
@@ -112,7 +110,7 @@ def _dropped(base: float) -> float:
     return 2 * base / 30
 
 
-def _over_midnight(seconds: Float) -> Float:
+def _over_midnight(seconds: Float64) -> Float64:
     return np.where(seconds < seconds[0], seconds + _DAY, seconds)
 
 

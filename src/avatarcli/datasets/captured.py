@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarcli.arrays import Pixels
 from avatarcli.capture.cover import cover_map
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.photo import head_crop
@@ -30,7 +31,6 @@ from avatarcli.studio.sample import StudioSample, as_bytes, condition_photo, los
 from avatarcli.studio.scene import REGION_NAMES
 from avatarcli.tracking.fit import fit_photo
 
-Pixels = NDArray[np.uint8]
 Matte = NDArray[np.float32]
 
 # The photo has twice the views' pixels on a side, as in the studio. The tracker sees no fewer than it would in use.

@@ -38,9 +38,9 @@ def write_captured(
 ) -> Collected:
     """Write everybody's samples (at most `limit` people's) into the folder `out`; files that are there are kept.
 
-    Without an autoencoder: videos for `avatar train autoencoder`, a file a view. With one: scenes for
-    `avatar train mmvdm`, a file a person. Or all that is known of a person as `pictures`, a file each, for its pool. Whose pictures
-    cannot be used is said and left out.
+    Without an autoencoder: videos for `avatar train autoencoder`, one file per view. With one: scenes for
+    `avatar train mmvdm`, one file per person. With `pictures`: all that is known about a person, one file each, for its pool.
+    People whose pictures cannot be used are named and left out.
 
     Raises:
         UsageError: the folder holds samples of other settings, nobody's pictures can be used, or both an autoencoder and

@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,12 +18,12 @@ from avatarcli.capture.matte import foreground_colors
 from avatarcli.datasets.photos import LondonPerson, london_people
 from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.errors import PhotoError, WorkspaceError
-from avatarcli.files import replacing
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import HeadParameters
+from avatarcli.pictures import write_png
 from avatarcli.progress import Progress
 from avatarcli.reproject.shading import fit_light, lit
 from avatarcli.reproject.skin_texture import Atlas, PhotoView, project, skin_likeness
@@ -236,9 +234,7 @@ def _save(skin: PhotoSkin, out: Path, name: str) -> None:
     """Named as the pack's skins are; ages are not known, and adults of all ages are taken for young."""
     shade, sex = "dark" if skin.is_dark else "light", "male" if skin.is_shaved else "any"
     path = out / f"young_{shade}_{sex}-{name}.png"
-    pixels = (skin.texture.clamp(0, 1) * 255).round().byte().numpy()
     try:
-        with replacing(path) as partial:
-            Image.fromarray(np.ascontiguousarray(pixels), "RGBA").save(partial, "PNG")
+        write_png(path, skin.texture)
     except OSError as error:
         raise WorkspaceError(f"cannot write {path}: {error.strerror}") from error

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from avatarcli.arrays import Pixels
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face, upright
 from avatarcli.capture.photo import read_photo
 from avatarcli.capture.portrait import Portrait
@@ -23,7 +24,6 @@ from avatarcli.datasets.captured import (
     CapturedSamples,
     FittedPhoto,
     Matte,
-    Pixels,
     build_sample,
     check_size,
     covered_by_hair,

@@ -25,7 +25,7 @@ NULL_TEXT = "null_text.safetensors"
 _INT8_FROM = 65_536  # elements: smaller tensors stay float16
 _SCALE = ":scale"  # suffix of the tensor that holds an int8 tensor's scales
 COGVIDEOX = "CogVideoXTransformer3DModel"
-_WRITE_TEXT = "write it with scripts/cache_null_text.py of the source tree"
+_WRITE_TEXT = "write it with `avatar weights null-text`"
 _MEND = "delete the folder and fetch it again"
 
 Model = TypeVar("Model", SmallVideoAutoencoder, MultiViewVideoTransformer)
@@ -37,7 +37,7 @@ def load_cogvideox_transformer(
     """CogVideoX-2B's transformer from a local folder in diffusers' format; a fresh one equals it exactly.
 
     null_text: a safetensors file with `text` [226, 4096], T5's embedding of an empty prompt, by default
-    `null_text.safetensors` in the folder; `scripts/cache_null_text.py` writes it.
+    `null_text.safetensors` in the folder; `avatar weights null-text` writes it.
 
     Raises:
         WeightsError: the folder is not such a checkpoint, or is incomplete.
@@ -251,7 +251,7 @@ def _check_tensors(
     if missing := wanted.keys() - tensors.keys():
         raise WeightsError(f"{place} lacks {len(missing)} tensors, {min(missing)} the first; {mend}")
     if surplus := tensors.keys() - wanted.keys():
-        raise WeightsError(f"{place} has {len(surplus)} tensors that the model has not, {min(surplus)} the first")
+        raise WeightsError(f"{place} has {len(surplus)} tensors that the model does not have, {min(surplus)} the first")
     for name, tensor in wanted.items():
         if tensors[name].shape != tensor.shape:
             found = list(tensors[name].shape)

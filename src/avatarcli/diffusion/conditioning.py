@@ -128,7 +128,7 @@ def fourier_code(position: Tensor) -> Tensor:
 def rasterize_frames(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshRaster:
     """What F pictures see of F poses of one mesh: a MeshRaster whose tensors have a leading F. Computed on the CPU.
 
-    vertices [F, N, 3]; faces [T, 3]; camera: a single one, or one a frame.
+    vertices [F, N, 3]; faces [T, 3]; camera: a single one, or one per frame.
     """
     rasters = [rasterize_mesh(v, faces, _of_frame(camera, frame)) for frame, v in enumerate(vertices)]
     return MeshRaster(*(torch.stack([getattr(r, name) for r in rasters]) for name in ("face", "weights", "depth")))

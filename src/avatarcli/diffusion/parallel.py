@@ -2,7 +2,7 @@
 
 Of a shared sequence each process holds a share of every latent's patches, and all keys and values are gathered.
 
-Gathering costs 2 · 2 bytes a channel and token while attention costs 4 · tokens operations for it, so from some ten thousand
+Gathering costs 2 · 2 bytes per channel and token while attention costs 4 · tokens operations for it, so from some ten thousand
 tokens on, where several GPUs are worth having, the link hardly shows. Unlike Ulysses' exchange of heads it works for any number
 of heads: CogVideoX-2B has 30, which four GPUs cannot share out.
 """
@@ -58,7 +58,7 @@ class SequenceGroup:
 
 
 def launch(size: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Run `function(group, device, *arguments)` in `size` new processes, one a GPU; with no GPU here, on the CPU.
+    """Run `function(group, device, *arguments)` in `size` new processes, one per GPU; with no GPU here, on the CPU.
 
     function and arguments must be picklable. When one process fails, all end.
 

@@ -43,7 +43,7 @@ _CELL = 16  # pixels: a patch of 2 latent cells of 8 pixels; pictures are whole 
 class SamplingSettings:
     """How a plan is sampled. The default is for the mini model."""
 
-    steps: int = 10  # denoising steps a group; a divisor of 1000
+    steps: int = 10  # denoising steps per group; a divisor of 1000
     guidance: float = 1.0  # 1 is none and half the cost
     group_clips: int = 10  # clips in a group
     group_latents: int = 24  # latents in a group, beside the photo's; a still is one, in longer clips one is 4 frames

@@ -12,22 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.arrays import Float64
 from avatarcli.clips.files import clip_path, load_clip
 from avatarcli.errors import AvatarError
 from avatarcli.evaluation.metrics import (
-    Float,
     keypoint_distance,
     motion_response,
     sample,
     triangulate,
     unexplained_change,
 )
-from avatarcli.evaluation.sitter import Sitter, interocular, to_bytes
+from avatarcli.evaluation.sitter import Sitter, interocular
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
+from avatarcli.pictures import to_bytes
 
 SURFACE = 468  # of MediaPipe's points; the other ten are the irises, which turn with the gaze
 
@@ -143,13 +144,13 @@ def _flow(sitter: Sitter, start: HeadParameters, end: HeadParameters, camera: Ca
         return (drawn.color[..., :2] / drawn.alpha[..., None].clamp(min=1e-3)).cpu()
 
 
-def _projections(cameras: Camera) -> Float:
+def _projections(cameras: Camera) -> Float64:
     """K [R | t] [V, 3, 4]."""
-    product: Float = (cameras.K.double() @ cameras.world_to_camera[:, :3].double()).numpy()
+    product: Float64 = (cameras.K.double() @ cameras.world_to_camera[:, :3].double()).numpy()
     return product
 
 
-def _features(sitter: Sitter, parameters: HeadParameters, camera: Camera) -> tuple[Float, NDArray[np.float32]]:
+def _features(sitter: Sitter, parameters: HeadParameters, camera: Camera) -> tuple[Float64, NDArray[np.float32]]:
     """SIFT features on the inner of the avatar: pixels [N, 2] and descriptors [N, 128]."""
     drawn = sitter.draw(parameters, camera)
     grey = cv2.cvtColor(to_bytes(drawn.color), cv2.COLOR_RGB2GRAY)
@@ -161,9 +162,9 @@ def _features(sitter: Sitter, parameters: HeadParameters, camera: Camera) -> tup
     return np.array([point.pt for point in points]) + 0.5, np.asarray(descriptors, np.float32)
 
 
-def _matches(first: tuple[Float, NDArray[np.float32]], second: tuple[Float, NDArray[np.float32]]) -> Float:
+def _matches(first: tuple[Float64, NDArray[np.float32]], second: tuple[Float64, NDArray[np.float32]]) -> Float64:
     """Pixels [2, M, 2] of the features that two views share."""
-    nothing: Float = np.zeros((2, 0, 2))
+    nothing: Float64 = np.zeros((2, 0, 2))
     if min(len(first[0]), len(second[0])) < _FEWEST:
         return nothing
     matcher = cv2.BFMatcher(cv2.NORM_L2)
@@ -174,7 +175,7 @@ def _matches(first: tuple[Float, NDArray[np.float32]], second: tuple[Float, NDAr
     pairs = [(i, j) for i, j in there.items() if back.get(j) == i]
     if len(pairs) < _FEWEST:
         return nothing
-    pixels: Float = np.stack([first[0][[i for i, _ in pairs]], second[0][[j for _, j in pairs]]])
+    pixels: Float64 = np.stack([first[0][[i for i, _ in pairs]], second[0][[j for _, j in pairs]]])
     # A fixed seed: USAC's random samples are OpenCV's own.
     cv2.setRNGSeed(0)
     try:

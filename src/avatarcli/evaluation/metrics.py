@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.arrays import Float64
 from avatarcli.gaussians.losses import ssim_map
 
-Float = NDArray[np.float64]
 Points = NDArray[np.float32] | NDArray[np.float64]
 
 
@@ -42,7 +42,7 @@ def keypoint_distance(points: Points, target: Points, unit: float) -> float:
     return float(100 * np.linalg.norm(points - target, axis=-1).mean() / unit)
 
 
-def motion_response(moved: Float, asked: Float) -> float:
+def motion_response(moved: Float64, asked: Float64) -> float:
     """How much of the motion that was asked for is seen: 1 all of it, 0 none.
 
     moved, asked [E, N, 2]: displacements of N points in E expressions; the least-squares factor between the two.
@@ -71,7 +71,7 @@ def sample(picture: Tensor, flow: Tensor) -> Tensor:
     return read[0].permute(1, 2, 0)
 
 
-def triangulate(projections: Float, pixels: Float) -> tuple[Float, Float]:
+def triangulate(projections: Float64, pixels: Float64) -> tuple[Float64, Float64]:
     """Points [N, 3] that V cameras see at `pixels` [V, N, 2], and the errors [V, N] (pixels) of seeing them there.
 
     projections [V, 3, 4]: K [R | t]. Linear least squares over all cameras (Hartley and Zisserman, ch. 12.2).
@@ -82,5 +82,5 @@ def triangulate(projections: Float, pixels: Float) -> tuple[Float, Float]:
     stacked = rows.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1, 4)
     homogeneous = np.linalg.svd(stacked)[2][:, -1]
     seen = np.einsum("vij,nj->vni", projections, homogeneous)
-    errors: Float = np.linalg.norm(seen[..., :2] / seen[..., 2:] - pixels, axis=-1)
+    errors: Float64 = np.linalg.norm(seen[..., :2] / seen[..., 2:] - pixels, axis=-1)
     return homogeneous[:, :3] / homogeneous[:, 3:], errors

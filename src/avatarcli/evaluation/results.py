@@ -37,7 +37,7 @@ QUANTITIES: dict[str, Quantity] = {
     "triangulation": Quantity("% IOD", False, 2, "reprojection error of landmarks triangulated from nine views"),
     "flicker": Quantity("/255", False, 3, "frame-to-frame change that the rendered motion does not explain"),
     "seconds": Quantity("s", False, 1, "time of all stages"),
-    "fps": Quantity("1/s", True, 1, "frames a second at 512²"),
+    "fps": Quantity("1/s", True, 1, "frames per second at 512²"),
     "gaussians": Quantity("", False, 0, "number of Gaussians"),
     "megabytes": Quantity("MB", False, 2, "size of avatar.safetensors"),
 }

@@ -22,11 +22,12 @@ from avatarcli.evaluation.behaviour import SURFACE, expression_scores, flicker, 
 from avatarcli.evaluation.likeness import likeness
 from avatarcli.evaluation.metrics import keypoint_distance
 from avatarcli.evaluation.results import Comparison, Report, Result
-from avatarcli.evaluation.sitter import Instruments, Sitter, interocular, to_bytes
+from avatarcli.evaluation.sitter import Instruments, Sitter, interocular
 from avatarcli.evaluation.targets import align
 from avatarcli.evaluation.views import compare, perceptual_scores, photo_view, pixel_scores, silhouette_overlap
 from avatarcli.files import explain_io_error
 from avatarcli.head.track import HeadParameters
+from avatarcli.pictures import to_bytes
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.pipeline import PIPELINE, RunOptions, run_pipeline

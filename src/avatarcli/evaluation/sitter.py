@@ -21,6 +21,7 @@ from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.track import HeadParameters, Track
+from avatarcli.pictures import to_bytes
 from avatarcli.stages.preprocess import TRACK_FILE
 
 SIZE = 512  # pixels: side of every picture that is judged
@@ -101,12 +102,6 @@ class Instruments:
         network = self.alex if backbone == "alex" else self.vgg
         with torch.inference_mode():
             return float(network(image.to(self._device), target.to(self._device)))
-
-
-def to_bytes(picture: Tensor) -> NDArray[np.uint8]:
-    """A picture in [0, 1] as 8-bit values."""
-    array: NDArray[np.uint8] = (picture.clamp(0, 1) * 255).round().byte().numpy()
-    return array
 
 
 def interocular(landmarks: Points) -> float:

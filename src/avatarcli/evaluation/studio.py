@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.arrays import Float64
 from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.portrait import Portrait
@@ -25,16 +26,17 @@ from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError, PhotoError
 from avatarcli.evaluation.alignment import Alignment, whole_photo
 from avatarcli.evaluation.behaviour import SURFACE
-from avatarcli.evaluation.metrics import Float, keypoint_distance, motion_response
+from avatarcli.evaluation.metrics import keypoint_distance, motion_response
 from avatarcli.evaluation.results import Comparison, Report, Result
 from avatarcli.evaluation.run import COST, PERCEPTUAL, PIXELS, cost, load_sitter, machine, named, written_down
-from avatarcli.evaluation.sitter import Instruments, Sitter, interocular, to_bytes
+from avatarcli.evaluation.sitter import Instruments, Sitter, interocular
 from avatarcli.evaluation.truth import EXPRESSIONS, SUBJECTS, Place, Truth, TruthSet
 from avatarcli.evaluation.views import compare, perceptual_scores, pixel_scores, silhouette_overlap
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan
+from avatarcli.pictures import to_bytes
 from avatarcli.progress import Progress
 from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.weights.models import generator_of
@@ -299,7 +301,7 @@ def _found(picture: NDArray[np.uint8], name: str) -> FaceLandmarks:
         raise PhotoError(f"{name}: {error}") from error
 
 
-def _moved(points: Float) -> Float:
+def _moved(points: Float64) -> Float64:
     """Displacements from the neutral face: of [V, F, N, 2], all but the first."""
     return (points[:, 1:] - points[:, :1]).reshape(-1, *points.shape[2:])
 

@@ -17,15 +17,17 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.arrays import Float64
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face, upright
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.capture.portrait import Portrait
 from avatarcli.datasets.benchmarks import Target
-from avatarcli.evaluation.metrics import Float, overlap
+from avatarcli.evaluation.metrics import overlap
 from avatarcli.evaluation.sitter import SIZE, Sitter
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.track import HeadParameters
+from avatarcli.pictures import to_bytes
 from avatarcli.tracking.fit import fit_pose_expression
 
 _BELOW_CHIN = 0.02  # metres; further down are clothes and shoulders, which move between two photos
@@ -94,7 +96,7 @@ def _by_silhouette(sitter: Sitter, photo: Path, yaw: float) -> Aligned:
 
 def _portrait(image: NDArray[np.uint8], inside: NDArray[np.float32]) -> tuple[Portrait, NDArray[np.uint8]]:
     portrait = Portrait.cut_out(image, inside).resized(SIZE)
-    return portrait, (portrait.photo * 255).round().byte().numpy()
+    return portrait, to_bytes(portrait.photo)
 
 
 def _head_region(sitter: Sitter, camera: Camera) -> Tensor:
@@ -114,7 +116,7 @@ def _lay_over(sitter: Sitter, portrait: Portrait, yaw: float) -> Camera:
     small = portrait.resized(_SEARCH)
     alpha, region = sitter.draw(HeadParameters.at_rest(), camera).alpha, _head_region(sitter, camera)
 
-    def misfit(change: Float) -> float:
+    def misfit(change: Float64) -> float:
         silhouette, head = _moved(alpha, change, "zeros"), _moved(region, change, "border")
         return 1 - overlap(silhouette, small.matte, small.inside * head) + _ROLL_PENALTY * float(change[0]) ** 2
 
@@ -126,7 +128,7 @@ def _lay_over(sitter: Sitter, portrait: Portrait, yaw: float) -> Camera:
     return _moved_camera(camera, min(found, key=misfit)).resized(SIZE, SIZE)
 
 
-def _start(head: Tensor, matte: Tensor, scale: float) -> Float:
+def _start(head: Tensor, matte: Tensor, scale: float) -> Float64:
     """roll, log scale and shift (pixels) that put the crown of `head` [S, S] where `matte` [S, S] has its own."""
     middle = len(head) / 2
     crown, goal = _crown(head), _crown(matte)
@@ -134,7 +136,7 @@ def _start(head: Tensor, matte: Tensor, scale: float) -> Float:
     return np.array([0.0, math.log(scale), *shift])
 
 
-def _crown(mask: Tensor) -> Float:
+def _crown(mask: Tensor) -> Float64:
     """Pixel (x, y) of a silhouette's top: the middle of its upper rows."""
     rows = torch.nonzero((mask > 0.5).any(1))
     top = int(rows[0]) if len(rows) else 0
@@ -143,7 +145,7 @@ def _crown(mask: Tensor) -> Float:
     return np.array([x, float(top)])
 
 
-def _moved(mask: Tensor, change: Float, outside: str) -> Tensor:
+def _moved(mask: Tensor, change: Float64, outside: str) -> Tensor:
     """A mask [S, S] turned, scaled and shifted about its middle."""
     roll, scale, dx, dy = change[0], math.exp(change[1]), change[2], change[3]
     # The sampling grid runs the other way: from the moved picture to the original, in units of half the picture.
@@ -154,7 +156,7 @@ def _moved(mask: Tensor, change: Float, outside: str) -> Tensor:
     return functional.grid_sample(mask[None, None], grid, padding_mode=outside, align_corners=False)[0, 0]
 
 
-def _moved_camera(camera: Camera, change: Float) -> Camera:
+def _moved_camera(camera: Camera, change: Float64) -> Camera:
     """The camera whose picture is the old one turned, scaled and shifted about its middle."""
     roll, scale = float(change[0]), math.exp(change[1])
     turn = rigid(axis_angle_to_matrix(torch.tensor([0.0, 0.0, roll])), torch.zeros(3))

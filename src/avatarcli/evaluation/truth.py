@@ -8,7 +8,6 @@ cache, one for each state of the pack, so a second run renders nothing; every fi
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -32,6 +30,7 @@ from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan
+from avatarcli.pictures import encode_png
 from avatarcli.progress import Progress
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets, check_complete
@@ -177,9 +176,7 @@ class _TruthScene:
         plan = truth_plan(self.framing())
         near = replace(plan, cameras=plan.cameras.resized(_PHOTO_SIZE, _PHOTO_SIZE))
         picture = composite(self.draw(near, Place(0, 0)), torch.tensor(_WALL))
-        stream = io.BytesIO()
-        Image.fromarray((picture.clamp(0, 1) * 255).round().byte().numpy()).save(stream, "PNG")
-        return stream.getvalue()
+        return encode_png(picture)
 
     def facts(self) -> bytes:
         """A safetensors file with what is known of the person besides the pictures."""

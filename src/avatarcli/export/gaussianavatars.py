@@ -27,7 +27,7 @@ from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
 
-# The vertices of every frame are written at once; a minute at 30 frames a second is 420 MB of them.
+# The vertices of every frame are written at once; a minute at 30 frames per second is 420 MB of them.
 MAX_FRAMES = 1800
 
 

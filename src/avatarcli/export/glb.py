@@ -27,6 +27,7 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import PersonalHead, gaze_from_expression
+from avatarcli.pictures import to_bytes
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
 
@@ -145,6 +146,5 @@ def _morphs(head: PersonalHead) -> Tensor:
 def _picture(values: Tensor, kind: str) -> tuple[bytes, str]:
     """An encoded picture [H, W, C] in [0, 1], and its media type."""
     stream = io.BytesIO()
-    pixels = (values * 255).round().byte().numpy()
-    Image.fromarray(pixels).save(stream, kind, quality=_JPEG_QUALITY, optimize=True)
+    Image.fromarray(to_bytes(values)).save(stream, kind, quality=_JPEG_QUALITY, optimize=True)
     return stream.getvalue(), f"image/{kind.lower()}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from avatarcli.export.gltf import GlbBuffer
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
+from avatarcli.pictures import to_bytes
 
 _EXTENSION = "KHR_gaussian_splatting"
 _POINTS = 0  # glTF's mode of a primitive
@@ -35,7 +35,7 @@ def write_glb_splats(path: Path, splats: Splats, origin: Origin) -> None:
     shown = torch.cat([splats.colors, splats.opacities[:, None]], dim=-1)
     attributes = {
         "POSITION": buffer.accessor(splats.means.numpy(), "VEC3"),
-        "COLOR_0": buffer.accessor(_bytes(shown), "VEC4", normalized=True),
+        "COLOR_0": buffer.accessor(to_bytes(shown), "VEC4", normalized=True),
         f"{_EXTENSION}:ROTATION": buffer.accessor(unit.roll(-1, dims=-1).numpy(), "VEC4"),
         f"{_EXTENSION}:SCALE": buffer.accessor(splats.scales.numpy(), "VEC3"),
         f"{_EXTENSION}:OPACITY": buffer.accessor(splats.opacities.numpy(), "SCALAR"),
@@ -50,8 +50,3 @@ def write_glb_splats(path: Path, splats: Splats, origin: Origin) -> None:
         "meshes": [{"name": "avatar", "primitives": [primitive]}],
     }
     path.write_bytes(buffer.file(origin, document))
-
-
-def _bytes(values: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    rounded: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (values.clamp(0, 1) * 255).round().byte().numpy()
-    return rounded

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import json
 import struct
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 from xml.sax.saxutils import escape
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-
-from avatarcli.errors import ExportError
 
 # trainedAlgorithmicMedia: a trained model made the pixels. compositeSynthetic: captured and synthetic parts together.
 SourceType = Literal["trainedAlgorithmicMedia", "compositeSynthetic"]
@@ -64,17 +61,6 @@ class Origin:
             facts["photo"] = f"sha256:{self.photo_sha256}"
         return json.dumps(facts)
 
-    @classmethod
-    def from_json(cls, text: str) -> Origin | None:
-        """The inverse of `to_json`; None if the text is something else."""
-        try:
-            facts = json.loads(text)
-        except ValueError:
-            return None
-        if not isinstance(facts, dict):
-            return None
-        return _from_facts(*(facts.get(key) for key in ("title", "tool", "digitalSourceType", "photo")))
-
     def to_xmp(self) -> str:
         """An XMP packet."""
         photo = f"<dc:source>sha256:{self.photo_sha256}</dc:source>" if self.photo_sha256 else ""
@@ -87,17 +73,6 @@ class Origin:
             f"<Iptc4xmpExt:DigitalSourceType>{self.source_uri}</Iptc4xmpExt:DigitalSourceType>{photo}"
             '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
         )
-
-    @classmethod
-    def from_xmp(cls, packet: str | bytes) -> Origin | None:
-        """The inverse of `to_xmp`; None if the packet is another program's or broken."""
-        try:
-            root = ElementTree.fromstring(packet)
-        except ElementTree.ParseError:
-            return None
-        title = root.find(f".//{{{_DC}}}title//{{{_RDF}}}li")
-        found = [root.find(f".//{{{space}}}{name}") for space, name in _XMP_FIELDS]
-        return _from_facts(*(None if element is None else element.text or "" for element in (title, *found)))
 
     def tags(self) -> dict[str, str]:
         """Metadata tags of a video container."""
@@ -113,20 +88,6 @@ class Origin:
         return info
 
 
-_XMP_FIELDS = ((_XMP, "CreatorTool"), (_IPTC, "DigitalSourceType"), (_DC, "source"))
-
-
-def _from_facts(title: object, tool: object, source_uri: object, photo: object) -> Origin | None:
-    if not (isinstance(title, str) and isinstance(tool, str) and isinstance(source_uri, str)):
-        return None
-    name, _, version = tool.partition(" ")
-    source = source_uri.removeprefix(SOURCE_TYPE_SCHEME)
-    if name != _TOOL or source not in get_args(SourceType):
-        return None
-    photo_hash = photo.removeprefix("sha256:") if isinstance(photo, str) else None
-    return Origin(title, version, cast(SourceType, source), photo_hash)
-
-
 def embed_origin(path: Path, origin: Origin) -> None:
     """Put the mark into a finished MP4, WebP or GIF, in place. Raises OSError."""
     if path.suffix.lower() == ".mp4":
@@ -137,59 +98,10 @@ def embed_origin(path: Path, origin: Origin) -> None:
         _append_gif_comment(path, origin.to_json().encode())
 
 
-def read_origin(path: Path) -> Origin | None:
-    """The mark of a PNG, JPEG, WebP, GIF, MP4 or WebM; None if it bears none of ours.
-
-    Raises:
-        ExportError: the file cannot be read.
-    """
-    try:
-        if path.suffix.lower() == ".mp4":
-            packet = _mp4_box(path)
-            return None if packet is None else Origin.from_xmp(packet)
-        if path.suffix.lower() == ".gif":
-            return Origin.from_json(_gif_comment(path).decode(errors="replace"))
-        if path.suffix.lower() == ".webm":
-            return _read_webm(path)
-        with Image.open(path) as image:
-            packet = image.info.get(XMP_KEYWORD, image.info.get("xmp"))
-        return None if packet is None else Origin.from_xmp(packet)
-    except UnidentifiedImageError:
-        raise ExportError(f"{path}: not a picture or video that can be read") from None
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def _read_webm(path: Path) -> Origin | None:
-    import av
-
-    try:
-        with av.open(f"file:{path}") as container:
-            tags = {key.lower(): value for key, value in container.metadata.items()}
-    except av.error.FFmpegError as error:
-        raise ExportError(f"{path}: cannot be read ({error.strerror})") from None
-    return Origin.from_json(tags.get("comment", ""))
-
-
 def _append_mp4_box(path: Path, packet: bytes) -> None:
     # A box after the last one moves nothing, so the chunk offsets inside `moov` stay right.
     with path.open("ab") as file:
         file.write(struct.pack(">I", 8 + len(XMP_BOX) + len(packet)) + b"uuid" + XMP_BOX + packet)
-
-
-def _mp4_box(path: Path) -> bytes | None:
-    with path.open("rb") as file:
-        while len(header := file.read(8)) == 8:
-            size, kind = struct.unpack(">I4s", header)
-            length = size - 8
-            if size == 1:  # a 64-bit size follows
-                length = int.from_bytes(file.read(8), "big") - 16
-            if kind == b"uuid" and file.read(16) == XMP_BOX:
-                return file.read(length - 16)
-            if length < 0:  # 0 means "to the end of the file"; anything else is damage
-                return None
-            file.seek(length - (16 if kind == b"uuid" else 0), 1)
-    return None
 
 
 def _append_webp_chunk(path: Path, packet: bytes) -> None:
@@ -214,14 +126,3 @@ def _append_gif_comment(path: Path, comment: bytes) -> None:
 
 def _parts(data: bytes) -> list[bytes]:
     return [data[start : start + 255] for start in range(0, len(data), 255)]  # a sub-block's length is one byte
-
-
-def _gif_comment(path: Path) -> bytes:
-    """The comment at the end of the file, where ours is; empty if there is none."""
-    data = path.read_bytes()
-    position = data.rfind(b"\x21\xfe") + 2
-    comment = b""
-    while 2 <= position < len(data) and (length := data[position]):
-        comment += data[position + 1 : position + 1 + length]
-        position += 1 + length
-    return comment

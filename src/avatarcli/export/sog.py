@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from avatarcli.arrays import Float64
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
 
@@ -29,7 +30,6 @@ _BINS = 8192  # of the histogram that stands for the values in k-means
 _FIRST_ROTATION_MARK = 252  # alpha of a rotation's pixel: this and the number (wxyz) of the component left out
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # same in, same out
 
-Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -67,7 +67,7 @@ def write_sog(path: Path, splats: Splats, origin: Origin) -> None:
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), _webp(pixels))
 
 
-def z_order(points: Floats) -> npt.NDArray[np.int64]:
+def z_order(points: Float64) -> npt.NDArray[np.int64]:
     """The order of points [G, 3] along a Z-order (Morton) curve through their box, 10 bits an axis."""
     low, high = points.min(0), points.max(0)
     cells = ((points - low) / np.maximum(high - low, 1e-12) * 1023).astype(np.int64)
@@ -78,7 +78,7 @@ def z_order(points: Floats) -> npt.NDArray[np.int64]:
     return np.argsort(codes, kind="stable")
 
 
-def table_of(values: Floats) -> tuple[Floats, Bytes]:
+def table_of(values: Float64) -> tuple[Float64, Bytes]:
     """Up to 256 values that stand for all the values [...], ascending, and the index of the nearest for each [...].
 
     k-means in one dimension (Lloyd) on a histogram, begun with quantiles.
@@ -96,7 +96,7 @@ def table_of(values: Floats) -> tuple[Floats, Bytes]:
     return table, index.reshape(values.shape)
 
 
-def _positions(means: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+def _positions(means: Float64) -> tuple[npt.NDArray[np.int64], Float64, Float64]:
     """16-bit positions [G, 3] on the scale sign(x) · log(1 + |x|), and the scale's ends [3]."""
     logarithms = np.sign(means) * np.log1p(np.abs(means))
     low, high = logarithms.min(0), logarithms.max(0)
@@ -104,7 +104,7 @@ def _positions(means: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     return np.rint(steps).astype(np.int64), low, high
 
 
-def _rotations(quaternions: Floats) -> Bytes:
+def _rotations(quaternions: Float64) -> Bytes:
     """Quaternions [G, 4] (wxyz, any positive length) as pixels [G, 4]."""
     unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
     rows = np.arange(len(unit))

@@ -16,7 +16,7 @@ from avatarcli.export.origin import Origin, embed_origin
 
 Samples = NDArray[np.float32]
 
-RATE = 48_000  # samples a second: what video files use, and the only rate of Opus
+RATE = 48_000  # samples per second: what video files use, and the only rate of Opus
 _BIT_RATE = 160_000  # for stereo, beyond what most people hear
 
 
@@ -130,7 +130,7 @@ def _samples(path: Path, start: float, seconds: float, layout: str) -> Iterator[
 
 
 def placed_samples(path: Path, start: float, layout: str, rate: int) -> Iterator[Samples]:
-    """Decoded blocks [channels, n] of a file's first sound, `rate` samples a second, "mono" or "stereo".
+    """Decoded blocks [channels, n] of a file's first sound, `rate` samples per second, "mono" or "stereo".
 
     The first begins at `start` (the file's own time, seconds): earlier sound is cut off, missing sound is silence.
 

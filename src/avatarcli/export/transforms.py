@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from avatarcli.errors import WorkspaceError
 from avatarcli.export.origin import Origin
 from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.pictures import read_picture
 
 TRANSFORMS = "transforms.json"
 
@@ -36,10 +35,8 @@ def write_dataset(folder: Path, video: MultiViewVideo, origin: Origin, advance: 
 
 def _check_picture(path: Path, size: tuple[int, int]) -> None:
     try:
-        with Image.open(path) as image:
-            image.load()
-            found = image.size
+        height, width = read_picture(path).shape[:2]
     except OSError as error:
         raise WorkspaceError(f"{path}: cannot read the picture ({error}); run `avatar generate --force`") from error
-    if found != size:
-        raise WorkspaceError(f"{path}: {found[0]} × {found[1]} pixels, its camera says {size[0]} × {size[1]}")
+    if (width, height) != size:
+        raise WorkspaceError(f"{path}: {width} × {height} pixels, its camera says {size[0]} × {size[1]}")

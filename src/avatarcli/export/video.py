@@ -70,11 +70,11 @@ def check_output(path: str | Path, *, transparent: bool, fps: float) -> None:
         others = endings(lambda other: other.transparency != "none")
         raise UsageError(f"{path}: {path.suffix} has no transparency; use {others}, or set a background")
     if not 0 < fps <= 240:
-        raise UsageError(f"{fps:g} frames a second: want a number above 0 and at most 240")
+        raise UsageError(f"{fps:g} frames per second: want a number above 0 and at most 240")
     if fps > form.most_fps:
         kind = form.kind.upper()
         raise UsageError(
-            f"{path}: a {kind} plays at most {form.most_fps:g} frames a second; lower the rate or use .webp"
+            f"{path}: a {kind} plays at most {form.most_fps:g} frames per second; lower the rate or use .webp"
         )
 
 

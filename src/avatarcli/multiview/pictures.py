@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from avatarcli.errors import WorkspaceError
-from avatarcli.files import replacing
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import invert_rigid
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.plan import Plan, Reel
+from avatarcli.pictures import read_picture, write_png
 
 REPROJECT = "reproject"  # the generator that uses no network
 _TRANSFORMS = "transforms.json"
@@ -49,13 +47,11 @@ class MultiViewVideo:
         straight = torch.cat([picture[..., :3] / alpha.clamp(min=1e-4), alpha], dim=-1)
         path = self.frame_path(view, frame)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            Image.fromarray((straight.clamp(0, 1) * 255).round().byte().cpu().numpy(), "RGBA").save(partial, "PNG")
+        write_png(path, straight)
 
     def read_frame(self, view: int, frame: int) -> Tensor:
         """A premultiplied RGBA picture [H, W, 4] in [0, 1]."""
-        with Image.open(self.frame_path(view, frame)) as image:
-            straight = torch.from_numpy(np.array(image.convert("RGBA"))).float() / 255
+        straight = read_picture(self.frame_path(view, frame), "RGBA")
         return torch.cat([straight[..., :3] * straight[..., 3:], straight[..., 3:]], dim=-1)
 
     def write_transforms(self) -> None:

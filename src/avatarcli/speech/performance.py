@@ -14,10 +14,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from avatarcli.arrays import Float32
 from avatarcli.clips.acting import Curve, add_action, add_eyes, add_side_noise, bump, drift, fixations, head_turns
-from avatarcli.clips.clip import Array, Clip
+from avatarcli.clips.clip import Clip
 from avatarcli.speech.phones import SILENCE, Phone
-from avatarcli.speech.recording import STEPS, Recording
+from avatarcli.speech.recording import STEPS, Voice
 from avatarcli.speech.visemes import mouth
 
 FPS = 60.0  # so that lips that meet for 40 ms are seen, also after resampling to 30
@@ -33,7 +34,7 @@ _BLINK_APART, _BLINK_WITHIN = 1.2, (2.0, 4.5)  # seconds: at least, and the usua
 _LONG_PAUSE = 0.25  # seconds: pauses in which people blink
 
 
-def perform(recording: Recording, phones: Sequence[Phone], *, seed: int, fps: float = FPS) -> Clip:
+def perform(recording: Voice, phones: Sequence[Phone], *, seed: int, fps: float = FPS) -> Clip:
     """The clip of a voice whose sounds are known. The same seed gives the same blinks and turns of the head."""
     rng = np.random.default_rng(seed)
     t: Curve = np.arange(max(1, math.ceil(recording.seconds * fps))) / fps
@@ -62,7 +63,7 @@ def perform(recording: Recording, phones: Sequence[Phone], *, seed: int, fps: fl
     )
 
 
-def _gains(recording: Recording, phones: Sequence[Phone]) -> list[float]:
+def _gains(recording: Voice, phones: Sequence[Phone]) -> list[float]:
     """How far each sound opens the mouth, by its loudness against the voice's usual one."""
     levels = recording.levels
     loudest = []
@@ -85,7 +86,7 @@ def _talking(phones: Sequence[Phone], t: Curve) -> Curve:
     return np.asarray(gaussian_filter1d(said, sigma=0.25 / step, mode="nearest"))
 
 
-def _stresses(recording: Recording) -> list[tuple[float, float]]:
+def _stresses(recording: Voice) -> list[tuple[float, float]]:
     """(moment, strength in 0…1) of the syllables that stand out by loudness."""
     levels = recording.levels.clip(min=recording.loud - 30)
     syllables = gaussian_filter1d(levels, sigma=_STRESS_WIDTH * STEPS)
@@ -109,6 +110,6 @@ def _blinks(phones: Sequence[Phone], seconds: float, rng: np.random.Generator) -
     return times
 
 
-def _stored(values: Curve) -> Array:
+def _stored(values: Curve) -> Float32:
     """Steps of 1e-4 are far below what shows, and make the file smaller."""
     return (np.rint(values * 1e4) / 1e4).astype(np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from avatarcli.config import Language
 from avatarcli.errors import SpeechError, UsageError
-from avatarcli.speech.recording import RATE, STEPS, Recording
+from avatarcli.speech.recording import RATE, STEPS, Voice
 from avatarcli.speech.words import guessed_sounds, words_of
 
 Tell = Callable[[str], None]
@@ -49,7 +49,7 @@ class Phone:
     end: float
 
 
-def find_phones(recording: Recording, text: str | None, language: Language, *, note: Tell, warn: Tell) -> list[Phone]:
+def find_phones(recording: Voice, text: str | None, language: Language, *, note: Tell, warn: Tell) -> list[Phone]:
     """The sounds of a recording without gaps, silence included.
 
     text: what is said, None if unknown. note and warn are told what was guessed and what did not work.
@@ -76,7 +76,7 @@ def find_phones(recording: Recording, text: str | None, language: Language, *, n
     return _with_pauses(phones, recording)
 
 
-def broad_classes(recording: Recording) -> list[Phone]:
+def broad_classes(recording: Voice) -> list[Phone]:
     """Voice (`~V`), hiss (`~S`) and silence, by loudness and by how often the wave crosses zero."""
     count = len(recording.levels)
     positive = recording.samples[: count * _HOP] >= 0
@@ -95,7 +95,7 @@ def broad_classes(recording: Recording) -> list[Phone]:
 class _Decoding:
     """PocketSphinx at work on one recording."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Voice) -> None:
         try:
             import pocketsphinx
         except ImportError:
@@ -195,7 +195,7 @@ def _classes(phones: Sequence[Phone]) -> NDArray[np.int64]:
     return np.repeat([_CLASS[phone.name] for phone in phones], lengths)
 
 
-def _with_pauses(phones: Sequence[Phone], recording: Recording) -> list[Phone]:
+def _with_pauses(phones: Sequence[Phone], recording: Voice) -> list[Phone]:
     """The same sounds, ended where the voice ends: the aligner lets the last sound of a word run on into a pause.
 
     Neighbouring silences become one.

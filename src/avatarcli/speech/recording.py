@@ -14,7 +14,7 @@ from avatarcli.errors import SpeechError
 from avatarcli.export.sound import layout_of, placed_samples
 from avatarcli.files import why_not_a_file
 
-RATE = 16_000  # samples a second: what PocketSphinx's model was trained on
+RATE = 16_000  # samples per second: what PocketSphinx's model was trained on
 STEPS = 100  # a second: moments at which loudness is measured; also PocketSphinx's own frames
 MAX_SECONDS = 1200.0  # as long as the longest video that is rendered
 _READABLE = "WAV, MP3, M4A, FLAC, Ogg, or a video with sound"
@@ -27,7 +27,7 @@ _ABOVE_NOISE = 8.0  # decibels that a sound must stand above the noise of the ro
 
 
 @dataclass(frozen=True)
-class Recording:
+class Voice:
     """A voice: samples float32 [N] in [-1, 1], `RATE` a second, from the file's time 0 on."""
 
     path: Path
@@ -59,7 +59,7 @@ class Recording:
         return np.asarray(self.levels < floor)
 
 
-def read_recording(path: Path) -> Recording:
+def read_recording(path: Path) -> Voice:
     """Decode the first sound of a file; several channels are averaged, any rate is resampled.
 
     Raises:
@@ -67,7 +67,7 @@ def read_recording(path: Path) -> Recording:
     """
     if (problem := why_not_a_file(path, "sound")) is not None:
         raise SpeechError(problem)
-    recording = Recording(path, _decoded(path))
+    recording = Voice(path, _decoded(path))
     if recording.seconds < 0.1:
         raise SpeechError(f"{path} lasts {recording.seconds:.2f} s; give at least 0.1 s of speech")
     if recording.levels.max() < _FAINTEST:

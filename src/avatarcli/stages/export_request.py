@@ -20,7 +20,7 @@ class ExportRequest:
     format: ExportFormat
     expression: Mapping[str, float] = field(default_factory=dict)  # ARKit names to weights in [0, 1]
     clip: Path | None = None
-    fps: float | None = None  # frames a second that the clip is resampled to; None: its own
+    fps: float | None = None  # frames per second that the clip is resampled to; None: its own
     head_motion: bool = True  # whether the clip's head rotation and translation move the head
     up: Up | None = None  # the axis of the file that points to the top of the head; None: the format's default
     sh_degree: int = 0  # of a PLY; coefficients beyond degree 0 are zeros

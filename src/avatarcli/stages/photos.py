@@ -55,7 +55,7 @@ _BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
 
 
 @dataclass(frozen=True)
-class _Photo:
+class _Fitted:
     """A photo and what became of it; gain [3]: what its linear light is multiplied by, to be the frontal photo's."""
 
     source: Source
@@ -117,7 +117,7 @@ def preprocess_photos(
         first = order[0]
         reference = looks[first].judged(tracks[first], model)
         check_quality(by_key[first], reference.quality, progress, force=force)
-        done = [_Photo(by_key[first], reference, _BY_LANDMARKS, torch.ones(3), None)]
+        done = [_Fitted(by_key[first], reference, _BY_LANDMARKS, torch.ones(3), None)]
         for key in order[1:]:
             photo, distance = by_key[key], None
             try:
@@ -135,7 +135,7 @@ def preprocess_photos(
                 continue
             gain = _gain(reference, judged, model)
             judged = replace(judged, portrait=_with_gain(judged.portrait, gain))
-            done.append(_Photo(photo, judged, _BY_LANDMARKS if key in looks else _BY_OUTLINE, gain, distance))
+            done.append(_Fitted(photo, judged, _BY_LANDMARKS if key in looks else _BY_OUTLINE, gain, distance))
             advance(1)
         folders = {}
         for index, found in enumerate(done):

@@ -301,7 +301,7 @@ def different_photos(photos: Sequence[Path]) -> list[Path]:
     for photo in photos:
         found.setdefault(photo_hash(photo), photo)
     if len(found) > MOST_PHOTOS:
-        raise UsageError(f"{len(found)} photos of one person: at most {MOST_PHOTOS} are taken together")
+        raise UsageError(f"{len(found)} photos of one person: at most {MOST_PHOTOS} can be used together")
     return list(found.values())
 
 

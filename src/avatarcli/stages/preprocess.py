@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from avatarcli.capture.exposure import face_light, lift_gain, lifted
 from avatarcli.capture.labels import hair_before_backdrop, label_portrait
@@ -21,6 +20,7 @@ from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
 from avatarcli.head.model import HeadModel, load_head_model
 from avatarcli.head.track import Track
+from avatarcli.pictures import write_png
 from avatarcli.progress import Progress
 from avatarcli.stages.source import Source
 from avatarcli.tracking.fit import SeenFace, fit_photos
@@ -123,7 +123,7 @@ class Judged:
         self.portrait.save(folder)
         self.track.save(folder / TRACK_FILE)
         self.quality.save(folder)
-        Image.fromarray(draw_overlay(self.image, self.track, model)).save(folder / OVERLAY_FILE)
+        write_png(folder / OVERLAY_FILE, draw_overlay(self.image, self.track, model))
 
 
 def check_quality(photo: Source, quality: PhotoQuality, progress: Progress, *, force: bool) -> None:

@@ -15,7 +15,7 @@ from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, NAMED
 Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transparent
 
 WHITE: Background = (1.0, 1.0, 1.0)
-_LONGEST = 36_000  # frames: 20 minutes at 30 a second; a typing error beyond it would fill a disk
+_LONGEST = 36_000  # frames: 20 minutes at 30 per second; a typing error beyond it would fill a disk
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RenderRequest:
     orbit: float | None = None  # degrees that the camera travels to the subject's left; negative: to the right
     views: tuple[tuple[float, float], ...] = ((0.0, 0.0),)  # (yaw, pitch) of each still, when nothing moves
     seconds: float | None = None  # length; None: the clip's own, or DEFAULT_ORBIT_SECONDS
-    fps: float = 30.0  # frames a second of the output; a clip is resampled to it
+    fps: float = 30.0  # frames per second of the output; a clip is resampled to it
     size: int = 512  # pixels: side of the picture, or of one tile of the sheet
     elevation: float = 0.0  # degrees of the camera above (+) or below the head while it orbits or a clip plays
     background: Background = WHITE
@@ -52,7 +52,7 @@ class RenderRequest:
             raise UsageError("--elevation and --pitch go from -80 to 80 degrees")
         for angle in (self.orbit or 0.0, *(yaw for yaw, _ in self.views)):
             if not math.isfinite(angle) or abs(angle) > 36_000.0:
-                raise UsageError(f"{angle:g} degrees is no angle to turn a camera by")
+                raise UsageError(f"{angle:g} degrees is not an angle to turn a camera by")
         if self.sheet and (self.orbit is not None or self.clip is not None or self.expression):
             raise UsageError("--sheet has its own views and expressions: leave out --orbit and --expression")
 

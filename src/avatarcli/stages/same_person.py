@@ -5,16 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from avatarcli.capture.identity import FaceEmbedder, l2_distance
+from avatarcli.capture.identity import SAME_PERSON, FaceEmbedder, l2_distance
 from avatarcli.errors import PhotoError, WeightsError
 from avatarcli.progress import Progress
+from avatarcli.weights.judges import FETCH_JUDGES
 
 if TYPE_CHECKING:
     from avatarcli.stages.preprocess import Look
     from avatarcli.stages.source import Source
 
 # L2 distance from which two photos are refused as two persons, by how far the more turned one is turned (degrees).
-_FRONTAL, _TURNED = 0.6, 0.65
+_FRONTAL, _TURNED = SAME_PERSON, 0.65
 _TURNED_FROM = 25.0
 
 
@@ -28,7 +29,7 @@ def check_same_person(reference: Look, other: Look, photo: Source, progress: Pro
     if embedder is None:
         if photo.time is None:  # a film rarely changes its person
             progress.warn(
-                f"{photo.name}: not checked to be the same person: the network for that is missing (`make eval-weights`)"
+                f"{photo.name}: not checked whether it shows the same person: the network for that is missing; {FETCH_JUDGES}"
             )
         return None
     ours, theirs = (embedder(look.crop.image, look.face.points) for look in (reference, other))

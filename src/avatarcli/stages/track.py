@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from avatarcli import __version__
+from avatarcli.arrays import Pixels
 from avatarcli.capture.face_sequence import FaceSequence, detect_faces
 from avatarcli.capture.video import WEBCAM_SECONDS, VideoInfo, probe_video, read_frames, record_webcam
 from avatarcli.clips.files import load_clip, save_clip
@@ -26,7 +27,7 @@ from avatarcli.head.model import load_head_model
 from avatarcli.progress import Progress
 from avatarcli.records import fingerprint_of
 from avatarcli.stages.track_request import TrackRequest
-from avatarcli.tracking.overlay_frame import Pixels, draw_frame
+from avatarcli.tracking.overlay_frame import draw_frame
 from avatarcli.tracking.video import UNTRACKED, VideoTrack, fit_video
 from avatarcli.weights import shipped as weights
 from avatarcli.workspace import Workspace
@@ -152,7 +153,9 @@ def _tracked(request: TrackRequest, info: VideoInfo, progress: Progress) -> tupl
     if missing:
         longest = ", ".join(f"{a:.1f}-{b:.1f} s" for a, b in sorted(missing, key=lambda gap: gap[0] - gap[1])[:3])
         share = 100 * (~sequence.seen).mean()
-        progress.warn(f"{info.path.name}: no face in {share:.0f} % of the frames ({longest}); motion is put in between")
+        progress.warn(
+            f"{info.path.name}: no face in {share:.0f} % of the frames ({longest}); the motion there is interpolated"
+        )
     with progress.task("track", int(sequence.seen.sum())) as advance:
         track = fit_video(
             load_head_model(),

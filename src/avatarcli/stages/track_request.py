@@ -15,7 +15,7 @@ class TrackRequest:
 
     video: Path  # a file, or the number of a camera
     seconds: float | None = None  # only so much from the start; of a camera: how long to record
-    fps: float | None = None  # frames a second of the clip; None: the video's own
+    fps: float | None = None  # frames per second of the clip; None: the video's own
     rest: float | None = None  # seconds: a moment at which the face rests; None: found
 
     def __post_init__(self) -> None:

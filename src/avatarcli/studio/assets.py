@@ -27,7 +27,7 @@ from avatarcli.studio.pack_head import PackHead, read_head
 from avatarcli.studio.scene import BoundMesh, Material
 from avatarcli.studio.skin_sheets import SkinAtlas, SkinSheet, make_atlas, make_sheet
 
-_WHERE = "the studio needs the pack of MakeHuman's CC0 assets (docs/studio.md says where it comes from)"
+_WHERE = "the studio needs the pack of MakeHuman's CC0 assets (https://github.com/makehumancommunity/makehuman-assets)"
 _WEARABLES = ("hair", "eyebrows", "eyelashes", "clothes")
 
 

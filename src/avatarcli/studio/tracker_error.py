@@ -183,8 +183,9 @@ def _read(text: str, name: str) -> ErrorStatistics:
                 raise ValueError(f"{key} has shape {list(tensors[key].shape)}, want {list(shape)}")
         return ErrorStatistics(**tensors, expression_gain=gain, source=str(data["source"]))
     except (ValueError, KeyError, TypeError) as error:
-        mend = "write it with scripts/measure_tracker_error.py of the source tree"
-        raise WeightsError(f"{name}: not statistics of the tracker's errors ({error}); {mend}") from error
+        raise WeightsError(
+            f"{name}: not statistics of the tracker's errors ({error}); install avatarcli again"
+        ) from error
 
 
 def estimate(errors: Tensor, circumstances: Tensor, truths: Tensor, *, factors: int, source: str) -> ErrorStatistics:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarcli.arrays import Float64
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
 from avatarcli.head.face_points import SURFACE_LANDMARKS
@@ -26,8 +27,6 @@ from avatarcli.tracking.priors import expression_prior, facing, landmark_normals
 from avatarcli.tracking.residual import Measurement, free_form_offset
 from avatarcli.tracking.silhouette import Silhouette
 from avatarcli.tracking.solver import Observation, Priors, Shape, State, initial_state, robust_weights, solve_together
-
-Float = NDArray[np.float64]
 
 LANDMARKS = 478
 # Distance from which portraits are taken, metres, and how firmly that is believed (in log). One photo hardly tells
@@ -53,8 +52,8 @@ class SeenFace:
 class _Photo:
     """Landmarks [478, 2] in pixels from the picture's middle, scores [52], size in pixels."""
 
-    pixels: Float
-    scores: Float
+    pixels: Float64
+    scores: Float64
     width: int
     height: int
 
@@ -97,10 +96,10 @@ class _Linear:
         bases = (self.base, self.identity_basis, self.expression_basis)
         return Shape(*(basis[..., vertices, :].astype(np.float64) for basis in bases))
 
-    def neutral(self, state: State) -> Float:
+    def neutral(self, state: State) -> Float64:
         return np.asarray(self.base + np.tensordot(state.identity, self.identity_basis, axes=1))
 
-    def vertices(self, state: State) -> Float:
+    def vertices(self, state: State) -> Float64:
         return np.asarray(self.neutral(state) + np.tensordot(state.expression, self.expression_basis, axes=1))
 
     def joints(self, state: State) -> Tensor:

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from avatarcli.arrays import Float64
 from avatarcli.tracking.solver import Shape, robust_weights
-
-Float = NDArray[np.float64]
 
 _POSE = 6  # turn 3, offset 2, log scale
 _DEPTH_SHARE = 1 / 9  # of a pixel's precision: the detector guesses depth about three times as badly
@@ -34,13 +33,13 @@ class Poses:
     expression [B, 52]; identity [K], shared. The distance is focal / scale.
     """
 
-    pivot: Float
+    pivot: Float64
     log_focal: float
-    identity: Float
-    rotation: Float
-    offset: Float
-    log_scale: Float
-    expression: Float
+    identity: Float64
+    rotation: Float64
+    offset: Float64
+    log_scale: Float64
+    expression: Float64
 
     def __len__(self) -> int:
         return len(self.rotation)
@@ -59,44 +58,44 @@ class Poses:
         return float(np.exp(self.log_focal))
 
     @property
-    def scale(self) -> Float:
+    def scale(self) -> Float64:
         return np.asarray(np.exp(self.log_scale))
 
     @property
-    def distance(self) -> Float:
+    def distance(self) -> Float64:
         """Metres [B] from the camera to the pivot, along the optical axis."""
         return np.asarray(self.focal / self.scale)
 
     @property
-    def centre(self) -> Float:
+    def centre(self) -> Float64:
         """The pivot [B, 3] in the camera's frame, metres."""
         return np.concatenate([self.offset / self.scale[:, None], self.distance[:, None]], axis=1)
 
-    def points(self, shape: Shape) -> Float:
+    def points(self, shape: Shape) -> Float64:
         """Landmarks [B, M, 3] of the unposed head."""
         rest = shape.base
         if len(self.identity):
             rest = rest + np.tensordot(self.identity, shape.identity_basis, axes=1)
         return np.asarray(rest + np.tensordot(self.expression, shape.expression_basis, axes=1))
 
-    def project(self, points: Float) -> Float:
+    def project(self, points: Float64) -> Float64:
         """Pixels and depth [B, M, 3] as landmarks are seen, of points [B, M, 3] or [M, 3]; the depth's mean is 0."""
         return self._project_local((points - self.pivot) @ self.rotation.transpose(0, 2, 1))
 
-    def by_point(self, points: Float) -> Float:
+    def by_point(self, points: Float64) -> Float64:
         """Derivatives [B, M, 3, 3] of the pixels and depth by points [B, M, 3] or [M, 3], pixels per metre.
 
         That the depth's mean stays 0 is left out.
         """
         return self._by_local((points - self.pivot) @ self.rotation.transpose(0, 2, 1)) @ self.rotation[:, None]
 
-    def _project_local(self, local: Float) -> Float:
+    def _project_local(self, local: Float64) -> Float64:
         scale, z = self.scale[:, None], local[..., 2]
         depth = 1.0 + z / self.distance[:, None]
         plane = (scale[..., None] * local[..., :2] + self.offset[:, None]) / depth[..., None]
         return np.concatenate([plane, (scale * (z - z.mean(1, keepdims=True)))[..., None]], axis=2)
 
-    def _by_local(self, local: Float) -> Float:
+    def _by_local(self, local: Float64) -> Float64:
         """Derivatives [B, M, 3, 3] by points in the camera's axes [B, M, 3]."""
         scale, distance = self.scale[:, None], self.distance[:, None]
         depth = 1.0 + local[..., 2] / distance
@@ -113,8 +112,8 @@ class Beliefs:
     sparsity: how much a coefficient of 1 costs (an exponential prior: faces use few of the 52 at a time); log_distance:
     mean and standard deviation of the camera's distance (metres); the identity's is 1."""
 
-    expression_mean: Float
-    expression_sigma: Float
+    expression_mean: Float64
+    expression_sigma: Float64
     sparsity: float
     log_distance: tuple[float, float]
 
@@ -126,14 +125,14 @@ class Beliefs:
 class _Equations:
     """Gauss-Newton equations of B frames: `own` over (pose 6, free expressions E), `shared` over (log focal, identity)."""
 
-    own: Float  # [B, 6 + E, 6 + E]
-    own_gradient: Float  # [B, 6 + E]
-    shared: Float  # [B, 1 + K, 1 + K]
-    shared_gradient: Float  # [B, 1 + K]
-    cross: Float  # [B, 6 + E, 1 + K]
+    own: Float64  # [B, 6 + E, 6 + E]
+    own_gradient: Float64  # [B, 6 + E]
+    shared: Float64  # [B, 1 + K, 1 + K]
+    shared_gradient: Float64  # [B, 1 + K]
+    cross: Float64  # [B, 6 + E, 1 + K]
 
 
-def first_poses(shape: Shape, seen: Float, expression: Float, log_focal: float) -> Poses:
+def first_poses(shape: Shape, seen: Float64, expression: Float64, log_focal: float) -> Poses:
     """Where to start: the turn, scale and shift that carry the head at rest onto the landmarks `seen` [B, M, 3] best.
 
     Source: Umeyama, *Least-Squares Estimation of Transformation Parameters Between Two Point Patterns*, PAMI 1991.
@@ -148,7 +147,9 @@ def first_poses(shape: Shape, seen: Float, expression: Float, log_focal: float) 
     return Poses(pivot, log_focal, nobody, (u * proper[:, None]) @ vt, middle[:, :2], np.log(scale), expression)
 
 
-def solve_frames(shape: Shape, seen: Float, precision: Float, beliefs: Beliefs, start: Poses, iterations: int) -> Poses:
+def solve_frames(
+    shape: Shape, seen: Float64, precision: Float64, beliefs: Beliefs, start: Poses, iterations: int
+) -> Poses:
     """Pose and expression of frames whose landmarks were `seen` [B, M, 3], each believed as `precision` [B, M] (inverse
     variance of its place, metres⁻² on the face). Identity and focal length are held."""
     poses = start
@@ -171,7 +172,9 @@ def solve_frames(shape: Shape, seen: Float, precision: Float, beliefs: Beliefs, 
     return poses
 
 
-def solve_shared(shape: Shape, seen: Float, precision: Float, beliefs: Beliefs, start: Poses, iterations: int) -> Poses:
+def solve_shared(
+    shape: Shape, seen: Float64, precision: Float64, beliefs: Beliefs, start: Poses, iterations: int
+) -> Poses:
     """As `solve_frames`, and the identity and focal length that all frames share."""
     poses = start
     free = np.flatnonzero(beliefs.expression_sigma > 0)
@@ -195,7 +198,7 @@ def solve_shared(shape: Shape, seen: Float, precision: Float, beliefs: Beliefs, 
     return poses
 
 
-def bounded_minimum(hessian: Float, linear: Float, start: Float) -> Float:
+def bounded_minimum(hessian: Float64, linear: Float64, start: Float64) -> Float64:
     """The x [B, E] in [0, 1] that make ½ xᵀ H x − linear · x smallest; hessian [B, E, E], by coordinate descent."""
     x = start.clip(0.0, 1.0)
     left = linear - np.einsum("bij,bj->bi", hessian, x)
@@ -209,14 +212,14 @@ def bounded_minimum(hessian: Float, linear: Float, start: Float) -> Float:
     return x
 
 
-def _held(expression: Float, beliefs: Beliefs) -> Float:
+def _held(expression: Float64, beliefs: Beliefs) -> Float64:
     return np.where(beliefs.expression_sigma > 0, expression, beliefs.expression_mean)
 
 
 def _equations(
     shape: Shape,
-    seen: Float,
-    precision: Float,
+    seen: Float64,
+    precision: Float64,
     beliefs: Beliefs,
     poses: Poses,
     free: NDArray[np.int64],
@@ -279,13 +282,13 @@ def _equations(
     )
 
 
-def _basis_jacobian(by_point: Float, basis: Float, out: Float) -> None:
+def _basis_jacobian(by_point: Float64, basis: Float64, out: Float64) -> None:
     """Derivatives [B, M, 3, K] of what is seen by the weights of a basis [K, M, 3], into `out`."""
     by_landmark = np.ascontiguousarray(basis.transpose(1, 2, 0))  # [M, 3, K]
     np.matmul(by_point, by_landmark, out=out)
 
 
-def _moved(poses: Poses, step: Float, free: NDArray[np.int64]) -> Poses:
+def _moved(poses: Poses, step: Float64, free: NDArray[np.int64]) -> Poses:
     expression = poses.expression.copy()
     expression[:, free] = np.clip(expression[:, free] + step[:, _POSE:], 0.0, 1.0)
     turn = step[:, :3].clip(-0.5, 0.5)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarcli.arrays import Float64
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import HeadModel
 from avatarcli.tracking.solver import State
-
-Float = NDArray[np.float64]
 
 IRIS_LANDMARKS = (473, 468)  # left eye, right eye (the subject's)
 IRIS_NOISE = 0.6e-3  # metres: the detector's scatter and the eyeball's own uncertain place
@@ -24,7 +22,7 @@ GAZE_LIMIT = np.deg2rad([40.0, 28.0])  # yaw, pitch
 FULL_YAW, FULL_PITCH = np.deg2rad(30.0), np.deg2rad(21.0)
 
 
-def fit_gaze(model: HeadModel, neutral: Tensor, joints: Tensor, state: State, pixels: Float) -> Tensor:
+def fit_gaze(model: HeadModel, neutral: Tensor, joints: Tensor, state: State, pixels: Float64) -> Tensor:
     """Gaze [2, 2] (left, right) × (yaw, pitch), radians, of a head `neutral` [N, 3] with `joints` [J, 3] seen by the
     camera of `state`, given landmarks [478, 2] in pixels from the picture's middle."""
     centres, irises = eye_geometry(model, neutral, joints)
@@ -32,7 +30,7 @@ def fit_gaze(model: HeadModel, neutral: Tensor, joints: Tensor, state: State, pi
     weight = 1.0 / (IRIS_NOISE * state.scale)
     gaze = np.zeros((2, 2))
 
-    def residuals(g: Float) -> Float:
+    def residuals(g: Float64) -> Float64:
         points = centres + _turned(irises - centres, g)
         return np.concatenate(
             [
@@ -54,7 +52,7 @@ def fit_gaze(model: HeadModel, neutral: Tensor, joints: Tensor, state: State, pi
     return torch.from_numpy(gaze).float()
 
 
-def eye_geometry(model: HeadModel, neutral: Tensor, joints: Tensor) -> tuple[Float, Float]:
+def eye_geometry(model: HeadModel, neutral: Tensor, joints: Tensor) -> tuple[Float64, Float64]:
     """Centres [2, 3] of the left and right eyeball and the middle of their irises at rest [2, 3], metres."""
     centres, irises = [], []
     for side in ("l", "r"):
@@ -82,7 +80,7 @@ def look_expression(gaze: Tensor) -> dict[int, float]:
     return found
 
 
-def _turned(arms: Float, gaze: Float) -> Float:
+def _turned(arms: Float64, gaze: Float64) -> Float64:
     """Arms [2, 3] turned by gaze [2, 2] as `PersonalHead.vertices` turns eyeballs: axis-angle (−pitch, yaw, 0)."""
     rotvec = np.stack([-gaze[:, 1], gaze[:, 0], np.zeros(2)], axis=1)
     angle = np.linalg.norm(rotvec, axis=1, keepdims=True)

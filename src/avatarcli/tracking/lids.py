@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from avatarcli.arrays import Float64
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.tracking.frames import Poses
 from avatarcli.tracking.solver import Shape
-
-Float = NDArray[np.float64]
 
 WIDES = [EXPRESSION_INDEX["eyeWideLeft"], EXPRESSION_INDEX["eyeWideRight"]]
 
@@ -41,7 +40,7 @@ _PULL = 0.7
 _SEEN_YAW, _HIDDEN_YAW = np.deg2rad(28.0), np.deg2rad(42.0)
 
 
-def lid_gaps(seen: Float, shape: Shape, poses: Poses) -> tuple[Float, Float]:
+def lid_gaps(seen: Float64, shape: Shape, poses: Poses) -> tuple[Float64, Float64]:
     """Gaps between the lids [B, 2] of landmarks `seen` [B, M, 3], and what the resting face would show in those poses.
 
     Both in widths of the eye.
@@ -50,8 +49,8 @@ def lid_gaps(seen: Float, shape: Shape, poses: Poses) -> tuple[Float, Float]:
 
 
 def lid_actions(
-    gaps: Float, at_rest: Float, scored: Float, usual: NDArray[np.bool_], turn: Float, jaw: Float
-) -> tuple[Float, Float]:
+    gaps: Float64, at_rest: Float64, scored: Float64, usual: NDArray[np.bool_], turn: Float64, jaw: Float64
+) -> tuple[Float64, Float64]:
     """eyeBlink [S, 2] and eyeWide [S, 2] of S frames from the gaps of `lid_gaps`.
 
     scored [S, 2]: closure as the detector's scores have it; usual [S]: frames with open
@@ -70,14 +69,14 @@ def lid_actions(
     return _apart(blink, trust), _apart(trust * wide, trust)
 
 
-def _apart(shown: Float, trust: Float) -> Float:
+def _apart(shown: Float64, trust: Float64) -> Float64:
     """Coefficients [S, 2] of two eyes that the detector `shown` [S, 2] more alike than they are."""
     shown = shown.clip(0.0, 1.0)
     pull = _PULL * trust * (1.0 - shown.min(1, keepdims=True))
     return np.asarray((shown + pull * (shown - shown[:, ::-1])).clip(0.0, 1.0))
 
 
-def _gaps(points: Float) -> Float:
+def _gaps(points: Float64) -> Float64:
     plane = points[..., :2]
     between = np.linalg.norm(plane[:, _UPPER] - plane[:, _LOWER], axis=-1).mean(-1)
     width = np.linalg.norm(plane[:, _CORNERS[:, 0]] - plane[:, _CORNERS[:, 1]], axis=-1)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from avatarcli.arrays import Float64, Pixels
 from avatarcli.head.face_points import FEATURE_LINES
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.track import Track
 from avatarcli.tracking.gaze import eye_geometry
-
-Pixels = NDArray[np.uint8]
-Float = NDArray[np.float64]
 
 _LINE, _DOT, _IRIS = (40, 255, 120), (255, 60, 60), (80, 200, 255)
 _MESH_OPACITY = 0.45
@@ -49,7 +46,7 @@ def draw_overlay(image: Pixels, track: Track, model: HeadModel) -> Pixels:
     return np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _pixels(points: torch.Tensor, track: Track) -> Float:
+def _pixels(points: torch.Tensor, track: Track) -> Float64:
     projected, _ = track.camera.project(points)
     return np.asarray(projected.double().numpy() * _SUPERSAMPLING)
 
@@ -74,7 +71,7 @@ def _paint_mesh(canvas: Image.Image, vertices: torch.Tensor, track: Track, model
     return painted
 
 
-def _iris_rings(vertices: torch.Tensor, head: PersonalHead, track: Track) -> list[Float]:
+def _iris_rings(vertices: torch.Tensor, head: PersonalHead, track: Track) -> list[Float64]:
     """Outlines [P, 2] of the two irises of posed vertices [N, 3], supersampled pixels."""
     rings = []
     centres, irises = eye_geometry(head.model, vertices, head.joints)

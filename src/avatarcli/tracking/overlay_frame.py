@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarcli.arrays import Pixels
 from avatarcli.head.face_points import FEATURE_LINES
 from avatarcli.tracking.video import VideoTrack
-
-Pixels = NDArray[np.uint8]
 
 _MESH, _FEATURE = (255, 255, 255), (40, 255, 120)
 _MESH_OPACITY = 0.35

@@ -4,15 +4,13 @@ landmark."""
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.nn import functional
 
+from avatarcli.arrays import Float64
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.head.model import HeadModel
 from avatarcli.tracking.solver import State
-
-Float = NDArray[np.float64]
 
 # How much of a score the head model's shape of the same name needs on average, and how far off that guess is.
 SCORE_GAIN, SCORE_SIGMA = 0.6, 0.2
@@ -29,7 +27,7 @@ SPREAD_SHARE = 0.35
 FACING_SEEN, FACING_HIDDEN, HIDDEN_FACTOR = 0.45, 0.0, 4.0
 
 
-def expression_prior(scores: Float) -> tuple[Float, Float]:
+def expression_prior(scores: Float64) -> tuple[Float64, Float64]:
     """Mean and standard deviation [52] of the expression coefficients, given the detector's scores [52].
 
     A standard deviation of 0 holds a coefficient at its mean.
@@ -45,19 +43,19 @@ def expression_prior(scores: Float) -> tuple[Float, Float]:
     return np.clip(gain * scores, 0.0, 1.0), sigma
 
 
-def landmark_normals(model: HeadModel) -> Float:
+def landmark_normals(model: HeadModel) -> Float64:
     """Unit normals [478, 3] of the average head at the landmarks."""
     normals = vertex_normals(model.mean, model.faces)
     return np.asarray(functional.normalize(model.landmarks(normals), dim=-1).double().numpy())
 
 
-def facing(normals: Float, state: State) -> Float:
+def facing(normals: Float64, state: State) -> Float64:
     """Cosines [M] between normals [M, 3] and the way to the camera; negative on the side that the camera cannot see."""
     away = state.rotation[2] + (state.offset / state.scale / state.distance) @ state.rotation[:2]
     return np.asarray(-(normals @ away) / np.linalg.norm(away))
 
 
-def landmark_sigma(spread: Float, facing: Float) -> Float:
+def landmark_sigma(spread: Float64, facing: Float64) -> Float64:
     """Standard deviation [M] in metres on the face of landmarks with `spread` [M] metres that face the camera by
     `facing` [M].
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial import ConvexHull
 
+from avatarcli.arrays import Float64
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
-
-Float = NDArray[np.float64]
 
 _ROW = 2.0e-3  # metres: height of the rows in which outlines are compared
 # Standard deviations: turn off the full profile, nod and tilt of the head (radians), log size beside the frontal photo's.
@@ -144,7 +143,7 @@ class _Outline:
         self._height = height
         self._edge = np.where(inside.any(1), (edge - matte.shape[1] / 2) * self._pixel, np.nan)
 
-    def camera(self, values: Float) -> Camera:
+    def camera(self, values: Float64) -> Camera:
         yaw, pitch, roll, log_scale, right, down = (float(v) for v in values)
         turn = axis_angle_to_matrix(torch.tensor([0.0, -self._side * (math.pi / 2 + yaw), 0.0]))
         upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -155,7 +154,7 @@ class _Outline:
         K = torch.tensor([[self._focal, 0.0, width / 2], [0.0, self._focal, height / 2], [0.0, 0.0, 1.0]])
         return Camera(rigid(lean @ tilt @ upright @ turn, shift), K, width, height)
 
-    def start(self) -> Float | None:
+    def start(self) -> Float64 | None:
         """Shift the head's outline along the matte's until they look alike."""
         rows, edge = self._head(np.zeros(6))
         best: tuple[float, float, float] | None = None
@@ -170,22 +169,22 @@ class _Outline:
                 best = cost, right, float(down)
         return None if best is None else np.array([0.0, 0.0, 0.0, 0.0, best[1], best[2]])
 
-    def cost(self, values: Float) -> float:
+    def cost(self, values: Float64) -> float:
         gap = self.distances(values)
         gap = np.where(np.isfinite(gap), gap, 5 * _NOISE)
         believed = (values[:4] / (_YAW, _PITCH, _ROLL, _LOG_SCALE)) ** 2
         # All rows together weigh as much as twenty: neighbours say the same thing.
         return float(20 * np.log1p((gap / _NOISE) ** 2).mean() + believed.sum())
 
-    def distances(self, values: Float) -> Float:
+    def distances(self, values: Float64) -> Float64:
         """How far the matte's edge lies before the head's, by rows; NaN where there is no matte."""
         rows, edge = self._head(values)
         return self._matte(rows) - edge
 
-    def _matte(self, rows: Float) -> Float:
+    def _matte(self, rows: Float64) -> Float64:
         return np.asarray(np.interp(rows, self._height, self._edge, left=np.nan, right=np.nan))
 
-    def _head(self, values: Float) -> tuple[Float, Float]:
+    def _head(self, values: Float64) -> tuple[Float64, Float64]:
         """Heights [R] from the brows to the chin, and how far forward the head reaches there [R]."""
         camera = self.camera(values)
         w2c = camera.world_to_camera.double().numpy()

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from avatarcli.arrays import Float64
 from avatarcli.head.model import HeadModel
-
-Float = NDArray[np.float64]
 
 # (standard deviation, length) of the two scales, metres: wide for the jaw line and cheeks, narrow for lids, lips and
 # brows.
@@ -39,10 +37,10 @@ class Measurement:
     [M, 2, 3]: derivatives of the pixels by the point, per metre; noise [M, 2, 2]: covariance of the misfit, pixels².
     """
 
-    positions: Float
-    misfit: Float
-    jacobian: Float
-    noise: Float
+    positions: Float64
+    misfit: Float64
+    jacobian: Float64
+    noise: Float64
 
 
 def free_form_offset(model: HeadModel, neutral: Tensor, joints: Tensor, measured: Measurement) -> Tensor:
@@ -70,7 +68,7 @@ def free_form_offset(model: HeadModel, neutral: Tensor, joints: Tensor, measured
     return torch.from_numpy(offset).float()
 
 
-def _kernels(a: Float, b: Float) -> Float:
+def _kernels(a: Float64, b: Float64) -> Float64:
     squared = cdist(a, b, "sqeuclidean")
     return np.asarray(sum(sigma**2 * np.exp(squared / (-2.0 * length**2)) for sigma, length in SCALES))
 
@@ -91,12 +89,12 @@ class _Posterior:
         self._anchors = measured.positions
         self._pull = np.einsum("iap,ia->ip", jacobian, solution)
 
-    def __call__(self, positions: Float) -> Float:
+    def __call__(self, positions: Float64) -> Float64:
         direct, mirrored = self._covariance(positions, self._anchors)
         return np.asarray(direct @ self._pull + mirrored @ (self._pull * _MIRROR))
 
     @staticmethod
-    def _covariance(a: Float, b: Float) -> tuple[Float, Float]:
+    def _covariance(a: Float64, b: Float64) -> tuple[Float64, Float64]:
         """Factors of the identity and of the mirror matrix in the covariance of offsets at a [A, 3] and b [B, 3].
 
         A field made symmetric, (g(x) + M g(M x)) / √2, has covariance k(x, y) + k(x, M y) M.
@@ -105,7 +103,7 @@ class _Posterior:
         return direct, (1.0 - ASYMMETRIC_SHARE) * mirrored
 
 
-def _slide_on_ball(vertices: Float, offset: Float, centre: Float, ball_offset: Float) -> Float:
+def _slide_on_ball(vertices: Float64, offset: Float64, centre: Float64, ball_offset: Float64) -> Float64:
     """Keep the distance that vertices near an eyeball have from its centre, while the ball moves by `ball_offset`."""
     arm = vertices - centre
     radius = np.linalg.norm(arm, axis=1)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from avatarcli.arrays import Float64
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
@@ -24,8 +25,6 @@ from avatarcli.tracking.priors import expression_prior, landmark_normals, landma
 from avatarcli.tracking.residual import Measurement, free_form_offset
 from avatarcli.tracking.solver import Shape
 from avatarcli.tracking.video_gaze import fit_gazes
-
-Float = NDArray[np.float64]
 
 BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 LOOKS = [index for name, index in EXPRESSION_INDEX.items() if name.startswith("eyeLook")]
@@ -59,15 +58,15 @@ class RestingFace:
     head: PersonalHead
     shape: Shape
     log_focal: float
-    scores: Float
-    closed: Float
-    gaze: Float
-    rotation: Float
-    centre: Float
+    scores: Float64
+    closed: Float64
+    gaze: Float64
+    rotation: Float64
+    centre: Float64
 
 
 def fit_person(
-    model: HeadModel, seen: NDArray[np.float32], scores: Float, rest: NDArray[np.int64] | None = None
+    model: HeadModel, seen: NDArray[np.float32], scores: Float64, rest: NDArray[np.int64] | None = None
 ) -> RestingFace:
     """The resting face of a video whose S frames with a face show landmarks `seen` [S, 478, 3] (pixels from the
     picture's middle, and relative depth) and give `scores` [S, 52].
@@ -123,7 +122,7 @@ def fit_person(
     )
 
 
-def resting_frames(facing: Float, scores: Float) -> NDArray[np.int64]:
+def resting_frames(facing: Float64, scores: Float64) -> NDArray[np.int64]:
     """The frames in which the head is held as usual and the scores [S, 52] are nearest to the person's own low.
 
     facing [S, 3]: the camera's axis in the head's frame. The eyes may look anywhere.
@@ -136,7 +135,7 @@ def resting_frames(facing: Float, scores: Float) -> NDArray[np.int64]:
     return np.sort(np.argsort(np.where(usual, above, np.inf), kind="stable")[: min(count, int(usual.sum()))])
 
 
-def _facing_of_all(shape: Shape, seen: NDArray[np.float32]) -> Float:
+def _facing_of_all(shape: Shape, seen: NDArray[np.float32]) -> Float64:
     """Where the head points [S, 3] in every frame: the camera's axis in the head's frame. In pieces: a long video's
     landmarks are large."""
     parts = []
@@ -146,20 +145,20 @@ def _facing_of_all(shape: Shape, seen: NDArray[np.float32]) -> Float:
     return np.concatenate(parts)
 
 
-def beliefs(scores: Float) -> Beliefs:
+def beliefs(scores: Float64) -> Beliefs:
     """What scores [B, 52] let expect."""
     mean, sigma = expression_prior(scores)
     return Beliefs(mean, sigma, 0.0, _DISTANCE)
 
 
-def _closed_scores(scores: Float) -> Float:
+def _closed_scores(scores: Float64) -> Float64:
     """Blink scores [2] at which this person's eyes are closed: their own peak, where they blink in the video."""
     peaks = np.sort(scores[:, BLINKS], axis=0)[-min(3, len(scores))]
     low, high = _CLOSED_RANGE
     return np.where(peaks < low, _CLOSED_SCORE, np.minimum(peaks, high))
 
 
-def _spread(facing: Float, scores: Float, rest: NDArray[np.int64]) -> NDArray[np.int64]:
+def _spread(facing: Float64, scores: Float64, rest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Frames that show the head from sides as different as the video has, one of the resting ones first; `facing` as above."""
     yaw = np.arctan2(facing[:, 0], -facing[:, 2])
     good = (np.abs(yaw) < _PERSON_YAW) & (scores[:, BLINKS].max(1) < OPEN_EYES)
@@ -173,20 +172,20 @@ def _spread(facing: Float, scores: Float, rest: NDArray[np.int64]) -> NDArray[np
     return np.array(chosen)
 
 
-def facings(normals: Float, poses: Poses) -> Float:
+def facings(normals: Float64, poses: Poses) -> Float64:
     """Cosines [B, M] between the landmarks' normals [M, 3] and the way to the camera, as `tracking.priors.facing`."""
     sideways = poses.offset / (poses.scale * poses.distance)[:, None]
     away = poses.rotation[:, 2] + np.einsum("bi,bij->bj", sideways, poses.rotation[:, :2])
     return np.asarray(-(away @ normals.T) / np.linalg.norm(away, axis=1, keepdims=True))
 
 
-def _noise_model(model: HeadModel) -> tuple[Float, Float]:
+def _noise_model(model: HeadModel) -> tuple[Float64, Float64]:
     """Normals [M, 3] and spread [M] of the surface landmarks."""
     spread = model.landmark_spread.double().numpy()
     return landmark_normals(model)[:SURFACE_LANDMARKS], spread[:SURFACE_LANDMARKS]
 
 
-def _measured(shape: Shape, resting: Poses, surface: Float, spread: Float, normals: Float) -> Measurement:
+def _measured(shape: Shape, resting: Poses, surface: Float64, spread: Float64, normals: Float64) -> Measurement:
     """What the landmarks still say on average over the resting frames, as seen in the most usual one of them."""
     off = np.abs(resting.rotation - np.median(resting.rotation, axis=0)).sum((1, 2))
     usual = resting[np.array([off.argmin()])]
@@ -196,7 +195,7 @@ def _measured(shape: Shape, resting: Poses, surface: Float, spread: Float, norma
     return Measurement(shape.base, misfit, usual.by_point(shape.base)[0, :, :2], noise)
 
 
-def _point_offsets(shape: Shape, resting: Poses, surface: Float) -> Float:
+def _point_offsets(shape: Shape, resting: Poses, surface: Float64) -> Float64:
     """Offsets [M, 3] (metres, head's frame) of single landmarks by what they miss in all resting frames."""
     jacobian = resting.by_point(shape.base) / resting.scale[:, None, None, None]
     misfit = surface - resting.project(shape.base)

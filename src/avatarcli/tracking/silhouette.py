@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
+from avatarcli.arrays import Float64
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.model import HeadModel
 from avatarcli.tracking.solver import State
-
-Float = NDArray[np.float64]
 
 SIGMA = 1.0e-3  # metres: how well the matte's edge is known
 # All outline points together weigh as much as this many landmarks: neighbours say the same thing.
@@ -33,8 +32,8 @@ class OutlinePoints:
     firmly [S, 2, 2] (inverse covariance, pixels⁻²)."""
 
     vertices: NDArray[np.int64]
-    pixels: Float
-    precision: Float
+    pixels: Float64
+    precision: Float64
 
 
 class Silhouette:
@@ -57,7 +56,7 @@ class Silhouette:
         # The forehead's edge is often hair; from the brows down to the jaw it is the face.
         self._cheek = face & (heights < 0.02)
 
-    def points(self, state: State, vertices: Float) -> OutlinePoints:
+    def points(self, state: State, vertices: Float64) -> OutlinePoints:
         """The outline points of the posed head `vertices` [N, 3] before the camera of `state`."""
         pixels = state.project(vertices[self._head])
         rows = (pixels + self._middle - 0.5)[:, ::-1].T

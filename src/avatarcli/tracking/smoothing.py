@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from avatarcli.arrays import Float64
 
 # Hertz: how the speed itself is smoothed before it opens the filter (the paper's value).
 _SPEED_CUTOFF = 1.0
 
 
-def smooth(values: Float, fps: float, *, cutoff: float, opening: float) -> Float:
+def smooth(values: Float64, fps: float, *, cutoff: float, opening: float) -> Float64:
     """values [T, D] with their jitter taken off, each of the D on its own.
 
     cutoff: Hertz, of the low-pass for what hardly moves; opening: Hertz that the cutoff rises per unit of speed (units
@@ -25,7 +25,7 @@ def smooth(values: Float, fps: float, *, cutoff: float, opening: float) -> Float
     return 0.5 * (forwards + backwards)
 
 
-def _one_euro(values: Float, fps: float, cutoff: float, opening: float) -> Float:
+def _one_euro(values: Float64, fps: float, cutoff: float, opening: float) -> Float64:
     smoothed = np.array(values, dtype=np.float64)
     speed = np.zeros(values.shape[1:])
     speed_share = _share(np.asarray(_SPEED_CUTOFF), fps)
@@ -36,12 +36,12 @@ def _one_euro(values: Float, fps: float, cutoff: float, opening: float) -> Float
     return smoothed
 
 
-def _share(cutoff: Float, fps: float) -> Float:
+def _share(cutoff: Float64, fps: float) -> Float64:
     """How much of a new value a first-order low-pass of this cutoff (Hertz) takes."""
     return np.asarray(1.0 / (1.0 + fps / (2.0 * np.pi * cutoff)))
 
 
-def fill_gaps(values: Float, known: NDArray[np.bool_]) -> Float:
+def fill_gaps(values: Float64, known: NDArray[np.bool_]) -> Float64:
     """values [S, D] of the S rows that are `known` [T], as [T, D]: straight between neighbours, held at the ends."""
     rows = np.arange(len(known))
     return np.stack([np.interp(rows, rows[known], column) for column in values.T], axis=1)

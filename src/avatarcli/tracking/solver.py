@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-Float = NDArray[np.float64]
+from avatarcli.arrays import Float64
 
 ITERATIONS = 30
 TOLERANCE = 1e-5  # stop when a step lowers the cost by less than this share
@@ -24,11 +24,11 @@ class Shape:
     """M landmark points as a linear function of what is solved for: base [M, 3] + identity · [K, M, 3] + expression ·
     [52, M, 3], metres. K may be 0: then the identity is held."""
 
-    base: Float
-    identity_basis: Float
-    expression_basis: Float
+    base: Float64
+    identity_basis: Float64
+    expression_basis: Float64
 
-    def points(self, identity: Float, expression: Float) -> Float:
+    def points(self, identity: Float64, expression: Float64) -> Float64:
         shaped = self.base + np.tensordot(expression, self.expression_basis, axes=1)
         if len(identity):
             shaped = shaped + np.tensordot(identity, self.identity_basis, axes=1)
@@ -44,8 +44,8 @@ class Priors:
     """
 
     identity_sigma: float
-    expression_mean: Float
-    expression_sigma: Float
+    expression_mean: Float64
+    expression_sigma: Float64
     log_distance: tuple[float, float]
     log_focal: tuple[float, float] | None = None
 
@@ -55,8 +55,8 @@ class Observation:
     """Where the M points were seen: pixels [M, 2], relative to the picture's middle, each believed as precision [M, 2,
     2] (inverse covariance, pixels⁻²)."""
 
-    pixels: Float
-    precision: Float
+    pixels: Float64
+    precision: Float64
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class State:
     apart, focal length and distance, hang on one number.
     """
 
-    pivot: Float
-    rotation: Float
-    offset: Float
+    pivot: Float64
+    rotation: Float64
+    offset: Float64
     log_scale: float
     log_distance: float
-    identity: Float
-    expression: Float
+    identity: Float64
+    expression: Float64
 
     @property
     def scale(self) -> float:
@@ -89,13 +89,13 @@ class State:
     def focal(self) -> float:
         return self.scale * self.distance
 
-    def project(self, points: Float) -> Float:
+    def project(self, points: Float64) -> Float64:
         """Pixels [..., 2] from the picture's middle of points [..., 3]."""
         local = (points - self.pivot) @ self.rotation.T
         w = 1.0 + local[..., 2:] / self.distance
         return np.asarray((self.scale * local[..., :2] + self.offset) / w)
 
-    def projection_jacobian(self, points: Float) -> Float:
+    def projection_jacobian(self, points: Float64) -> Float64:
         """Derivatives [M, 2, 3] of the pixels by the points [M, 3], pixels per metre."""
         local = (points - self.pivot) @ self.rotation.T
         w = 1.0 + local[:, 2] / self.distance
@@ -106,7 +106,7 @@ class State:
         return np.asarray(inner @ self.rotation)
 
 
-def initial_state(shape: Shape, pixels: Float, priors: Priors, identity: Float) -> State:
+def initial_state(shape: Shape, pixels: Float64, priors: Priors, identity: Float64) -> State:
     """A pose to start from: the affine camera that fits the average face best, made orthogonal."""
     points = shape.points(identity, priors.expression_mean)
     pivot = points.mean(0)
@@ -165,13 +165,13 @@ def solve_together(
     return states
 
 
-def robust_weights(squared: Float) -> Float:
+def robust_weights(squared: Float64) -> Float64:
     """How much points count, in (0, 1], that miss by the square root of `squared` standard deviations
     (Geman-McClure)."""
     return np.asarray(1.0 / np.square(1.0 + squared / ROBUST_SCALE**2))
 
 
-def _residuals(shape: Shape, seen: Observation, state: State) -> tuple[Float, Float]:
+def _residuals(shape: Shape, seen: Observation, state: State) -> tuple[Float64, Float64]:
     """Pixel misfits [M, 2] and their squared lengths [M] in standard deviations."""
     misfit = state.project(shape.points(state.identity, state.expression)) - seen.pixels
     squared = np.einsum("mi,mij,mj->m", misfit, seen.precision, misfit)
@@ -197,7 +197,7 @@ def _cost(shape: Shape, seen: Observation, priors: Priors, state: State) -> floa
     return cost + sum((value / sigma) ** 2 for value, sigma in _prior_residuals(priors, state))
 
 
-def _normal_equations(shape: Shape, seen: Observation, priors: Priors, state: State) -> tuple[Float, Float]:
+def _normal_equations(shape: Shape, seen: Observation, priors: Priors, state: State) -> tuple[Float64, Float64]:
     """Gauss-Newton Hessian and gradient over (turn 3, offset 2, log scale, log distance, identity K, expression 52)."""
     points = shape.points(state.identity, state.expression)
     local = (points - state.pivot) @ state.rotation.T
@@ -256,7 +256,7 @@ def _rows_of_photos(count: int, k: int) -> list[NDArray[np.int64]]:
 
 def _joint_equations(
     photos: Sequence[tuple[Shape, Observation, Priors]], states: Sequence[State], rows: Sequence[NDArray[np.int64]]
-) -> tuple[Float, Float]:
+) -> tuple[Float64, Float64]:
     """The sum of all photos' normal equations over the joint vector."""
     size = 1 + int(rows[-1].max())
     hessian, gradient = np.zeros((size, size)), np.zeros(size)
@@ -268,13 +268,13 @@ def _joint_equations(
 
 
 def _bounded_step(
-    hessian: Float,
-    gradient: Float,
+    hessian: Float64,
+    gradient: Float64,
     damping: float,
     priors: Sequence[Priors],
     states: Sequence[State],
     rows: Sequence[NDArray[np.int64]],
-) -> Float:
+) -> Float64:
     """The damped Newton step that keeps expressions in [0, 1]: those that would leave stop at the bound, the others are
     solved again, until none leaves."""
     damped = hessian + damping * np.diag(np.diag(hessian))
@@ -296,7 +296,7 @@ def _bounded_step(
     return step
 
 
-def _moved(state: State, step: Float) -> State:
+def _moved(state: State, step: Float64) -> State:
     k = len(state.identity)
     return replace(
         state,

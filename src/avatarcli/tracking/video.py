@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
+from avatarcli.arrays import Float64, Mask
 from avatarcli.clips.clip import Clip
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
@@ -28,9 +29,6 @@ from avatarcli.tracking.priors import landmark_normals, landmark_sigma
 from avatarcli.tracking.resting_face import BLINKS, LOOKS, OPEN_EYES, RestingFace, beliefs, facings, fit_person
 from avatarcli.tracking.smoothing import fill_gaps, smooth
 from avatarcli.tracking.video_gaze import fit_gazes, look_expressions
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 # Actions of which MediaPipe's scores and landmarks show next to nothing (a full sneer moves the points of the nose's wings by
 # 0.3 mm, a smile by 1.4 mm): they stay 0, which is better than a guess.
@@ -61,7 +59,7 @@ class VideoTrack:
     clip: Clip
     head: PersonalHead
     cameras: Camera
-    gaze: Float
+    gaze: Float64
 
     def vertices(self, frame: int) -> torch.Tensor:
         """The person's mesh [N, 3] in one frame, before its camera."""
@@ -74,14 +72,14 @@ def fit_video(
     model: HeadModel,
     points: NDArray[np.float32],
     scores: NDArray[np.float32],
-    seen: Bool,
+    seen: Mask,
     size: tuple[int, int],
     fps: float,
     *,
-    rest: Bool | None = None,
+    rest: Mask | None = None,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> VideoTrack:
-    """Fit the head model to T frames of `size` (width, height) at `fps` frames a second.
+    """Fit the head model to T frames of `size` (width, height) at `fps` frames per second.
 
     points [T, 478, 3]: MediaPipe's, pixels and relative depth; scores [T, 52]: its ARKit guesses; seen [T]: which frames
     show the face (the others' values are not read); rest [T]: frames known to show the resting face;
@@ -104,11 +102,11 @@ def fit_video(
 
 
 def fit_frames(
-    face: RestingFace, seen: NDArray[np.float32], scores: Float, advance: Callable[[int], None]
-) -> tuple[Poses, Float]:
+    face: RestingFace, seen: NDArray[np.float32], scores: Float64, advance: Callable[[int], None]
+) -> tuple[Poses, Float64]:
     """Poses and gaze [S, 2, 2] of S frames, each on its own; `seen`, `scores` as for `fit_person`."""
-    parts: list[tuple[Poses, Float]] = []
-    gaps: list[tuple[Float, Float]] = []
+    parts: list[tuple[Poses, Float64]] = []
+    gaps: list[tuple[Float64, Float64]] = []
     eyes = eye_geometry(face.head.model, face.head.neutral, face.head.joints)
     normals = landmark_normals(face.head.model)[:SURFACE_LANDMARKS]
     no_spread = np.zeros(SURFACE_LANDMARKS)  # how the detector differs between people is in the resting face already
@@ -155,7 +153,9 @@ def fit_frames(
     return poses, np.concatenate([gaze for _, gaze in parts])
 
 
-def _joined(face: RestingFace, poses: Poses, gaze: Float, seen: Bool, size: tuple[int, int], fps: float) -> VideoTrack:
+def _joined(
+    face: RestingFace, poses: Poses, gaze: Float64, seen: Mask, size: tuple[int, int], fps: float
+) -> VideoTrack:
     """The track of all frames from the S ones that were `seen` [T]: gaps filled, smoothed, against the resting face."""
     turn = _filled_turn(Rotation.from_matrix(face.rotation.T @ poses.rotation), seen)
     turn = smooth(turn, fps, **_SMOOTH_ROTATION)
@@ -185,7 +185,7 @@ def _joined(face: RestingFace, poses: Poses, gaze: Float, seen: Bool, size: tupl
     return VideoTrack(clip, face.head, Camera(to_camera, K, *size), looks)
 
 
-def _filled_turn(turns: Rotation, seen: Bool) -> Float:
+def _filled_turn(turns: Rotation, seen: Mask) -> Float64:
     """Rotation vectors [T, 3] of the skull against its rest: in gaps along the shortest way, held at the ends."""
     rows, known = np.arange(len(seen)), np.flatnonzero(seen)
     if len(known) == 1:
@@ -193,7 +193,7 @@ def _filled_turn(turns: Rotation, seen: Bool) -> Float:
     return np.asarray(Slerp(known, turns)(rows.clip(known[0], known[-1])).as_rotvec())
 
 
-def _translation(face: RestingFace, pivot: Float, turn: Float, centre: Float) -> NDArray[np.float32]:
+def _translation(face: RestingFace, pivot: Float64, turn: Float64, centre: Float64) -> NDArray[np.float32]:
     """How the bust moves [T, 3] (metres, the resting head's frame): what the turn of the neck does not explain."""
     moved = (centre - face.centre) @ face.rotation
     skull = torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0]])

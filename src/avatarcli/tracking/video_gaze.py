@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from avatarcli.arrays import Float64
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.tracking.frames import Poses
 from avatarcli.tracking.gaze import FULL_PITCH, FULL_YAW, GAZE_LIMIT, IRIS_NOISE, SKEW_SIGMA, VERGENCE_SIGMA
 
-Float = NDArray[np.float64]
 
-
-def fit_gazes(poses: Poses, centres: Float, irises: Float, seen: Float) -> Float:
+def fit_gazes(poses: Poses, centres: Float64, irises: Float64, seen: Float64) -> Float64:
     """Gaze [B, 2, 2] (left, right) × (yaw, pitch), radians: the turns that put the irises where they were seen.
 
     centres, irises [2, 3]: eyeballs and the middle of their irises at rest, metres; seen [B, 2, 2]: pixels of the left
@@ -37,7 +35,7 @@ def fit_gazes(poses: Poses, centres: Float, irises: Float, seen: Float) -> Float
     return np.asarray(middle + (free - middle) * prior / (prior + noise))
 
 
-def look_expressions(gaze: Float) -> Float:
+def look_expressions(gaze: Float64) -> Float64:
     """The coefficients [B, 52], zero but for eyeLook*, that move the lids along with gazes [B, 2, 2]."""
     expression = np.zeros((len(gaze), len(EXPRESSION_INDEX)))
     for eye, (side, outward) in enumerate((("Left", 1.0), ("Right", -1.0))):
@@ -47,7 +45,7 @@ def look_expressions(gaze: Float) -> Float:
     return expression
 
 
-def _angles(looks: Float) -> Float:
+def _angles(looks: Float64) -> Float64:
     """Yaw and pitch [..., 2] of directions [..., 3]."""
     length = np.linalg.norm(looks, axis=-1)
     return np.stack([np.arctan2(looks[..., 0], looks[..., 2]), np.arcsin(looks[..., 1] / length)], axis=-1)

@@ -42,7 +42,7 @@ Batch = TypeVar("Batch")
 class TrainConfig:
     """How a model is trained. Every number a preset may set."""
 
-    batch_size: Count  # samples a process and step
+    batch_size: Count  # samples per process and step
     learning_rate: Positive
     steps: int = 0  # how long, or
     minutes: float = 0.0  # how long by the clock, rendering aside

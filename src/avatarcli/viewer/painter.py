@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from avatarcli.arrays import Float32
 from avatarcli.export.images import Frame
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.rasterize import picture_bytes, rasterize
@@ -18,7 +17,6 @@ from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import DISTANCE, Framing
 
 Colour = tuple[float, float, float]  # sRGB in [0, 1]
-Array = NDArray[np.float32]
 
 # Browsers get covariances in half precision, whose normal numbers start at 6e-5: in square metres most would fall below, in square
 # centimetres few do.
@@ -51,10 +49,10 @@ class View(NamedTuple):
 class Cloud(NamedTuple):
     """Gaussians for a browser, in CLOUD_UNIT: centers [G, 3], covariances [G, 3, 3], rgbs [G, 3], opacities [G, 1]."""
 
-    centers: Array
-    covariances: Array
-    rgbs: Array
-    opacities: Array
+    centers: Float32
+    covariances: Float32
+    rgbs: Float32
+    opacities: Float32
 
 
 class Painter:

@@ -11,7 +11,7 @@ import viser
 from avatarcli.errors import AvatarError
 from avatarcli.viewer.live import LiveView
 from avatarcli.viewer.painter import field_of_view, viewpoint
-from avatarcli.viewer.recording import Moment, Recorder, draw_picture, draw_video
+from avatarcli.viewer.recording import Moment, ViewRecorder, draw_picture, draw_video
 
 # Degrees; "left" shows the subject's left side.
 _SIDES = {"front": 0.0, "left": 90.0, "right": -90.0, "back": 180.0}
@@ -29,7 +29,7 @@ class PersonalPanel:
         self._client = client
         self._live = live
         self._name = name
-        self._take: Recorder | None = None
+        self._take: ViewRecorder | None = None
         self._gone = threading.Event()
         gui = client.gui
         with gui.add_folder("My view", order=0):
@@ -66,7 +66,7 @@ class PersonalPanel:
             self._take.stop()
             return
         self._record.label = _SAVE
-        self._take = Recorder(lambda: self._live.shot(self._client), self._taken)
+        self._take = ViewRecorder(lambda: self._live.shot(self._client), self._taken)
 
     def _taken(self, shots: list[Moment]) -> None:
         """A take ended; this is its thread."""

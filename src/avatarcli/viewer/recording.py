@@ -30,7 +30,7 @@ class Moment(NamedTuple):
     background: Colour
 
 
-class Recorder:
+class ViewRecorder:
     """Collects shots at FPS until it is stopped or LONGEST_TAKE has passed, in a thread of its own.
 
     Poses are noted and drawn later, so that the video is smooth however slowly the screen was drawn.

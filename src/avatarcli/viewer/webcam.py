@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from avatarcli.arrays import Float64
 from avatarcli.capture.landmarks import face_landmarker, faces_of
 from avatarcli.errors import AvatarError
 from avatarcli.head.model import gaze_from_expression
 from avatarcli.head.track import HeadParameters
-
-Array = NDArray[np.float64]
 
 _SMOOTHING = 0.5  # share of the last turn of the head in the next: steadies it within two frames
 _FACES = 2  # looked for: with one, MediaPipe smooths over time by itself, blinks and all
@@ -31,8 +30,8 @@ _LOST_AFTER = 3.0  # seconds without a picture before the camera counts as gone
 class Face:
     """What MediaPipe sees: ARKit scores [52] and the turn of the head against the camera [3, 3]."""
 
-    scores: Array
-    rotation: Array
+    scores: Float64
+    rotation: Float64
 
     def pose(self, rest: Face) -> HeadParameters:
         """The avatar's pose, when the person's resting face is `rest`."""
@@ -127,7 +126,7 @@ class _WebcamDetector:
         self._landmarker = landmarker
         self._start = time.monotonic()
         self._at = 0  # milliseconds of the last picture
-        self._last: Array | None = None
+        self._last: Float64 | None = None
 
     def face(self, picture: NDArray[np.uint8]) -> Face | None:
         """The largest face in a picture [H, W, 3], its turn smoothed over time; None when there is none."""

@@ -1,7 +1,8 @@
-"""Fetching models from a Hugging Face hub: the only part of the program that goes to the network, and only when asked to.
+"""Fetching models from a Hugging Face hub. Like `fetch_judges`, it goes to the network only when the user asks for it.
 
-Only JSON and safetensors files of the model's parts are fetched. huggingface_hub lists and transfers them; it does not go on with
-a half-fetched file after its process has ended, which matters for files of gigabytes, so partial files are kept here.
+Only JSON and safetensors files of the model's parts are fetched. huggingface_hub lists and transfers them. Its
+`snapshot_download` starts a half-fetched file anew after its process has ended, which matters for files of gigabytes, so partial
+files are kept here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from avatarcli.workspace import slug
 SOURCE_FILE = "source.json"
 _HUB = "https://huggingface.co"
 _PARTS = (TRANSFORMER_FOLDER, *AUTOENCODER_FOLDERS)
-_TEXT_PARTS = ("text_encoder", "tokenizer")  # what scripts/cache_null_text.py reads
+_TEXT_PARTS = ("text_encoder", "tokenizer")  # what `avatar weights null-text` reads
 _SAFE_NAME = re.compile(r"([\w-]+)/[\w][\w.-]*\.(?:json|safetensors|model)")
 _SPARE = 64 << 20  # bytes that are left free on the disk
 
@@ -71,7 +72,7 @@ def pull_model(name: str, to: Path | None, progress: Progress, *, text_encoder: 
     known = slug(name) if name in KNOWN_MODELS else slug(remote.repository.split("/")[1])
     folder = to.expanduser() if to is not None else models_root() / known
     if (folder / SOURCE_FILE).is_file():
-        progress.info(f"{folder} is there already; delete it to fetch it anew")
+        progress.info(f"{folder} is there already; delete it to fetch it again")
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WeightsError(f"{folder} is in the way: delete it or choose another place with --to")
@@ -212,5 +213,5 @@ def _unreachable(remote: RemoteModel, error: Exception) -> WeightsError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return WeightsError(
         f"cannot fetch {remote.repository} from {_endpoint(remote)} ({reason.rstrip('.')}): check the name and the connection, "
-        "then run the command again; it goes on where it was"
+        "then run the command again; it continues where it stopped"
     )

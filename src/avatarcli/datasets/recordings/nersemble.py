@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarcli.capture.video import Pixels, probe_video, read_frames
-from avatarcli.datasets.recordings.recording import Recording, Shot, guarded, single_camera
+from avatarcli.arrays import Pixels
+from avatarcli.capture.video import probe_video, read_frames
+from avatarcli.datasets.recordings.recording import Recording, Still, guarded, single_camera
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
 
@@ -51,13 +52,13 @@ class NersembleRecording:
     def frame_count(self) -> int:
         return self._frames
 
-    def shots(self, camera: str, start: int, count: int) -> list[Shot]:
+    def shots(self, camera: str, start: int, count: int) -> list[Still]:
         found: list[Pixels] = []
         for number, (_, frame) in enumerate(read_frames(probe_video(self._videos[camera]))):
             if number >= start:
                 found.append(frame)
             if len(found) == count:
-                return [Shot(image) for image in found]
+                return [Still(image) for image in found]
         raise PhotoError(f"{self._videos[camera]} has no frames {start} to {start + count - 1}")
 
 

@@ -30,7 +30,7 @@ from avatarcli.datasets.captured import (
 )
 from avatarcli.datasets.recordings import ava256, nersemble, renderme360, transforms
 from avatarcli.datasets.recordings.fit import lay_head
-from avatarcli.datasets.recordings.recording import Recording, Shot
+from avatarcli.datasets.recordings.recording import Recording, Still
 from avatarcli.diffusion.packing import latent_count
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.geometry.cameras import Camera
@@ -178,7 +178,7 @@ def _find_face(recording: Recording, names: list[str], cameras: Camera, frame: i
     return found
 
 
-def _faces_of(shots: dict[int, Shot]) -> dict[int, FaceLandmarks]:
+def _faces_of(shots: dict[int, Still]) -> dict[int, FaceLandmarks]:
     found = {}
     for view, shot in shots.items():
         with suppress(PhotoError):
@@ -186,13 +186,13 @@ def _faces_of(shots: dict[int, Shot]) -> dict[int, FaceLandmarks]:
     return found
 
 
-def _for_picture(camera: Camera, shot: Shot) -> Camera:
+def _for_picture(camera: Camera, shot: Still) -> Camera:
     """The camera for pictures that may be smaller than what it was calibrated for."""
     height, width = shot.image.shape[:2]
     return camera.resized(width, height)
 
 
-def _part(shot: Shot, window: Window) -> Portrait:
+def _part(shot: Still, window: Window) -> Portrait:
     image = np.ascontiguousarray(window.of(shot.image))
     if shot.matte is None:
         return Portrait.cut_out(image, np.ones(image.shape[:2], np.float32))

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from avatarcli.datasets.captured import Matte, Pixels
+from avatarcli.arrays import Pixels
+from avatarcli.datasets.captured import Matte
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
 
 
 @dataclass(frozen=True)
-class Shot:
+class Still:
     """One picture [H, W, 3] as it was taken, and its matte [H, W] in [0, 1] if the recording has one."""
 
     image: Pixels
@@ -44,7 +45,7 @@ class Recording(Protocol):
         """How many frames every camera has."""
         ...
 
-    def shots(self, camera: str, start: int, count: int) -> list[Shot]:
+    def shots(self, camera: str, start: int, count: int) -> list[Still]:
         """`count` consecutive pictures of a camera, of one size, free of lens distortion.
 
         Raises:
@@ -63,7 +64,7 @@ def single_camera(world_to_camera: NDArray[np.floating], K: NDArray[np.floating]
         raise ValueError(f"a camera needs a pose [4, 4] and K [3, 3], not {world_to_camera.shape} and {K.shape}")
     rotation = world_to_camera[:3, :3]
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2) or K[0, 0] <= 0:
-        raise ValueError("a camera's rotation or focal length is not one")
+        raise ValueError("a camera's rotation or focal length is not valid")
     pose = np.eye(4)
     pose[:3] = world_to_camera[:3]
     return Camera(_float(pose), _float(K), width, height)

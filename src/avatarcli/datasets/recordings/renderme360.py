@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarcli.datasets.captured import Matte, Pixels
-from avatarcli.datasets.recordings.recording import Recording, Shot, decoded, grey, guarded, rgb, single_camera
+from avatarcli.arrays import Pixels
+from avatarcli.datasets.captured import Matte
+from avatarcli.datasets.recordings.recording import Recording, Still, decoded, grey, guarded, rgb, single_camera
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.geometry.cameras import Camera
 
@@ -79,7 +80,7 @@ class RenderMeRecording:
     def frame_count(self) -> int:
         return len(self._frames)
 
-    def shots(self, camera: str, start: int, count: int) -> list[Shot]:
+    def shots(self, camera: str, start: int, count: int) -> list[Still]:
         found = []
         with _opened(self._path) as file:
             view = file[self._group][camera]
@@ -89,7 +90,7 @@ class RenderMeRecording:
                 if "mask" in view and frame in view["mask"]:
                     mask = _mask(view["mask"][frame], f"{self._path}: {camera}/mask/{frame}")
                 found.append(
-                    Shot(self._straight(camera, image), None if mask is None else self._straight(camera, mask))
+                    Still(self._straight(camera, image), None if mask is None else self._straight(camera, mask))
                 )
         return found
 

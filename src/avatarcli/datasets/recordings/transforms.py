@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarcli.datasets.recordings.recording import Recording, Shot, decoded, grey, guarded, rgb, single_camera
+from avatarcli.datasets.recordings.recording import Recording, Still, decoded, grey, guarded, rgb, single_camera
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
 
@@ -53,13 +53,13 @@ class TransformsRecording:
     def frame_count(self) -> int:
         return len(self._steps)
 
-    def shots(self, camera: str, start: int, count: int) -> list[Shot]:
+    def shots(self, camera: str, start: int, count: int) -> list[Still]:
         return [self._shot(self._files[camera][step]) for step in self._steps[start : start + count]]
 
-    def _shot(self, path: Path) -> Shot:
+    def _shot(self, path: Path) -> Still:
         image = decoded(path, str(path))
         matte = grey(image.getchannel("A")) if image.mode in ("RGBA", "LA") else None
-        return Shot(rgb(image), matte)
+        return Still(rgb(image), matte)
 
 
 def find(folder: Path) -> list[Recording]:

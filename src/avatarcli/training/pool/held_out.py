@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import CogVideoXDDIMScheduler
-from PIL import Image
 from torch import Tensor, nn
 
 from avatarcli.config import NOISE_LEVELS
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.schedule import LatentScene, denoise, make_scheduler
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
+from avatarcli.pictures import write_png
 from avatarcli.studio.sample import StudioSample
 from avatarcli.training.agreement import combined
 from avatarcli.training.diffusion import MultiViewBatch, velocity_errors
@@ -95,8 +94,7 @@ class HeldOut:
             true, made = _pictures(person), self.imagine(model, number)
             rows += [_row(torch.cat([photo, true])), _row(torch.cat([torch.zeros_like(photo), made]))]
         if rows:
-            picture = torch.cat(rows, dim=-2).clamp(0, 1).permute(1, 2, 0).numpy()
-            Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
+            write_png(path, torch.cat(rows, dim=-2).permute(1, 2, 0))
 
     def _person(self, number: int) -> MultiViewBatch:
         assert self._batch is not None

