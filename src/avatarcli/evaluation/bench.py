@@ -19,11 +19,11 @@ from avatarcli.progress import Progress
 # What others say of their own work, in their words where these are no number. Nothing of it was measured here.
 PEERS = (
     {"method": "LAM-20K", "avatar": "1.4 s", "machine": "not stated", "render": "562.9 frames/s (A100)",
-     "source": "README of github.com/aigc3d/LAM"},
+     "source": "github.com/aigc3d/LAM, front page"},
     {"method": "OMG-Avatar", "avatar": "0.2 s", "machine": "not stated", "render": "not stated",
      "source": "abstract of arXiv 2603.01506"},
     {"method": "CAP4D", "avatar": "views alone: hours", "machine": "all CUDA devices, > 64 GB RAM", "render": "not stated",
-     "source": "README of github.com/felixtaubner/cap4d"},
+     "source": "github.com/felixtaubner/cap4d, front page"},
 )  # fmt: skip
 _HELP_RUNS = 5  # the fastest counts: the first run also pays for cold file caches
 
