@@ -75,7 +75,7 @@ MEASURES = (
     Measure("eyes_closed", "%", 42, 70, "the eyes are closed ({value:.3g} %)", "use a photo with open eyes"),
     Measure("eyes_lit", "% of the skin's light", 22, 10,
             "the eyes are covered: their whites have {value:.3g} % of the skin's light", "use a photo without dark glasses"),
-    # 261 portraits reach 3.6; the levels come from reflections that were painted on.
+    # 261 portraits reach 3.6; the levels come from that and from one drawn test picture.
     Measure("glare", "% of an eye", 8, 40, "white glare covers {value:.3g} % of an eye",
             "use a photo without reflections in the glasses"),
     Measure("misfit", "% of the eye distance", 2.9, 3.1,
