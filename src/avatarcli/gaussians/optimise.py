@@ -211,8 +211,7 @@ class _State:
         self._rig, self._motions = Rig.create(self.fixed.head, self.binding), dict[int, Motion]()
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
         model = self.fixed.head.model
-        inside = model.in_regions(*INSIDE_MOUTH)[model.faces].all(-1)[self.binding % len(model.faces)]
-        self._inside_mouth = inside.nonzero()[:, 0]
+        self._inside_mouth = model.in_regions(*INSIDE_MOUTH)[model.faces].all(-1)[self.binding % len(model.faces)]
         clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
         self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes])
 
@@ -288,11 +287,7 @@ class _State:
             self.density.add(self._drawn_means.grad, self._focal)
         # Adam would follow the faintest pull of a pixel at the lips as far as a strong one.
         self.density.pull[self._inside_mouth] = 0
-        for key in _PER_GAUSSIAN:
-            gradient = self.parameters[key].grad
-            if gradient is not None:
-                gradient[self._inside_mouth] = 0
-        free = self.follows <= (Follows.PHOTOS if photo else Follows.ALL)
+        free = (self.follows <= (Follows.PHOTOS if photo else Follows.ALL)) & ~self._inside_mouth
         _hold((self.parameters[key].grad for key in _PER_GAUSSIAN), free)
         # Whatever may follow less than all keeps its shape and its tint: one photo would give it any, where it shows little of it.
         every = self.follows == Follows.ALL
