@@ -177,9 +177,14 @@ _SEX: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("bald", "shaved", "horseshoe", "receding", "comb_over", "crew_cut", "caesar", "ivy_league", "flat_top", "fade_crop"), (0.03, 1.0)),
     **dict.fromkeys(("buzz", "thinning", "mohawk", "man_bun", "quiff", "pompadour", "undercut", "side_part", "spiky", "faux_hawk"), (0.12, 1.0)),
     **dict.fromkeys(("wavy_medium_man", "long_messy_man", "curly_top_fade"), (0.15, 1.0)),
-    **dict.fromkeys(("bob", "bob_fringe", "inverted_bob", "pixie", "pigtails", "space_buns", "ballet_bun", "crown_braid", "updo"), (1.0, 0.06)),
-    **dict.fromkeys(("high_ponytail", "side_ponytail", "low_bun", "messy_bun", "half_up", "twin_braids", "side_braid", "single_braid"), (1.0, 0.1)),
-    **dict.fromkeys(("long_fringe", "long_swept_fringe", "long_layers", "long_waves", "long_side_part", "one_shoulder", "lob_wavy", "curly_bob", "mid_ponytail_curly"), (1.0, 0.12)),
+    # Seen from the front, a man's pony tail, braid or bun is short hair combed back, and most men with that front have no such back:
+    # when every fifth of them had one, the model gave tails and hair down the neck to short-haired men.
+    **dict.fromkeys(("bob", "bob_fringe", "inverted_bob", "pixie", "pigtails", "space_buns", "ballet_bun", "crown_braid", "updo"), (1.0, 0.02)),
+    **dict.fromkeys(("high_ponytail", "side_ponytail", "low_bun", "messy_bun", "half_up", "twin_braids", "side_braid", "single_braid"), (1.0, 0.04)),
+    **dict.fromkeys(("low_ponytail", "top_knot", "pack_braid01", "pack_ponytail01", "afro_puff", "bantu_knots"), (1.0, 0.12)),
+    **dict.fromkeys(("long_fringe", "long_swept_fringe", "long_layers", "long_waves", "long_side_part", "one_shoulder", "lob_wavy", "curly_bob", "mid_ponytail_curly"), (1.0, 0.08)),
+    **dict.fromkeys(("long_straight", "long_curls", "long_swept_back", "wolf_cut", "shag", "pack_long01", "pack_bob01", "pack_bob02", "bowl_cut"), (1.0, 0.3)),
+    **dict.fromkeys(("mullet", "pack_spliced"), (0.4, 0.6)),
 }  # fmt: skip
 _LOSS = ("bald", "horseshoe", "thinning", "receding", "comb_over")
 _COILED = (
