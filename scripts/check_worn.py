@@ -62,9 +62,7 @@ def blink_change(avatar: Avatar, yaw: float) -> tuple[float, float]:
     lid = (motion > MOVED) | model.in_regions("eye")
     lids = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     for name in ("rest", "blink"):
-        face = parameters(name)
-        vertices = avatar.head.vertices(face.expression, face.gaze, face.neck)[0]
-        raster = rasterize_mesh(vertices, model.faces, view)
+        raster = rasterize_mesh(avatar.head.posed(parameters(name))[0], model.faces, view)
         lids |= raster.covered & lid[model.faces].any(-1)[raster.face.clamp(min=0)]
     landmarks = model.landmarks(avatar.head.neutral)
     eyes, _ = view.project(torch.stack([landmarks[list(corners)].mean(0) for corners in EYES]))

@@ -31,9 +31,7 @@ IRISES = (473, 468)
 def landmark_error(model: HeadModel, track: Track) -> float:
     """Median distance between the fitted and the detected landmarks, % of the projected inter-ocular distance (as if
     the face looked at the camera)."""
-    head = PersonalHead.create(model, track.identity, track.residual)
-    frame = track.parameters()
-    points = model.landmarks(head.vertices(frame.expression, frame.gaze, frame.neck)[0])
+    points = model.landmarks(PersonalHead.of(model, track).posed(track.parameters())[0])
     pixels, depth = track.camera.project(points)
     left, right = IRISES
     scale = float(track.camera.K[0, 0] / depth[[left, right]].mean())

@@ -61,8 +61,7 @@ def photograph(head: PersonalHead, cameras: Camera, parameters: HeadParameters) 
     mattes = np.zeros(images.shape[:-1], np.uint8)
     for frame in range(len(parameters)):
         one = parameters[frame : frame + 1]
-        pose = one.head_pose[0]
-        posed = head.vertices(one.expression, one.gaze, one.neck)[0] @ pose[:3, :3].T + pose[:3, 3]
+        posed = head.in_world(one)[0]
         normals = vertex_normals(posed, model.faces)
         shaded = colour * (0.45 + 0.55 * (normals @ light).clamp(min=0))[:, None]
         for view in range(len(cameras)):

@@ -207,8 +207,7 @@ def test_a_head_is_laid_where_it_stands(model: HeadModel, sitting: Sitting) -> N
     yaw = {0: 0.0, 1: -0.52, 4: 0.52}
     for frame in range(5):
         one = sitting.parameters[frame : frame + 1]
-        pose = one.head_pose[0]
-        head = sitting.head.vertices(one.expression, one.gaze, one.neck)[0] @ pose[:3, :3].T + pose[:3, 3]
+        head = sitting.head.in_world(one)[0]
         faces = {}
         for view in (0, 1, 4) if frame < 4 else (1,):
             pixels = sitting.cameras[view].project(model.landmarks(head))[0].numpy()

@@ -76,7 +76,7 @@ def test_each_side_shows_its_half_of_the_photo_and_the_back_nothing(conditioner:
 
 
 def test_views_frames_and_given_rasters_agree_one_by_one(conditioner: Conditioner) -> None:
-    from avatarcli.diffusion.conditioning import pose_vertices, rasterize_frames
+    from avatarcli.diffusion.conditioning import rasterize_frames
 
     rest = HeadParameters.at_rest(5)
     expression = rest.expression.clone()
@@ -84,7 +84,7 @@ def test_views_frames_and_given_rasters_agree_one_by_one(conditioner: Conditione
     parameters = HeadParameters(expression, rest.gaze, rest.neck, rest.head_pose)
     view = cameras(30)
     together = conditioner.of_view(parameters, view[0])
-    raster = rasterize_frames(pose_vertices(conditioner.head, parameters), conditioner.head.model.faces, view[0])
+    raster = rasterize_frames(conditioner.head.in_world(parameters), conditioner.head.model.faces, view[0])
     per_frame = Camera(view.world_to_camera.repeat(5, 1, 1), view.K.repeat(5, 1, 1), SIZE, SIZE)
     assert torch.equal(together.maps, conditioner.of_view(parameters, view[0], raster=raster).maps)
     assert torch.allclose(together.maps, conditioner.of_view(parameters, per_frame).maps, atol=1e-6)

@@ -70,7 +70,7 @@ def test_skin_stays_on_the_plane_of_its_triangle(make_avatar: AvatarMaker) -> No
     faces = avatar.head.model.faces
     skin = avatar.binding < len(faces)
     face = frame(seed=2, neck=(0.1, 0.3, 0.0))
-    vertices = avatar.head.vertices(face.expression, face.gaze, face.neck)[0]
+    vertices = avatar.head.posed(face)[0]
     rest, posed = avatar.head.neutral[faces[avatar.binding[skin]]], vertices[faces[avatar.binding[skin]]]
     assert (posed - rest).norm(dim=-1).mean() > 0.005  # the face does move
     means, _, _ = place(avatar, rig, face)

@@ -143,7 +143,7 @@ def test_face_views_hold_the_face_whatever_it_does(model: HeadModel, mean_head: 
     torch.testing.assert_close(plan.cameras[:5].K, heads.cameras.K)
     torch.testing.assert_close(plan.cameras[:5].world_to_camera, heads.cameras.world_to_camera)
     clip = plan.parameters
-    points = mean_head.vertices(clip.expression, clip.gaze, clip.neck)[:, face]
+    points = mean_head.posed(clip)[:, face]
     for camera in (plan.cameras[view] for view in range(5, plan.views)):
         pixels, _ = camera.project(points)
         assert pixels.min() >= 0

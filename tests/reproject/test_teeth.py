@@ -27,7 +27,7 @@ def fitted(share: float, smile: float = 1.0) -> tuple[float, float]:
     face = HeadParameters.at_rest()
     actions = {"jawOpen": 0.25 * smile, "mouthUpperUpLeft": 0.4 * smile, "mouthUpperUpRight": 0.4 * smile}
     face.expression[0] = torch.tensor(expression_vector(actions))
-    posed = head.vertices(face.expression, face.gaze, face.neck)[0]
+    posed = head.posed(face)[0]
     zero, target = torch.zeros(1), torch.tensor([0.0, -0.06, 0.0])
     camera = orbit_cameras(zero, zero, distance=1.0, target=target, focal=4 * SIZE, size=SIZE)[0]
     landmarks, _ = camera.project(model.landmarks(posed))
@@ -68,7 +68,7 @@ def row_edges(head: PersonalHead, jaw: float) -> tuple[float, float, float]:
     """Heights (metres) of the upper lip, the upper incisors' edge and the lower incisors' edge with the jaw down so far."""
     face = HeadParameters.at_rest()
     face.expression[0] = torch.tensor(expression_vector({"jawOpen": jaw}))
-    vertices = head.vertices(face.expression, face.gaze, face.neck)[0]
+    vertices = head.posed(face)[0]
     rows = {}
     for name in ("teeth_upper", "teeth_lower"):
         place = head.neutral[head.model.part(name)]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.optimise import TrainingPicture, new_correctives
@@ -48,7 +47,7 @@ def open_mouth() -> HeadParameters:
 def seen_regions(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
     """The region [H, W] that each pixel sees; −1 where it sees none, or a border of two."""
     model = head.model
-    raster = rasterize_mesh(pose_vertices(head, parameters)[0], model.faces, camera)
+    raster = rasterize_mesh(head.in_world(parameters)[0], model.faces, camera)
     corners = model.region[model.faces[raster.face.clamp(min=0)]].long()
     alike = raster.covered & (corners == corners[..., :1]).all(-1)
     return torch.where(alike, corners[..., 0], -1)
@@ -100,7 +99,7 @@ def test_the_mask_follows_the_chin_down(mean_head: PersonalHead) -> None:
     lowest = [int((mask > 0.5).any(1).nonzero().max()) for mask in (rest, opened)]
     assert lowest[1] > lowest[0] + 2
     # The open mouth is part of the face.
-    vertices = pose_vertices(mean_head, open_mouth())[0]
+    vertices = mean_head.in_world(open_mouth())[0]
     lips = camera.project(mean_head.model.landmarks(vertices)[[13, 14]])[0]
     column, row = lips.mean(0).long().tolist()
     assert lips[1, 1] - lips[0, 1] > 4

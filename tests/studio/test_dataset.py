@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
-from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertices, rasterize_frames
+from avatarcli.diffusion.conditioning import Conditioner, Reference, rasterize_frames
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.head.expressions import EXPRESSION_INDEX
@@ -148,9 +148,9 @@ def test_views_at_once_equal_views_one_by_one(mean_head: PersonalHead) -> None:
     conditioner = Conditioner(mean_head, Reference(picture, torch.ones(64, 64), cameras[0], HeadParameters.at_rest()))
     clip = HeadParameters.at_rest(5)
     clip.expression[:, EXPRESSION_INDEX["jawOpen"]] = torch.linspace(0, 1, 5)
-    together, _ = condition_views(conditioner, clip, cameras, pose_vertices(conditioner.head, clip))
+    together, _ = condition_views(conditioner, clip, cameras, conditioner.head.in_world(clip))
     for view in range(2):
-        slow = rasterize_frames(pose_vertices(mean_head, clip), mean_head.model.faces, cameras[view])
+        slow = rasterize_frames(mean_head.in_world(clip), mean_head.model.faces, cameras[view])
         alone = conditioner.of_view(clip, cameras[view], raster=slow)
         rows = slice(5 * view, 5 * view + 5)
         # Two rasterisers may disagree on a pixel at an edge.
@@ -162,7 +162,7 @@ def test_faces_count_more_unless_hair_hides_them(mean_head: PersonalHead) -> Non
     framing = Framing.of(mean_head.neutral)
     cameras = framing.cameras(torch.tensor([0.0, 3.14]), torch.zeros(2), 64)
     rest = HeadParameters.at_rest()
-    posed = pose_vertices(mean_head, rest)
+    posed = mean_head.in_world(rest)
     rasters = [rasterize_frames(posed, mean_head.model.faces, camera) for camera in (cameras[0], cameras[1])]
     raster = MeshRaster(*(torch.cat([getattr(r, name) for r in rasters]) for name in ("face", "weights", "depth")))
     bare = torch.zeros(2, 1, 64, 64, 4)

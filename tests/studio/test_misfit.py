@@ -141,7 +141,7 @@ def test_a_bent_neck_goes_into_the_camera(model: HeadModel, mean_head: PersonalH
     parameters = replace(parameters, neck=torch.tensor([[0.1, 0.4, -0.1]]))
     truth = TrueHead.of(model, mean_head.neutral, mean_head.joints, camera(), parameters)
     face = model.in_regions("face", "nose")
-    posed = mean_head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    posed = mean_head.posed(parameters)[0]
     true_pixels, _ = camera().project(posed[face])
     pixels, _ = truth.camera.project(mean_head.neutral[face])
     assert not truth.parameters.neck.any()

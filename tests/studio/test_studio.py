@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from avatarcli.cli.main import main
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
-from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertices
+from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.packing import unpack_frames
 from avatarcli.head.model import HeadModel
 from avatarcli.head.track import HeadParameters
@@ -104,7 +104,7 @@ def test_maps_of_a_faultless_fit_lie_on_the_picture(pack: Path, model: HeadModel
     )
     misfit = fit_truth(model, truth, TrackerError.of(torch.zeros(ERROR_SIZE)), faultless)
     reference = Reference(torch.ones(64, 64, 4), torch.ones(64, 64), misfit.camera, misfit.parameters)
-    maps, raster = condition_views(Conditioner(misfit.head, reference), clip, cameras, pose_vertices(misfit.head, clip))
+    maps, raster = condition_views(Conditioner(misfit.head, reference), clip, cameras, misfit.head.in_world(clip))
     depth = seen.depth.flatten(0, 1)
     both = torch.isfinite(depth) & raster.covered
     assert both.sum() > 0.97 * (torch.isfinite(depth) | raster.covered).sum()

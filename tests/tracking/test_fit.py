@@ -65,9 +65,7 @@ def fitted(model: HeadModel, true: Truth) -> Track:
 
 def reprojection(model: HeadModel, track: Track, true: Truth) -> float:
     """Median distance in pixels of the fitted landmarks from the true, noisy ones."""
-    frame = track.parameters()
-    head = PersonalHead.create(model, track.identity, track.residual)
-    vertices = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
+    vertices = PersonalHead.of(model, track).posed(track.parameters())[0]
     pixels, _ = track.camera.project(model.landmarks(vertices))
     return float((pixels - torch.from_numpy(true.landmarks)).norm(dim=-1).median())
 

@@ -30,9 +30,7 @@ _SIZE = 512  # pixels at most, of the picture whose colours are sorted into skin
 
 def label_portrait(portrait: Portrait, hair: Tensor, track: Track, model: HeadModel) -> Tensor:
     """The labels (uint8 [S, S]) of a portrait. hair [S, S]: `find_hair` of its crop."""
-    head = PersonalHead.create(model, track.identity, track.residual)
-    parameters = track.parameters()
-    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    posed = PersonalHead.of(model, track).posed(track.parameters())[0]
     size = min(portrait.size, _SIZE)
     small, ratio = portrait.resized(size), size / portrait.size
     raster = rasterize_mesh(posed, model.faces, track.camera.resized(size, size))

@@ -84,9 +84,7 @@ def _cut_at_top(crop: HeadCrop, matte: NDArray[np.float32]) -> float:
 
 def _misfit(track: Track, model: HeadModel) -> float:
     """Pixels (root mean square) between the detected landmarks and those of the fitted head."""
-    head = PersonalHead.create(model, track.identity, track.residual)
-    frame = track.parameters()
-    vertices = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
+    vertices = PersonalHead.of(model, track).posed(track.parameters())[0]
     fitted = track.camera.project(model.landmarks(vertices))[0]
     distance = (fitted - track.landmarks)[:SURFACE_LANDMARKS].square().sum(-1)
     return float(torch.sqrt(distance.mean()))

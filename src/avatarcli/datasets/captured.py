@@ -17,7 +17,7 @@ from avatarcli.capture.cover import cover_map
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Portrait
-from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertices
+from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.packing import pack_frames
 from avatarcli.errors import PhotoError, UsageError, VideoError
 from avatarcli.geometry.cameras import Camera
@@ -143,7 +143,7 @@ def show(portrait: Portrait, size: int) -> Tensor:
 
 def covered_by_hair(rgba: Tensor, head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
     """How much of a pixel [S, S] of a view [S, S, 4] shows hair or clothes before the fitted head. A single frame."""
-    posed = pose_vertices(head, parameters)[0]
+    posed = head.in_world(parameters)[0]
     raster = rasterize_mesh(posed, head.model.faces, camera)
     landmarks = camera.project(head.model.landmarks(posed))[0]
     matte = rgba[..., 3]
@@ -164,7 +164,7 @@ def build_sample(number: int, rgba: Tensor, covered: Tensor, fits: Sequence[Fitt
         for view in range(views):
             rows = slice(view * frames, (view + 1) * frames)
             some, cameras = fit.parameters[rows], fit.cameras[rows]
-            raster = rasterize(pose_vertices(fit.head, some), faces, cameras)
+            raster = rasterize(fit.head.in_world(some), faces, cameras)
             of_views.append(conditioner.of_view(some, cameras, raster=raster))
             if len(weights) < views:
                 weights.append(loss_weight(fit.head.model, raster, regions[view : view + 1])[0])

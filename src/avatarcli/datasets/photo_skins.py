@@ -16,7 +16,6 @@ from torch.nn import functional
 from avatarcli.capture.cover import cover_map, mouth_opening
 from avatarcli.capture.matte import foreground_colors
 from avatarcli.datasets.photos import LondonPerson, london_people
-from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.errors import PhotoError, WorkspaceError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp
@@ -117,7 +116,7 @@ def bake_photo_skin(person: LondonPerson, atlas: Atlas) -> PhotoSkin:
     """
     model = person.model
     _, track, whole = person.reference(_KEYS[0], _FITTED_SIZE)
-    head = PersonalHead.create(model, track.identity, track.residual)
+    head = PersonalHead.of(model, track)
     layers = []
     for key in _KEYS:
         if key not in person.photos:
@@ -157,7 +156,7 @@ def _view(
     model, matte = head.model, person.matte(key)
     image = torch.from_numpy(foreground_colors(person.picture(key), matte)).float() / 255
     opacity = torch.from_numpy(matte)
-    posed = pose_vertices(head, parameters)[0]
+    posed = head.in_world(parameters)[0]
     raster = rasterize_mesh(posed, model.faces, camera)
     landmarks = camera.project(model.landmarks(posed))[0]
     cover = cover_map(image, opacity, raster, model, landmarks)

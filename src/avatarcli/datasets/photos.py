@@ -167,7 +167,7 @@ class LondonPhotos(CapturedSamples):
         if len(references) < self._photos:
             raise PhotoError(f"{name} has only {len(references)} photos with a face: give a smaller --photos")
         fitted = [person.reference(key, self._size) for key in references]
-        heads = [PersonalHead.create(self._model, track.identity, track.residual) for _, track, _ in fitted]
+        heads = [PersonalHead.of(self._model, track) for _, track, _ in fitted]
         poses: dict[_Key, list[_Pose]] = {}
         for key in keys:
             if len(poses) == self.views:
@@ -239,7 +239,7 @@ class Portraits(CapturedSamples):
 
         matte = person_matte(picture)
         reference, track, whole = fit_reference(self._model, picture, self._size, matte=matte)
-        head = PersonalHead.create(self._model, track.identity, track.residual)
+        head = PersonalHead.of(self._model, track)
         window = Window.framing(framing_of(head, reference), whole)
         camera, parameters = window.camera(whole, self._size), track.parameters()
         rgba = show(_part(picture, matte, window), self._size)

@@ -168,7 +168,7 @@ class Conditioner:
         source's frame, default everywhere.
         """
         if raster is None:
-            raster = rasterize_frames(pose_vertices(self.head, parameters), self._faces, camera)
+            raster = rasterize_frames(self.head.in_world(parameters), self._faces, camera)
         model = self.head.model
         offset = torch.tensordot(parameters.expression, model.expression_basis, dims=1) / _EXPRESSION_SCALE
         position = raster.interpolate(model.mean / _POSITION_SCALE, self._faces)
@@ -220,7 +220,7 @@ class _Source:
     @classmethod
     def of(cls, head: PersonalHead, photo: Reference) -> _Source:
         faces = head.model.faces
-        posed = pose_vertices(head, photo.parameters)[0]
+        posed = head.in_world(photo.parameters)[0]
         return cls(photo, posed, vertex_normals(posed, faces), rasterize_mesh(posed, faces, photo.camera).depth)
 
     def carried(self, raster: MeshRaster, faces: Tensor) -> Tensor:
@@ -240,13 +240,6 @@ def _closeness(warp: Tensor, source: _Source, camera: Camera) -> Tensor:
     ways = [functional.normalize(c.centre, dim=-1) for c in (camera, source.photo.camera)]
     along = (ways[0] * ways[1]).sum(-1).reshape(-1, 1, 1)
     return (warp[..., 4] + _SAME_WAY * (1 + along)) * (warp[..., 3] > 0)
-
-
-def pose_vertices(head: PersonalHead, parameters: HeadParameters) -> Tensor:
-    """Vertices [F, N, 3] of a head in the world."""
-    vertices = head.vertices(parameters.expression, parameters.gaze, parameters.neck)
-    pose = parameters.head_pose
-    return vertices @ pose[:, :3, :3].transpose(-1, -2) + pose[:, None, :3, 3]
 
 
 def _of_frame(camera: Camera, frame: int) -> Camera:

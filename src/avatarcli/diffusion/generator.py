@@ -13,7 +13,7 @@ from torch.nn import functional
 from avatarcli.devices import computes_bfloat16
 from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import COGVIDEOX, check_model, load_model, load_transformer
-from avatarcli.diffusion.conditioning import Conditioner, Reference, pose_vertices
+from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.parallel import SequenceGroup, launch
 from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.relay import relay
@@ -114,7 +114,7 @@ def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest
     photo, *further = (p.resized(min(most, p.camera.width)) for p in (request.reference, *request.further))
     conditioner = Conditioner(request.head, photo, further)
     told = progress if group is None or group.rank == 0 else SilentProgress()
-    finish = partial(_finish, request, pose_vertices(request.head, request.reference.parameters)[0])
+    finish = partial(_finish, request, request.head.in_world(request.reference.parameters)[0])
     pipeline.generate(
         conditioner, request.video, seed=request.seed, progress=told, signature=request.signature, finish=finish
     )
@@ -130,7 +130,7 @@ def _finish(
     view, frame = place
     plan, model = request.video.plan, request.head.model
     camera = plan.cameras[view]
-    vertices = pose_vertices(request.head, plan.parameters[frame : frame + 1])[0]
+    vertices = request.head.in_world(plan.parameters[frame : frame + 1])[0]
     raster = rasterize_mesh(vertices, model.faces, camera)
     regions = (model.shows(raster, *names) for names in (request.tones.bare_regions, ("neck",), ("scalp",)))
     ground = request.around.seen_by(camera, *regions)

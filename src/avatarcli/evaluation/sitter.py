@@ -67,10 +67,7 @@ class Sitter:
     def landmarks(self, parameters: HeadParameters, camera: Camera) -> NDArray[np.float64]:
         """Where the head model says MediaPipe's points [478, 2] (pixels) are in the first frame of `parameters`."""
         head = self.avatar.head
-        parameters = parameters.to(self.device)
-        vertices = head.vertices(parameters.expression[:1], parameters.gaze[:1], parameters.neck[:1])[0]
-        pose = parameters.head_pose[0]
-        points = head.model.landmarks(vertices) @ pose[:3, :3].T + pose[:3, 3]
+        points = head.model.landmarks(head.in_world(parameters[:1].to(self.device))[0])
         return camera.project(points.cpu())[0].double().numpy()
 
     def orbit(self, yaw: list[float], size: int = SIZE) -> Camera:

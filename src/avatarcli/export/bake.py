@@ -88,7 +88,7 @@ def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> T
     for face, views in ((_FACE, _VIEWS), (_OPEN_FACE, _OPEN_VIEWS)):
         expression = torch.tensor([expression_vector(face)])
         parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
-        vertices = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+        vertices = head.posed(parameters)[0]
         points = atlas.surface(vertices, model.faces)
         normals = atlas.surface(vertex_normals(vertices, model.faces), model.faces)
         splats = skin.splats(rig, parameters)

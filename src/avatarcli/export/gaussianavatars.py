@@ -64,10 +64,8 @@ def write_bound(folder: Path, avatar: Avatar, parameters: HeadParameters, fps: f
 
 def _doubled(head: PersonalHead, frame: HeadParameters) -> Tensor:
     """Vertices [2N, 3] of one frame: the moving copy of the mesh, then the one that follows the neck alone."""
-    moving = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
-    still = head.carry(head.neutral, head.model.cover_skinning, frame.neck)[0]
-    pose = frame.head_pose[0]
-    return torch.cat([moving, still]) @ pose[:3, :3].T + pose[:3, 3]
+    still = head.carry(head.neutral, head.model.cover_skinning, frame.neck)
+    return frame.placed(torch.cat([head.posed(frame), still], dim=1))[0]
 
 
 def _local(avatar: Avatar, corners: Tensor) -> Splats:

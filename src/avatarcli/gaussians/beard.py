@@ -101,7 +101,7 @@ def carry_beard(head: PersonalHead, nearest: Tensor) -> Tensor:
     # The lower teeth turn as the bone does, but for some that deform a little.
     bone = (turns.affine - turns.affine.median(0).values).square().sum((-2, -1)).argmin()
     rest = head.neutral[model.faces[nearest]].mean(1)
-    skin = head.vertices(open_mouth.expression, open_mouth.gaze, open_mouth.neck)[0][model.faces[nearest]].mean(1)
+    skin = head.posed(open_mouth)[0][model.faces[nearest]].mean(1)
     apart = (rest @ turns.affine[bone].T + turns.shift[bone] - skin).norm(dim=-1)
     on_face = model.in_regions("face")[model.faces[nearest]].any(-1)
     return torch.where(on_face & (apart > _ALIKE), nearest, teeth[bone])

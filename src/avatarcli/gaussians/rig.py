@@ -82,11 +82,9 @@ class Rig:
 
     def _triangles(self, parameters: HeadParameters) -> tuple[Tensor, Tensor, Tensor]:
         """Centroids [T, M, 3], affine maps [T, M, 3, 3] and turns [T, M, 4] of the carrying triangles."""
-        moving = self.head.vertices(parameters.expression, parameters.gaze, parameters.neck)
+        moving = self.head.posed(parameters)
         still = self.head.carry(self.head.neutral, self.head.model.cover_skinning, parameters.neck)
-        vertices = torch.cat([moving, still], dim=1)
-        pose = parameters.head_pose
-        corners = vertices[:, self.corners] @ pose[:, None, :3, :3].transpose(-1, -2) + pose[:, None, None, :3, 3]
+        corners = parameters.placed(torch.cat([moving, still], dim=1))[:, self.corners]
         edges, frame = _edges(corners)
         turn = matrix_to_quaternion(frame @ self.frame.transpose(-1, -2))
         return corners.mean(-2), edges @ self.inverse_edges, turn

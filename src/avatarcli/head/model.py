@@ -25,6 +25,7 @@ from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.head.track import HeadParameters, Track
 from avatarcli.weights.shipped import weights_file
 
 FORMAT_VERSION = "1"
@@ -134,6 +135,11 @@ class PersonalHead:
             neutral = neutral + residual
         return cls(model, neutral, model.joints(identity))
 
+    @classmethod
+    def of(cls, model: HeadModel, track: Track) -> PersonalHead:
+        """The head that was fitted to a photo."""
+        return cls.create(model, track.identity, track.residual)
+
     def to(self, device: torch.device | str) -> PersonalHead:
         return PersonalHead(self.model.to(device), self.neutral.to(device), self.joints.to(device))
 
@@ -148,6 +154,14 @@ class PersonalHead:
         posed = self.neutral + torch.tensordot(expression, model.expression_basis, dims=1)
         posed = self._turn_eyes(posed, gaze)
         return self.carry(posed, model.skinning, neck)
+
+    def posed(self, parameters: HeadParameters) -> Tensor:
+        """Vertices [T, N, 3] in the head's own frame, before `head_pose`; see `vertices`."""
+        return self.vertices(parameters.expression, parameters.gaze, parameters.neck)
+
+    def in_world(self, parameters: HeadParameters) -> Tensor:
+        """Vertices [T, N, 3] in the world."""
+        return parameters.placed(self.posed(parameters))
 
     def _turn_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
         rotation = axis_angle_to_matrix(eye_turns(gaze))

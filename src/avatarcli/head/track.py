@@ -31,6 +31,10 @@ class HeadParameters:
     def to(self, device: torch.device | str) -> HeadParameters:
         return HeadParameters(*(t.to(device) for t in (self.expression, self.gaze, self.neck, self.head_pose)))
 
+    def placed(self, points: Tensor) -> Tensor:
+        """Points [T, P, 3] of the head's own frame in the world."""
+        return points @ self.head_pose[:, :3, :3].transpose(-1, -2) + self.head_pose[:, None, :3, 3]
+
     @classmethod
     def at_rest(cls, frames: int = 1) -> HeadParameters:
         """The neutral face, looking ahead."""

@@ -45,10 +45,8 @@ class Scene:
     def render(self, parameters: HeadParameters, camera: Camera) -> Tensor:
         """Premultiplied RGBA picture [H, W, 4] of a single frame of head parameters."""
         fine = camera.resized(camera.width * _SUPERSAMPLING, camera.height * _SUPERSAMPLING)
-        pose = parameters.head_pose[0]
-        vertices = self.head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
-        shell = self.head.carry(self.shell.vertices, self.shell.skinning, parameters.neck)[0]
-        vertices, shell = (v @ pose[:3, :3].T + pose[:3, 3] for v in (vertices, shell))
+        vertices = self.head.in_world(parameters)[0]
+        shell = parameters.placed(self.head.carry(self.shell.vertices, self.shell.skinning, parameters.neck))[0]
         model = self.head.model
         skin = rasterize_mesh(vertices, model.faces, fine)
         cover = rasterize_mesh(shell, self.shell.faces, fine, cull_backfaces=True)
@@ -106,9 +104,9 @@ def look_at_photo(
 
     Arguments as for `build_scene`.
     """
-    head = PersonalHead.create(model, track.identity, track.residual)
+    head = PersonalHead.of(model, track)
     parameters = track.parameters()
-    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    posed = head.posed(parameters)[0]
     raster = rasterize_mesh(posed, model.faces, track.camera)
     cover = cover_map(image, matte, raster, model, track.landmarks, hair)
     mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
@@ -116,7 +114,7 @@ def look_at_photo(
     skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
     normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
     head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
-    posed = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+    posed = head.posed(parameters)[0]
     light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
     hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
     bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)

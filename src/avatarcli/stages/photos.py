@@ -182,14 +182,14 @@ def _profile(photo: Source, frontal: Track, model: HeadModel, config: Preprocess
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     whole_matte = torch.from_numpy(person_matte(picture))[None, None]
     matte = functional.interpolate(whole_matte, size, mode="area")[0, 0].numpy()
-    head = PersonalHead.create(model, frontal.identity, frontal.residual)
+    head = PersonalHead.of(model, frontal)
     parameters = frontal.parameters()
     distance = float(frontal.camera.to_camera(torch.zeros(1, 3))[0, 2])
     fit = find_profile(head, parameters, distance, matte)
     if not fit.trusted:
         raise PhotoError(f"{photo}: neither a face nor the outline of a profile is found: leave this photo out")
     whole = fit.camera.resized(width, height)
-    landmarks = model.landmarks(head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0])
+    landmarks = model.landmarks(head.posed(parameters)[0])
     crop = head_crop(picture, whole.project(landmarks)[0].numpy(), config.crop_size)
     size_here = crop.image.shape[0]
     side = round(size_here / crop.scale)
@@ -218,8 +218,7 @@ def _gain(reference: Judged, other: Judged, model: HeadModel) -> Tensor:
 def _skin_light(judged: Judged, model: HeadModel) -> Tensor:
     """The linear light [N, 3] of the face's vertices in a photo; NaN where it shows none of their skin."""
     track, portrait = judged.track, judged.portrait
-    head, frame = PersonalHead.create(model, track.identity, track.residual), track.parameters()
-    posed = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
+    posed = PersonalHead.of(model, track).posed(track.parameters())[0]
     depth = rasterize_mesh(posed, model.faces, track.camera).depth
     normals = vertex_normals(posed, model.faces)
     pixels, facing, visible = visible_points(posed, normals, track.camera, depth, tolerance=0.004)

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from avatarcli.capture.cover import mouth_opening
 from avatarcli.capture.portrait import Portrait
-from avatarcli.diffusion.conditioning import pose_vertices
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.optimise import INSIDE_MOUTH, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
@@ -170,7 +169,7 @@ class ViewPictures:
 def draw_mouth(picture: Tensor, start: Avatar, parameters: HeadParameters, camera: Camera) -> None:
     """Draw the inside of an open mouth as the start has it, see INSIDE_MOUTH, into a premultiplied RGBA picture [H, W, 4]."""
     model = start.head.model
-    vertices = pose_vertices(start.head, parameters)[0]
+    vertices = start.head.in_world(parameters)[0]
     lips, _ = camera.project(vertices[model.in_regions("lip")])
     size = torch.tensor([camera.width, camera.height])
     low, high = (torch.minimum(edge.long().clamp(min=0), size) for edge in (lips.amin(0), lips.amax(0) + 1))
@@ -189,7 +188,7 @@ def draw_mouth(picture: Tensor, start: Avatar, parameters: HeadParameters, camer
 def face_mask(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:
     """1 [H, W] where a camera sees the moving part of the face, softly ending at its border."""
     model = head.model
-    raster = rasterize_mesh(pose_vertices(head, parameters)[0], model.faces, camera)
+    raster = rasterize_mesh(head.in_world(parameters)[0], model.faces, camera)
     still = model.in_regions(*_STILL)[model.faces].any(-1)
     face = raster.covered & ~still[raster.face.clamp(min=0)]
     return blur(face.float()[..., None], camera.width / 100)[..., 0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from avatarcli.capture.photo import head_crop
-from avatarcli.diffusion.conditioning import Conditioner, pose_vertices
+from avatarcli.diffusion.conditioning import Conditioner
 from avatarcli.diffusion.packing import latent_count, pack_frames
 from avatarcli.errors import UsageError
 from avatarcli.geometry.cameras import Camera
@@ -141,7 +141,7 @@ class Studio:
         conditioners = [
             self._conditioner(number, photo, subject, mesh, poser, light, framing) for photo in range(settings.photos)
         ]
-        heads = [pose_vertices(conditioner.head, clip) for conditioner in conditioners]
+        heads = [conditioner.head.in_world(clip) for conditioner in conditioners]
         cameras = self._cameras(number, framing, heads[0]).to(self.device)
         video, regions = self._pictures(mesh, poser(motion.to(self.device)), cameras, light)
         views = [

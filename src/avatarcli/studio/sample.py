@@ -95,7 +95,7 @@ def condition_views(
     conditioner: Conditioner, parameters: HeadParameters, cameras: Camera, heads: Tensor
 ) -> tuple[FrameMaps, MeshRaster]:
     """The maps of V cameras × F frames, and what they see of the misfit head; a leading V · F. heads [F, N, 3]: its
-    `pose_vertices`."""
+    vertices in the world."""
     views, frames = len(cameras), len(parameters)
     vertices = heads.repeat(views, 1, 1)
     every = Camera(

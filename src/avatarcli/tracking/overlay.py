@@ -28,9 +28,8 @@ def draw_overlay(image: Pixels, track: Track, model: HeadModel) -> Pixels:
     height, width = image.shape[:2]
     if (width, height) != (track.camera.width, track.camera.height):
         raise ValueError(f"the photo is {width}x{height}, its track {track.camera.width}x{track.camera.height}")
-    head = PersonalHead.create(model, track.identity, track.residual)
-    frame = track.parameters()
-    vertices = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
+    head = PersonalHead.of(model, track)
+    vertices = head.posed(track.parameters())[0]
     canvas = Image.fromarray(image).resize((width * _SUPERSAMPLING, height * _SUPERSAMPLING), Image.Resampling.BICUBIC)
     canvas = Image.blend(canvas, _paint_mesh(canvas, vertices, track, model), _MESH_OPACITY)
     draw = ImageDraw.Draw(canvas)

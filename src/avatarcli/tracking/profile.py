@@ -125,7 +125,7 @@ class _Outline:
         side: int,
     ) -> None:
         model = head.model
-        vertices = head.vertices(parameters.expression, parameters.gaze, parameters.neck)[0]
+        vertices = head.posed(parameters)[0]
         landmarks = model.landmarks(vertices)
         self._rows = (
             torch.cat([vertices[model.in_regions("face", "nose", "lip")], landmarks[[_BROWS, _CHIN]]]).double().numpy()

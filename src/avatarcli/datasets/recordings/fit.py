@@ -120,9 +120,7 @@ def _look(
     fitted = track.camera.world_to_camera
     to_world = invert_rigid(cameras.world_to_camera[best])
     turn = to_world[:3, :3] @ fitted[:3, :3]
-    frame = track.parameters()
-    vertices = head.vertices(frame.expression, frame.gaze, frame.neck)[0]
-    landmarks = model.landmarks(vertices)[:SURFACE_LANDMARKS]
+    landmarks = model.landmarks(head.posed(track.parameters())[0])[:SURFACE_LANDMARKS]
     rows, points = _triangulate(model, cameras, faces, turn)
     return _Frame(track, landmarks, rows, points, turn, to_world[:3, 3], to_world[:3, :3] @ fitted[:3, 3])
 

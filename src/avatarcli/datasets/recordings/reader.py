@@ -118,7 +118,7 @@ class MultiViewPeople(CapturedSamples):
         )
         if float(laid.error.nan_to_num(0.0).amax()) > _ERROR:
             raise PhotoError("the cameras' views of the face do not agree: is the calibration right?")
-        head = PersonalHead.create(self._model, track.identity, track.residual)
+        head = PersonalHead.of(self._model, track)
         framing = framing_of(head, reference)
         pictures, covered, lenses = [], [], []
         for view in chosen:
