@@ -33,7 +33,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.clips.clip import Clip
-from avatarcli.clips.files import save_clip
 from avatarcli.errors import AvatarError
 from avatarcli.export.formats import FORMATS, ExportFormat
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
@@ -45,6 +44,7 @@ from avatarcli.head.expressions import expression_vector
 from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import AVATAR_FILE
+from avatarcli.stages.driver import Driver
 from avatarcli.stages.export import export_subject
 from avatarcli.stages.export_request import ExportRequest
 from avatarcli.stages.render_request import RenderRequest, parse_expression
@@ -121,8 +121,8 @@ def gaussianavatars(case: Case) -> Pictures:
     """Bound Gaussians, carried by their triangles through a clip of one frame a face."""
     count = len(case.faces)
     expression = np.array([expression_vector(dict(weights)) for weights in case.faces.values()], np.float32)
-    save_clip(case.folder / "faces.npz", Clip(expression, np.zeros((count, 3), np.float32), None, None, 1.0))
-    folder = case.export("gaussianavatars", clip=case.folder / "faces.npz")
+    clip = Clip(expression, np.zeros((count, 3), np.float32), None, None, 1.0)
+    folder = case.export("gaussianavatars", driver=Driver(clip, "faces"))
     vertex = trimesh.load(folder / "point_cloud.ply").metadata["_ply_raw"]["vertex"]["data"]
     with np.load(folder / "parameters.npz", allow_pickle=False) as file:
         vertices, faces = file["vertices"], file["faces"]

@@ -33,7 +33,7 @@ from scipy.spatial.transform import Rotation
 from avatarcli.capture.face_sequence import detect_faces
 from avatarcli.capture.video import probe_video
 from avatarcli.clips.clip import Clip
-from avatarcli.clips.files import load_clip, save_clip, shipped_clips
+from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
 from avatarcli.head.model import HeadModel, load_head_model
@@ -66,8 +66,7 @@ def main() -> None:
         for avatar in arguments.avatars:
             for name in arguments.clips:
                 clip = against_rest(load_clip(name).resample(arguments.fps))
-                save_clip(Path(folder) / "clip.npz", clip)
-                video = film(avatar, Path(folder) / "clip.npz", Path(folder) / "film.mp4", arguments.fps)
+                video = film(avatar, clip, Path(folder) / "film.mp4", arguments.fps)
                 start = time.process_time()
                 track = tracked(model, video, arguments.fps)
                 rows.append(compare(model, clip, track.clip))
@@ -88,7 +87,7 @@ def against_rest(clip: Clip) -> Clip:
     )
 
 
-def film(avatar: Path, clip: Path, out: Path, fps: float) -> Path:
+def film(avatar: Path, clip: Clip, out: Path, fps: float) -> Path:
     request = RenderRequest(clip=clip, fps=fps, size=SIZE, background=(0.6, 0.65, 0.7))
     render_avatar(avatar, out, request, device="cpu", progress=SilentProgress())
     return out

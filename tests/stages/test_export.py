@@ -12,7 +12,6 @@ import pytest
 import trimesh
 
 from avatarcli.clips.clip import Clip
-from avatarcli.clips.files import save_clip
 from avatarcli.config import CreateConfig, to_json
 from avatarcli.errors import AvatarError, ExportError, UsageError, WorkspaceError
 from avatarcli.export.formats import FORMATS
@@ -20,6 +19,7 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest
+from avatarcli.stages.driver import Driver
 from avatarcli.stages.export import export_subject
 from avatarcli.stages.export_request import ExportRequest, ExportResult
 from avatarcli.workspace import Subject, Workspace
@@ -37,14 +37,13 @@ def ada(tmp_path: Path, make_avatar: Callable[..., Avatar]) -> Subject:
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
+def driver() -> Driver:
     """Five frames in which the jaw drops and the head turns."""
     expression = np.zeros((5, 52), np.float32)
     expression[:, EXPRESSION_INDEX["jawOpen"]] = np.linspace(0, 0.8, 5)
     turn = np.zeros((5, 3), np.float32)
     turn[:, 1] = np.linspace(0, 0.5, 5)
-    save_clip(tmp_path / "drop.npz", Clip(expression, turn, None, None, 10.0))
-    return tmp_path / "drop.npz"
+    return Driver(Clip(expression, turn, None, None, 10.0), "drop")
 
 
 def _export(subject: Subject, out: Path, **request: Any) -> ExportResult:
@@ -70,8 +69,8 @@ def test_the_expression_is_in_the_file(tmp_path: Path, ada: Subject) -> None:
     assert np.abs(moved[3::4]).max() < 0.01  # these are bound to the copy that keeps still
 
 
-def test_a_sequence_has_a_file_a_frame(tmp_path: Path, ada: Subject, clip: Path) -> None:
-    result = _export(ada, tmp_path / "seq", format="ply-sequence", clip=clip)
+def test_a_sequence_has_a_file_a_frame(tmp_path: Path, ada: Subject, driver: Driver) -> None:
+    result = _export(ada, tmp_path / "seq", format="ply-sequence", driver=driver)
     names = sorted(path.name for path in (tmp_path / "seq").iterdir())
     assert names == [f"frame_{index:05d}.ply" for index in range(5)]
     assert result.files == 5
@@ -79,16 +78,16 @@ def test_a_sequence_has_a_file_a_frame(tmp_path: Path, ada: Subject, clip: Path)
     assert len(set(jaws)) > 1
 
 
-def test_a_sequence_can_be_resampled_and_the_head_kept_still(tmp_path: Path, ada: Subject, clip: Path) -> None:
-    assert _export(ada, tmp_path / "slow", format="ply-sequence", clip=clip, fps=5.0).files == 3
-    _export(ada, tmp_path / "still", format="ply-sequence", clip=clip, head_motion=False)
+def test_a_sequence_can_be_resampled_and_the_head_kept_still(tmp_path: Path, ada: Subject, driver: Driver) -> None:
+    assert _export(ada, tmp_path / "slow", format="ply-sequence", driver=driver, fps=5.0).files == 3
+    _export(ada, tmp_path / "still", format="ply-sequence", driver=driver, head_motion=False)
     first, last = (_positions(tmp_path / "still" / f"frame_0000{i}.ply") for i in (0, 4))
     assert np.abs(first[3::4] - last[3::4]).max() < 0.01
 
 
-def test_the_page_plays_the_users_clip_first(tmp_path: Path, ada: Subject, clip: Path) -> None:
+def test_the_page_plays_the_users_clip_first(tmp_path: Path, ada: Subject, driver: Driver) -> None:
     plain = _export(ada, tmp_path / "plain.html", format="html")
-    own = _export(ada, tmp_path / "own.html", format="html", clip=clip)
+    own = _export(ada, tmp_path / "own.html", format="html", driver=driver)
     assert own.bytes > plain.bytes
 
 
@@ -103,10 +102,10 @@ def test_a_wrong_ending_is_refused(tmp_path: Path, ada: Subject, name: Any) -> N
     ("request_", "words"),
     [
         ({"format": "glb", "expression": {"jawOpen": 1.0}}, "ply, spz"),
-        ({"format": "ply", "clip": Path("speech")}, "ply-sequence"),
+        ({"format": "ply", "driver": Driver.load("speech")}, "ply-sequence"),
         ({"format": "ply-sequence"}, "--expr"),
         ({"format": "html", "fps": 30.0}, "--expr"),
-        ({"format": "ply-sequence", "clip": Path("speech"), "fps": 0.0}, "1 to 240"),
+        ({"format": "ply-sequence", "driver": Driver.load("speech"), "fps": 0.0}, "1 to 240"),
         ({"format": "glb-splats", "up": "z"}, "ply, ply-sequence, spz, sog"),
         ({"format": "ply", "sh_degree": 4}, "0 to 3"),
         ({"format": "spz", "sh_degree": 3}, "ply-sequence"),
@@ -118,13 +117,13 @@ def test_what_does_not_fit_the_format_is_refused(request_: dict[str, Any], words
         ExportRequest(**request_)
 
 
-def test_a_folder_for_a_file_and_a_full_folder_are_refused(tmp_path: Path, ada: Subject, clip: Path) -> None:
+def test_a_folder_for_a_file_and_a_full_folder_are_refused(tmp_path: Path, ada: Subject, driver: Driver) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "kept.txt").write_text("mine")
     with pytest.raises(ExportError, match="not empty"):
-        _export(ada, tmp_path / "full", format="ply-sequence", clip=clip)
+        _export(ada, tmp_path / "full", format="ply-sequence", driver=driver)
     with pytest.raises(UsageError, match="leave out the ending"):
-        _export(ada, tmp_path / "seq.ply", format="ply-sequence", clip=clip)
+        _export(ada, tmp_path / "seq.ply", format="ply-sequence", driver=driver)
     assert (tmp_path / "full" / "kept.txt").read_text() == "mine"
 
 
@@ -146,9 +145,8 @@ def test_a_damaged_avatar_is_refused(tmp_path: Path, ada: Subject) -> None:
 def test_too_many_frames_leave_no_folder(tmp_path: Path, ada: Subject) -> None:
     frames = 2000
     endless = Clip(np.zeros((frames, 52), np.float32), np.zeros((frames, 3), np.float32), None, None, 30.0)
-    save_clip(tmp_path / "endless.npz", endless)
     with pytest.raises(ExportError, match="cut the clip"):
-        _export(ada, tmp_path / "bound", format="gaussianavatars", clip=tmp_path / "endless.npz")
+        _export(ada, tmp_path / "bound", format="gaussianavatars", driver=Driver(endless, "endless"))
     assert not (tmp_path / "bound").exists()
 
 
@@ -180,4 +178,4 @@ def test_default_names() -> None:
 
 
 def _plain(name: Any) -> ExportRequest:
-    return ExportRequest(name, clip=Path("speech.npz") if name == "ply-sequence" else None)
+    return ExportRequest(name, driver=Driver.load("speech") if name == "ply-sequence" else None)

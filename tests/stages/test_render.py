@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatarcli.clips.files import load_clip
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.expressions import NAMED_EXPRESSIONS
 from avatarcli.progress import SilentProgress
@@ -101,7 +102,7 @@ def test_an_orbit_goes_all_the_way_round(avatar_file: Path, tmp_path: Path) -> N
 
 
 def test_a_clip_moves_the_face(avatar_file: Path, tmp_path: Path) -> None:
-    request = RenderRequest(clip=Path("speech"), seconds=0.4, fps=10.0, size=SIZE)
+    request = RenderRequest(clip=load_clip("speech"), seconds=0.4, fps=10.0, size=SIZE)
     result = rendered(avatar_file, tmp_path / "frames", request)
     assert (result.kind, result.frames) == ("frames", 4)
     frames = [picture(path) for path in sorted((tmp_path / "frames").iterdir())]

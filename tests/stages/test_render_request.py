@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from avatarcli.clips.files import load_clip
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import PICTURE_FORMATS, PictureFormat
 from avatarcli.export.video import check_output
@@ -81,8 +82,9 @@ def test_impossible_requests_are_refused(settings: dict[str, Any]) -> None:
 def test_the_number_of_frames() -> None:
     assert RenderRequest(orbit=360.0, seconds=2.0, fps=25.0).frames() == 50
     assert RenderRequest(orbit=360.0).frames() == 180
-    assert RenderRequest(clip=Path("c.npz"), fps=30.0).frames(clip_seconds=1.0) == 30
-    assert RenderRequest(clip=Path("c.npz"), fps=30.0, seconds=0.5).frames(clip_seconds=1.0) == 15
+    clip = load_clip("speech")
+    assert RenderRequest(clip=clip, fps=30.0).frames(clip_seconds=1.0) == 30
+    assert RenderRequest(clip=clip, fps=30.0, seconds=0.5).frames(clip_seconds=1.0) == 15
     assert RenderRequest(views=((0.0, 0.0), (35.0, 0.0))).frames() == 2
 
 

@@ -19,6 +19,7 @@ from avatarcli.export.formats import endings
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
+    from avatarcli.stages.driver import Driver
     from avatarcli.stages.speech_request import SpeechRequest
 
 
@@ -84,54 +85,50 @@ def animate(
         TrackRequest(video).check_file()
     voice = None if audio is None else SpeechRequest(audio, text=text, language=language, seed=seed)
     target = options.chosen_subject(workspace, subject)
-    source = audio or _checked(expr, video, Console(quiet=quiet))
+    console = Console(quiet=quiet)
+    clip = _clip(expr, video, console)
     request = RenderRequest(
-        orbit=orbit,
+        orbit=orbit or 0.0,  # it moves, even while there is no clip
         seconds=seconds,
         fps=fps,
         size=size,
         elevation=elevation,
         background=parse_background(background),
-        clip=source,
         head_motion=head_motion,
     )
-    out = output or Path(f"{target.name}-{source.stem}.{'webm' if request.background is None else 'mp4'}")
+    source = clip.name if clip is not None else str((video or audio or Path()).stem)
+    out = output or Path(f"{target.name}-{source}.{'webm' if request.background is None else 'mp4'}")
     check_render(target, out, request)  # before the video is tracked
-    with _motion(source, video, voice, target, quiet=quiet) as clip:
-        from avatarcli.export.sound import sound_path
-
-        sound = sound_path(clip)
-        request = replace(request, clip=clip)
-        draw(target, out, request, device=device, json=json, quiet=quiet, sound=sound if sound.exists() else None)
+    with _driver(clip, video, voice, target, console) as driver:
+        request = replace(request, clip=driver.clip)
+        draw(target, out, request, device=device, json=json, quiet=quiet, sound=driver.sound)
 
 
-def _checked(expr: Path | None, video: Path | None, console: Console) -> Path:
-    """The clip or video, which can be read. Raises ClipError or VideoError, before anything slow begins."""
+def _clip(expr: Path | None, video: Path | None, console: Console) -> Driver | None:
+    """The clip, if one is given. Raises ClipError or VideoError before anything slow begins."""
     if expr is not None:
-        from avatarcli.clips.files import clip_path, load_clip
+        from avatarcli.stages.driver import Driver
 
-        clip = clip_path(expr)
-        load_clip(clip, note=console.info, warn=console.warn)
-        return clip
-    from avatarcli.capture.video import probe_video
+        return Driver.load(expr, note=console.info, warn=console.warn)
+    if video is not None:
+        from avatarcli.capture.video import probe_video
 
-    assert video is not None
-    probe_video(video)
-    return video
+        probe_video(video)
+    return None
 
 
-def _motion(
-    clip: Path, video: Path | None, voice: SpeechRequest | None, subject: Subject, *, quiet: bool
-) -> AbstractContextManager[Path]:
+def _driver(
+    clip: Driver | None, video: Path | None, voice: SpeechRequest | None, subject: Subject, console: Console
+) -> AbstractContextManager[Driver]:
     """The clip, or what is made of a video or a voice."""
-    console = Console(quiet=quiet)
+    if clip is not None:
+        return nullcontext(clip)
     if voice is not None:
         from avatarcli.stages.speech import spoken_clip
 
         return spoken_clip(voice, progress=console)
-    if video is not None:
-        from avatarcli.stages.track import cached_track
-        from avatarcli.stages.track_request import TrackRequest
+    from avatarcli.stages.track import cached_track
+    from avatarcli.stages.track_request import TrackRequest
 
-        return cached_track(TrackRequest(video), subject.workspace, progress=console)
-    return nullcontext(clip)
+    assert video is not None  # one of the three is given
+    return cached_track(TrackRequest(video), subject.workspace, progress=console)

@@ -66,16 +66,17 @@ def export(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the avatar in a format that other programs read."""
-    from avatarcli.clips.files import clip_path, load_clip
     from avatarcli.stages.artefacts import AVATAR_FILE
+    from avatarcli.stages.driver import Driver
     from avatarcli.stages.export_request import ExportRequest
     from avatarcli.stages.render_request import parse_expression
 
-    clip = None if expr is None else clip_path(expr)
+    progress = Console(quiet=quiet)
+    driver = None if expr is None else Driver.load(expr, note=progress.info, warn=progress.warn)
     request = ExportRequest(
         format,
         parse_expression(expression),
-        clip,
+        driver,
         fps,
         head_motion,
         up=up,
@@ -91,9 +92,6 @@ def export(
     if output != STDOUT:
         check_place(out, folder=request.folder)
     target.whole("distill", AVATAR_FILE)
-    progress = Console(quiet=quiet)
-    if clip is not None:
-        load_clip(clip, note=progress.info, warn=progress.warn)
     if output == STDOUT:
         with to_stdout(out.name, json=json) as place:
             _export(target, place, request, progress)

@@ -47,8 +47,8 @@ def view(
 
     Turn it, move its face, play clips, drive it with a camera. Ctrl-C ends it.
     """
-    from avatarcli.clips.files import clip_path, load_clip
     from avatarcli.stages.artefacts import AVATAR_FILE
+    from avatarcli.stages.driver import Driver
     from avatarcli.stages.render_request import parse_background
     from avatarcli.system import check_extra
     from avatarcli.viewer.address import check_address
@@ -59,12 +59,11 @@ def view(
     if colour is None:
         raise UsageError("--background transparent: a page always has a colour; name one")
     target = options.chosen_subject(workspace, subject)
-    clips = tuple(map(clip_path, expr or []))
     target.whole("distill", AVATAR_FILE)
     check_address(host, port or 0)
     console = Console(quiet=quiet)
-    for clip in clips:
-        load_clip(clip, note=console.info, warn=console.warn)  # a bad clip is refused before anything slow begins
+    drivers = [Driver.load(clip, note=console.info, warn=console.warn) for clip in expr or []]
+    clips = {driver.name: driver.clip for driver in drivers}
     from avatarcli.stages.view import ViewRequest, view_subject
 
     def ready(url: str, computes_on: str) -> None:

@@ -90,9 +90,9 @@ class _Export:
         ply.write_splats(place, splats, self.origin, up=self.request.axis, sh_degree=self.request.sh_degree)
 
     def _clip(self) -> Clip | None:
-        if self.request.clip is None:
+        if self.request.driver is None:
             return None
-        clip = load_clip(self.request.clip)
+        clip = self.request.driver.clip
         return clip if self.request.fps is None else clip.resample(self.request.fps)
 
     def _sequence(self, folder: Path) -> None:
@@ -119,11 +119,11 @@ class _Export:
 
     def _page(self, place: Path) -> None:
         clips = {name: load_clip(path) for name, path in shipped_clips().items()}
-        own, path = self._clip(), self.request.clip
-        if own is not None and path is not None:
+        own, driver = self._clip(), self.request.driver
+        if own is not None and driver is not None:
             if not self.request.head_motion:
                 own = replace(own, head_rotation=0 * own.head_rotation, head_translation=None)
-            clips = {path.stem: own, **{name: clip for name, clip in clips.items() if name != path.stem}}
+            clips = {driver.name: own, **{name: clip for name, clip in clips.items() if name != driver.name}}
         html.write_page(place, self.avatar, clips, self.origin)
 
     def _glb(self, place: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from avatarcli.clips.clip import MAX_FPS
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import FORMATS, WITH_CLIP, WITH_FACE, WITH_SH, WITH_UP, ExportFormat, SpzVersion, Up
+from avatarcli.stages.driver import Driver
 
 MAX_SH_DEGREE = 3  # that readers of PLY know
 
@@ -19,7 +20,7 @@ class ExportRequest:
 
     format: ExportFormat
     expression: Mapping[str, float] = field(default_factory=dict)  # ARKit names to weights in [0, 1]
-    clip: Path | None = None
+    driver: Driver | None = None  # the clip that moves the face
     fps: float | None = None  # frames per second that the clip is resampled to; None: its own
     head_motion: bool = True  # whether the clip's head rotation and translation move the head
     up: Up | None = None  # the axis of the file that points to the top of the head; None: the format's default
@@ -30,11 +31,11 @@ class ExportRequest:
         rules = FORMATS[self.format]
         if self.expression and not rules.face:
             raise UsageError(f"--expression fits the formats {WITH_FACE}, not {self.format}")
-        if self.clip is not None and rules.clip == "none":
+        if self.driver is not None and rules.clip == "none":
             raise UsageError(f"--expr fits the formats {WITH_CLIP}, not {self.format}")
-        if self.clip is None and rules.clip == "needed":
+        if self.driver is None and rules.clip == "needed":
             raise UsageError(f"{self.format} needs a clip: add --expr speech, or a clip.npz")
-        if self.fps is not None and self.clip is None:
+        if self.fps is not None and self.driver is None:
             raise UsageError("--fps resamples a clip: add --expr speech, or a clip.npz")
         if self.fps is not None and not 1.0 <= self.fps <= MAX_FPS:
             raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
@@ -69,7 +70,7 @@ class ExportRequest:
     def default_output(self, subject: str) -> Path:
         """Where the export goes when nobody says."""
         if self.folder:
-            stem = self.clip.stem if self.format == "ply-sequence" and self.clip else self.format
+            stem = self.driver.name if self.format == "ply-sequence" and self.driver else self.format
             return Path(f"{subject}-{stem}{'-ply' if self.format == 'ply-sequence' else ''}")
         stem = f"{subject}-splats" if self.format == "glb-splats" else subject
         return Path(f"{stem}{FORMATS[self.format].suffix}")

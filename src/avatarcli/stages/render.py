@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from avatarcli import __version__
-from avatarcli.clips.files import load_clip
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.sheet import contact_sheet
@@ -110,7 +109,7 @@ def _motion(request: RenderRequest) -> HeadParameters:
     if request.clip is None:
         face = torch.tensor([expression_vector(dict(request.expression))])
         return _faces(face.repeat(request.frames(), 1))
-    clip = load_clip(request.clip).resample(request.fps)
+    clip = request.clip.resample(request.fps)
     parameters = clip.parameters(request.head_motion)
     return parameters[torch.arange(request.frames(clip.duration)) % len(parameters)]
 

@@ -7,10 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import OutputKind, endings, picture_format
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, NAMED_EXPRESSIONS
+
+if TYPE_CHECKING:
+    from avatarcli.clips.clip import Clip
 
 Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transparent
 
@@ -37,7 +41,7 @@ class RenderRequest:
     expression: Mapping[str, float] = field(
         default_factory=dict
     )  # ARKit names to weights in [0, 1]; a clip overrides it
-    clip: Path | None = None
+    clip: Clip | None = None
     head_motion: bool = True  # whether the clip's head rotation and translation move the head
     sheet: bool = False
 

@@ -19,6 +19,7 @@ from avatarcli.progress import Progress
 from avatarcli.speech.performance import perform
 from avatarcli.speech.phones import Phone, find_phones
 from avatarcli.speech.recording import read_recording
+from avatarcli.stages.driver import Driver
 from avatarcli.stages.speech_request import SpeechRequest
 
 
@@ -56,7 +57,7 @@ def speech_clip(request: SpeechRequest, out: Path, *, progress: Progress) -> Spe
 
 
 @contextmanager
-def spoken_clip(request: SpeechRequest, *, progress: Progress) -> Iterator[Path]:
-    """The clip of a voice with its sound beside it, for as long as the block runs. Raises as `speech_clip`."""
+def spoken_clip(request: SpeechRequest, *, progress: Progress) -> Iterator[Driver]:
+    """The clip of a voice, with its sound for as long as the block runs. Raises as `speech_clip`."""
     with tempfile.TemporaryDirectory(prefix="avatar-speech-") as folder:
-        yield speech_clip(request, Path(folder) / "clip.npz", progress=progress).path
+        yield Driver.load(speech_clip(request, Path(folder) / "clip.npz", progress=progress).path)

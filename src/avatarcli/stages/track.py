@@ -17,7 +17,7 @@ from avatarcli import __version__
 from avatarcli.arrays import Pixels
 from avatarcli.capture.face_sequence import FaceSequence, detect_faces
 from avatarcli.capture.video import WEBCAM_SECONDS, VideoInfo, probe_video, read_frames, record_webcam
-from avatarcli.clips.files import load_clip, save_clip
+from avatarcli.clips.files import save_clip
 from avatarcli.errors import ClipError, UsageError
 from avatarcli.export.origin import Origin
 from avatarcli.export.sound import add_sound, has_room, save_sound, sound_path
@@ -26,6 +26,7 @@ from avatarcli.files import explain_io_error, finished_output, sha256_file
 from avatarcli.head.model import load_head_model
 from avatarcli.progress import Progress
 from avatarcli.records import fingerprint_of
+from avatarcli.stages.driver import Driver
 from avatarcli.stages.track_request import TrackRequest
 from avatarcli.tracking.overlay_frame import draw_frame
 from avatarcli.tracking.video import UNTRACKED, VideoTrack, fit_video
@@ -89,10 +90,10 @@ def track_video(request: TrackRequest, out: Path, *, preview: Path | None, progr
 
 
 @contextmanager
-def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progress) -> Iterator[Path]:
-    """The clip of a video file, tracked once and kept in the workspace, with its sound beside it.
+def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progress) -> Iterator[Driver]:
+    """The clip of a video file with its sound, tracked once and kept in the workspace.
 
-    Where the workspace cannot be written, it is there only for as long as the block runs.
+    Where the workspace cannot be written, the sound is there only for as long as the block runs.
 
     Raises:
         AvatarError: as `track_video`.
@@ -109,7 +110,7 @@ def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progr
     )
     clip = workspace.root / _CACHE / key[:32] / _CACHED_CLIP
     try:
-        load_clip(clip)
+        driver = Driver.load(clip)
         progress.info(f"{request.video} has been tracked already: {clip}")
     except ClipError:
         if not workspace.writable():
@@ -117,10 +118,11 @@ def cached_track(request: TrackRequest, workspace: Workspace, *, progress: Progr
             with tempfile.TemporaryDirectory(prefix="avatar-track-") as folder:
                 clip = Path(folder) / _CACHED_CLIP
                 track_video(request, clip, preview=None, progress=progress)
-                yield clip
+                yield Driver.load(clip)
             return
         track_video(request, clip, preview=None, progress=progress)
-    yield clip
+        driver = Driver.load(clip)
+    yield driver
 
 
 def gaps(sequence: FaceSequence) -> tuple[tuple[float, float], ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import webbrowser
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import viser
@@ -38,14 +37,14 @@ class ViewRequest:
 
     host: the address to listen on; anything but this computer's own needs the token in the URL, which `token` asks for there too.
     port: None: the first free one.
-    clips: files beside the shipped examples. camera: number of the camera that may drive the face, or a video
+    clips: by their names, beside the shipped examples. camera: number of the camera that may drive the face, or a video
     file in its place.
     """
 
     host: str = "127.0.0.1"
     port: int | None = None
     background: Colour = (1.0, 1.0, 1.0)
-    clips: tuple[Path, ...] = ()
+    clips: Mapping[str, Clip] = field(default_factory=dict)
     camera: int | str = 0
     open_browser: bool = True
     token: bool = False
@@ -57,7 +56,7 @@ def view_subject(
     """Serve the subject's avatar until Ctrl-C. ready: called with the page's URL and the device when it can be opened.
 
     Raises:
-        AvatarError: there is no whole avatar, a clip is bad, the address or port cannot be had, or the GPU's memory is full.
+        AvatarError: there is no whole avatar, the address or port cannot be had, or the GPU's memory is full.
     """
     path = subject.whole("distill", AVATAR_FILE)
     computes_on = resolve_device(device, progress)
@@ -90,7 +89,7 @@ class Viewer:
     def __init__(self, avatar: Avatar, name: str, request: ViewRequest) -> None:
         self._name = name
         self._personal: dict[int, PersonalPanel] = {}
-        clips = _clips(request.clips)
+        clips = {**request.clips, **{name: load_clip(path) for name, path in shipped_clips().items()}}
         gate = Gate.for_host(request.host, token=request.token)
         self._server = open_server(request.host, request.port, gate, name)
         self.url = page_address(request.host, self._server.get_port(), gate)
@@ -137,9 +136,3 @@ class Viewer:
             personal.close()
         if not self._personal:  # nobody looks: let go of the camera
             self._panel.release_camera()
-
-
-def _clips(files: tuple[Path, ...]) -> dict[str, Clip]:
-    """The user's clips and the shipped ones, by name. Raises ClipError."""
-    paths = {**{path.stem: path for path in files}, **shipped_clips()}
-    return {name: load_clip(path) for name, path in paths.items()}
