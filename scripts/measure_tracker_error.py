@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarcli.capture.landmarks import detect_face
-from avatarcli.capture.photo import head_crop
+from avatarcli.capture.face_crop import FaceCrop
 from avatarcli.capture.portrait import Portrait
 from avatarcli.cli.console import Console
 from avatarcli.errors import PhotoError
@@ -43,6 +42,7 @@ from avatarcli.studio.viewpoints import draw_reference_camera
 from avatarcli.tracking.fit import PORTRAIT_DISTANCE, fit_photo
 
 SIZE = 720  # pixels of a picture: a face of some 200, at which the tracker has what it can use
+CROP = 1024  # pixels of a crop at most, as of `avatar create --preset standard`
 MARGIN = 1.3  # so much more than the bust is in the picture, so that the crop finds its pixels
 FIRST = 7 << 32  # number of the first subject: none that training sees
 FACTORS = 32
@@ -96,15 +96,14 @@ def measure(model: HeadModel, assets: StudioAssets, library: MotionLibrary, numb
     taken = take_photo(through_lens(clean, faults), draw_backdrop(rng, SIZE), faults, generator)
     photo = (taken * 255).round().byte().numpy()
     try:
-        crop = head_crop(photo, detect_face(photo).points)
-        face = detect_face(crop.image)
+        found = FaceCrop.of(photo, CROP)
     except PhotoError:
         return torch.full((sum(WIDTHS),), torch.nan)
+    crop, face = found.crop, found.face
     portrait = Portrait.cut_out(crop.image, crop.inside)
     size = portrait.size
     track = fit_photo(model, face.points, face.scores, size, size, matte=portrait.matte.numpy())
-    side = round(size / crop.scale)
-    seen = camera.cropped(crop.left, crop.top, side, side).resized(size, size)
+    seen = crop.camera_of(camera)
     neutral = on_shipped_model(assets.head, subject.neutral(assets))
     truth = TrueHead.of(model, neutral, assets.head.joints(torch.tensor(subject.person.identity)), seen, parameters)
     truths = torch.cat([parameters.expression[0], truth.shape(model)])

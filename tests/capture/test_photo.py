@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from avatarcli.capture.photo import MAX_SIDE, MIN_SIDE, head_crop, read_photo
 from avatarcli.errors import PhotoError
+from avatarcli.geometry.cameras import Camera, intrinsics
 
 WIDTH, HEIGHT = 192, 160
 
@@ -203,6 +205,20 @@ def test_head_crop_shrinks_and_maps() -> None:
     corners = crop.to_crop(np.array([[1500, 1400], [1700, 1600]]))
     np.testing.assert_allclose([columns.min(), rows.min()], corners[0], atol=1)
     np.testing.assert_allclose([columns.max() + 1, rows.max() + 1], corners[1], atol=1)
+
+
+@pytest.mark.parametrize("crop_size", [64, 1024])
+def test_a_crop_and_its_photo_have_cameras_that_agree(crop_size: int) -> None:
+    photo = np.zeros((300, 400, 3), np.uint8)
+    crop = head_crop(photo, face((60, 150), 120), crop_size)
+    whole = Camera(torch.eye(4), intrinsics(500.0, 400, 300), 400, 300)
+    points = torch.tensor([[-0.2, 0.0, 1.5], [0.1, -0.2, 1.0]])
+    seen = crop.camera_of(whole)
+    wanted = crop.to_crop(whole.project(points)[0].numpy())
+    np.testing.assert_allclose(seen.project(points)[0].numpy(), wanted, atol=1e-3)
+    again = crop.whole_camera(seen, 400, 300)
+    torch.testing.assert_close(again.K, whole.K)
+    assert (again.width, again.height) == (400, 300)
 
 
 @pytest.mark.parametrize("crop_size", [64, 1024])

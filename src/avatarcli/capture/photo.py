@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from avatarcli.errors import PhotoError
 from avatarcli.files import why_not_a_file
+
+if TYPE_CHECKING:
+    from avatarcli.geometry.cameras import Camera
 
 # Longest side that leaves `read_photo`: twice what the largest head crop can use of an ordinary portrait.
 MAX_SIDE = 4096
@@ -204,9 +208,23 @@ class HeadCrop:
 
     image: npt.NDArray[np.uint8]
     inside: npt.NDArray[np.float32]
-    left: float
-    top: float
+    left: int
+    top: int
     scale: float
+
+    @property
+    def side(self) -> int:
+        """Pixels of the photo along the window's side."""
+        return round(len(self.image) / self.scale)
+
+    def camera_of(self, whole: Camera) -> Camera:
+        """The crop's camera, from that of the photo."""
+        window = whole.cropped(self.left, self.top, self.side, self.side)
+        return window.resized(len(self.image), len(self.image))
+
+    def whole_camera(self, camera: Camera, width: int, height: int) -> Camera:
+        """The camera of the photo, `width` × `height` pixels, from that of the crop."""
+        return camera.resized(self.side, self.side).cropped(-self.left, -self.top, width, height)
 
     def to_crop(self, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Positions [..., 2] (x, y) in pixels of the photo as pixels of the crop."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avatarcli.arrays import Pixels
 from avatarcli.capture.cover import cover_map
+from avatarcli.capture.face_crop import FaceCrop
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Portrait
@@ -95,8 +96,8 @@ def fit_reference(
         PhotoError: there is no usable face.
     """
     found = detect_face(picture) if face is None else face
-    crop = head_crop(picture, found.points, max(_SMALLEST_CROP, _PHOTO_SCALE * size))
-    face = detect_face(crop.image)
+    seen = FaceCrop.of(picture, max(_SMALLEST_CROP, _PHOTO_SCALE * size), found)
+    crop, face = seen.crop, seen.face
     if matte is None:
         portrait = Portrait.cut_out(crop.image, crop.inside)
     else:
@@ -106,9 +107,7 @@ def fit_reference(
         )
     track = fit_photo(model, face.points, face.scores, portrait.size, portrait.size, matte=portrait.matte.numpy())
     reference = Reference.of(portrait.foreground, portrait.matte, portrait.inside, track)
-    side = round(portrait.size / crop.scale)
-    height, width = picture.shape[:2]
-    whole = track.camera.resized(side, side).cropped(-crop.left, -crop.top, width, height)
+    whole = crop.whole_camera(track.camera, picture.shape[1], picture.shape[0])
     return reference.resized(min(portrait.size, _PHOTO_SCALE * size)), track, whole
 
 

@@ -89,7 +89,4 @@ def whole_photo(track: Track, photo: Path) -> Camera:
     """
     picture, _ = upright(read_photo(photo))
     crop = head_crop(picture, detect_face(picture).points, track.camera.width)
-    K = track.camera.K / crop.scale
-    K[:2, 2] += torch.tensor([crop.left, crop.top])
-    K[2, 2] = 1
-    return Camera(track.camera.world_to_camera, K, picture.shape[1], picture.shape[0])
+    return crop.whole_camera(track.camera, picture.shape[1], picture.shape[0])

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.arrays import Float64
-from avatarcli.capture.landmarks import FaceLandmarks, detect_face, upright
-from avatarcli.capture.photo import head_crop, read_photo
+from avatarcli.capture.face_crop import FaceCrop
+from avatarcli.capture.landmarks import FaceLandmarks, upright
+from avatarcli.capture.photo import read_photo
 from avatarcli.capture.portrait import Portrait
 from avatarcli.datasets.benchmarks import Target
 from avatarcli.evaluation.metrics import overlap
@@ -64,9 +65,8 @@ def align(sitter: Sitter, target: Target) -> Aligned:
 
 def _by_landmarks(sitter: Sitter, photo: Path) -> Aligned:
     picture, _ = upright(read_photo(photo))
-    crop = head_crop(picture, detect_face(picture).points, SIZE)
-    face = detect_face(crop.image)
-    side = crop.image.shape[0]
+    found = FaceCrop.of(picture, SIZE)
+    crop, face, side = found.crop, found.face, len(found.crop.image)
     track = fit_pose_expression(
         sitter.avatar.head.model.to("cpu"),
         sitter.track.identity,

@@ -191,9 +191,7 @@ def _profile(photo: Source, frontal: Track, model: HeadModel, config: Preprocess
     whole = fit.camera.resized(width, height)
     landmarks = model.landmarks(head.posed(parameters)[0])
     crop = head_crop(picture, whole.project(landmarks)[0].numpy(), config.crop_size)
-    size_here = crop.image.shape[0]
-    side = round(size_here / crop.scale)
-    camera = whole.cropped(round(crop.left), round(crop.top), side, side).resized(size_here, size_here)
+    camera = crop.camera_of(whole)
     track = replace(
         frontal, camera=camera, landmarks=camera.project(landmarks)[0], scores=torch.zeros_like(frontal.scores)
     )

@@ -269,8 +269,7 @@ def crop_camera(camera: Camera, landmarks: Tensor) -> Camera:
     # Only where the window lies is asked for, so the picture may be empty and is not resized.
     empty = np.zeros((camera.height, camera.width, 3), np.uint8)
     crop = head_crop(empty, pixels.numpy(), crop_size=1 << 30)
-    side = len(crop.image)
-    return camera.cropped(crop.left, crop.top, side, side).resized(camera.width, camera.height)
+    return crop.camera_of(camera).resized(camera.width, camera.height)
 
 
 class Samples(Protocol):
