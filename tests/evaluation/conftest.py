@@ -15,7 +15,7 @@ from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest
-from avatarcli.stages.generate import load_scene
+from avatarcli.stages.person import Person
 from avatarcli.stages.preprocess import preprocess_photo
 from avatarcli.stages.source import Source
 from avatarcli.workspace import Subject, Workspace
@@ -31,7 +31,7 @@ def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         Source.photo(PHOTO), subject.begin("preprocess", "f"), PreprocessConfig(crop_size=512), SilentProgress()
     )
     subject.commit("preprocess", "f", 0.0)
-    scene = load_scene(subject.stage_path("preprocess"), seed=0)
+    scene = Person.load(subject.stage_path("preprocess")).seen.scene(0)
     generator = torch.Generator().manual_seed(0)
     start = start_gaussians(sample_scene(scene, 20_000, generator), SH_C0)
     Avatar(

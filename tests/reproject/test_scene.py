@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,8 @@ from scipy.ndimage import binary_erosion, binary_fill_holes
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.geometry.cameras import Camera, orbit_cameras
@@ -18,18 +20,10 @@ from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
 from avatarcli.head.track import HeadParameters, Track
 from avatarcli.multiview.framing import Framing
-from avatarcli.reproject.scene import Scene, build_scene, look_at_photo
+from avatarcli.reproject.scene import Scene, SeenPerson
 
 SIZE = 160
 SKIN, HAIR, CLOTH, WHITE = (0.78, 0.58, 0.47), (0.16, 0.10, 0.07), (0.15, 0.25, 0.55), (0.9, 0.9, 0.9)
-
-
-@dataclass(frozen=True)
-class Photo:
-    track: Track
-    image: Tensor
-    matte: Tensor
-    inside: Tensor
 
 
 def vertex_colors(model: HeadModel) -> Tensor:
@@ -41,7 +35,7 @@ def vertex_colors(model: HeadModel) -> Tensor:
     return colors
 
 
-def take_photo(model: HeadModel) -> Photo:
+def take_photo(model: HeadModel) -> Preprocessed:
     """The mean head from the front, with a hand's breadth of room around it."""
     camera = orbit_cameras(
         torch.zeros(1),
@@ -69,17 +63,17 @@ def take_photo(model: HeadModel) -> Photo:
         landmarks=landmarks,
         scores=torch.zeros(52),
     )
-    return Photo(track, foreground, alpha, torch.ones(SIZE, SIZE))
+    return Preprocessed(Portrait(foreground, foreground, alpha, torch.ones(SIZE, SIZE)), track)
 
 
 @pytest.fixture(scope="module")
-def photo(model: HeadModel) -> Photo:
+def photo(model: HeadModel) -> Preprocessed:
     return take_photo(model)
 
 
 @pytest.fixture(scope="module")
-def scene(model: HeadModel, photo: Photo) -> Scene:
-    return build_scene(model, photo.track, photo.image, photo.matte, photo.inside, seed=0)
+def scene(model: HeadModel, photo: Preprocessed) -> Scene:
+    return SeenPerson.of(model, photo).scene(0)
 
 
 def around(scene: Scene, degrees: float, *, elevation: float = 0.0, size: int = 128) -> Camera:
@@ -87,17 +81,17 @@ def around(scene: Scene, degrees: float, *, elevation: float = 0.0, size: int = 
     return framing.cameras(torch.deg2rad(torch.tensor([degrees])), torch.deg2rad(torch.tensor([elevation])), size)[0]
 
 
-def test_the_photo_comes_back(scene: Scene, photo: Photo) -> None:
+def test_the_photo_comes_back(scene: Scene, photo: Preprocessed) -> None:
     picture = scene.render(photo.track.parameters(), photo.track.camera)
-    target = photo.image * photo.matte[..., None]
-    inside = (photo.matte > 0.99).float()
+    target = photo.portrait.foreground * photo.portrait.matte[..., None]
+    inside = (photo.portrait.matte > 0.99).float()
     inside[-8:] = 0  # below the cut of the bust there is nothing
     assert psnr(picture[..., :3], target, inside) > 30
     face = torch.zeros_like(inside)
     column, row = photo.track.landmarks.mean(0).long().tolist()
     face[row - 15 : row + 15, column - 15 : column + 15] = 1
     assert psnr(picture[..., :3], target, face) > 27
-    assert (picture[..., 3] - photo.matte).abs()[:-8].mean() < 0.01
+    assert (picture[..., 3] - photo.portrait.matte).abs()[:-8].mean() < 0.01
 
 
 @pytest.mark.parametrize("degrees", [0.0, 90.0, 135.0, 180.0, 225.0])
@@ -144,7 +138,7 @@ def test_colours_stay_colours(scene: Scene) -> None:
     assert scene.trust.max() > 0.9  # the photo shows something
 
 
-def test_an_open_mouth_shows_its_dark_inside(scene: Scene, photo: Photo) -> None:
+def test_an_open_mouth_shows_its_dark_inside(scene: Scene, photo: Preprocessed) -> None:
     rest = HeadParameters.at_rest()
     expression = torch.zeros(1, 52)
     expression[0, 24] = 1.0  # jawOpen
@@ -158,8 +152,8 @@ def test_an_open_mouth_shows_its_dark_inside(scene: Scene, photo: Photo) -> None
     assert opened[row, column, :3].sum() < 0.6 * closed[row, column, :3].sum()
 
 
-def test_the_same_seed_makes_the_same_scene(model: HeadModel, photo: Photo, scene: Scene) -> None:
-    again = build_scene(model, photo.track, photo.image, photo.matte, photo.inside, seed=0)
+def test_the_same_seed_makes_the_same_scene(model: HeadModel, photo: Preprocessed, scene: Scene) -> None:
+    again = SeenPerson.of(model, photo).scene(0)
     for first, second in (
         (scene.skin, again.skin),
         (scene.cover, again.cover),
@@ -198,14 +192,15 @@ def test_gaussians_start_on_the_scene(scene: Scene) -> None:
     assert np.isfinite(samples.points.numpy()).all()
 
 
-def test_hair_that_was_found_is_cover_whatever_its_colour(model: HeadModel, photo: Photo) -> None:
+def test_hair_that_was_found_is_cover_whatever_its_colour(model: HeadModel, photo: Preprocessed) -> None:
     """Hair of the skin's own colour on the forehead: colours cannot tell it, the hair network can."""
     top = photo.track.landmarks[10]
     rows, columns = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
     fringe = ((columns - top[0]).abs() < 8) & ((rows - top[1]).abs() < 4)
 
-    def cover(hair: Tensor | None) -> Tensor:
-        return look_at_photo(model, photo.track, photo.image, photo.matte, photo.inside, hair)[2].cover[fringe]
+    def cover(labels: Tensor | None) -> Tensor:
+        portrait = replace(photo.portrait, labels=labels)
+        return SeenPerson.of(model, replace(photo, portrait=portrait)).photo.cover[fringe]
 
     assert cover(None).mean() < 0.3
-    assert cover(fringe.float()).mean() > 0.8
+    assert cover(torch.where(fringe, Label.HAIR, Label.SKIN).to(torch.uint8)).mean() > 0.8

@@ -24,7 +24,7 @@ from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import film_frames, fitted_photos
-from avatarcli.stages.generate import load_scene
+from avatarcli.stages.person import Person
 from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.stages.preprocess import preprocess_photo
 from avatarcli.stages.source import Source
@@ -71,7 +71,7 @@ VideoMaker = Callable[..., Path]
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     folder = tmp_path_factory.mktemp("person")
     preprocess_photo(Source.photo(PHOTO), folder, PreprocessConfig(crop_size=384), SilentProgress())
-    scene = load_scene(folder, seed=0)
+    scene = Person.load(folder).seen.scene(0)
     framing = Framing.of(torch.cat([scene.head.neutral, scene.shell.vertices]))
     # A camera on the subject's right shows a head that is turned to its left.
     cameras = framing.cameras(-torch.deg2rad(torch.tensor(YAWS, dtype=torch.float32)), torch.zeros(len(YAWS)), SIZE)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avatarcli.capture.portrait import Portrait
 from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig, Hardware, PreprocessConfig
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.checkpoints import save_int8
@@ -22,15 +21,13 @@ from avatarcli.errors import DeviceError, UsageError, WeightsError
 from avatarcli.files import sha256_file
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.head.model import load_head_model
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import SilentProgress
-from avatarcli.reproject.scene import look_at_photo
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.generate import generate_views
+from avatarcli.stages.person import Person
 from avatarcli.stages.pipeline import PipelineResult, RunOptions, _generate_settings, run_pipeline
-from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.weights import shipped as weights
 from avatarcli.weights.models import ENVIRONMENT_VARIABLE, SHIPPED_MODEL, find_model, generator_of, model_digest
 from avatarcli.workspace import Subject, Workspace
@@ -186,10 +183,8 @@ def test_the_weights_that_ship_make_a_person(subject: Subject, tmp_path: Path) -
     assert pictures[0][:8, :8, 3].max() < 0.1  # beside the head
     assert pictures[0][32:64, 40:56, 3].min() > 0.8  # the face
     # What the photo shows looks as it does there, and the other expression is another picture.
-    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
-    image, matte, inside = portrait.foreground, portrait.matte, portrait.inside
-    head, _, _ = look_at_photo(load_head_model(), track, image, matte, inside)
-    conditioner = Conditioner(head, Reference.of(image, matte, inside, track))
+    shown = Person.load(preprocess)
+    conditioner = Conditioner(shown.seen.head, Reference.of(shown.frontal))
     for index in (0, 4, 5):
         view, frame = video.plan.pictures[index]
         maps = conditioner.of_view(video.plan.parameters[frame : frame + 1], video.plan.cameras[view])
@@ -206,16 +201,18 @@ def test_the_weights_that_ship_make_a_person(subject: Subject, tmp_path: Path) -
     made = {path.name: path.read_bytes() for path in (generated / "frames").iterdir()}
     for seed in (0, 1):
         out = tmp_path / str(seed)
-        generate_views(preprocess, out, config, seed=seed, device="cpu", progress=SilentProgress())
+        generate_views(shown, out, config, seed=seed, device="cpu", progress=SilentProgress())
         again = {path.name: path.read_bytes() for path in (out / "frames").iterdir()}
         assert (again == made) == (seed == 0)
 
 
 def test_what_cannot_work_is_said_before_the_work(subject: Subject, model: Path, tmp_path: Path) -> None:
+    person = Person.load(subject.stage_path("preprocess"))
+
     def refused(kind: type[Exception], words: str, generate: GenerateConfig, hardware: Hardware | None = None) -> None:
         with pytest.raises(kind, match=words) as caught:
             generate_views(
-                subject.stage_path("preprocess"), tmp_path / "out", generate, seed=0, device="cpu",
+                person, tmp_path / "out", generate, seed=0, device="cpu",
                 progress=SilentProgress(), hardware=hardware,
             )  # fmt: skip
         assert "\n" not in str(caught.value)

@@ -79,6 +79,10 @@ class Portrait:
             inside=torch.tensor(inside),
         )
 
+    def rgba(self) -> Tensor:
+        """The person [S, S, 4], premultiplied."""
+        return torch.cat([self.foreground * self.matte[..., None], self.matte[..., None]], dim=-1)
+
     def region(self, *labels: Label) -> Tensor | None:
         """1 [S, S] where the portrait shows one of `labels`, else 0; None when its labels are not known."""
         if self.labels is None:

@@ -18,6 +18,7 @@ from avatarcli.capture.face_crop import FaceCrop
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Portrait
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.packing import pack_frames
 from avatarcli.errors import PhotoError, UsageError, VideoError
@@ -106,7 +107,7 @@ def fit_reference(
             crop.image, part.image[..., 0].astype(np.float32) / np.float32(255) * crop.inside, crop.inside
         )
     track = fit_photo(model, face.points, face.scores, portrait.size, portrait.size, matte=portrait.matte.numpy())
-    reference = Reference.of(portrait.foreground, portrait.matte, portrait.inside, track)
+    reference = Reference.of(Preprocessed(portrait, track))
     whole = crop.whole_camera(track.camera, picture.shape[1], picture.shape[0])
     return reference.resized(min(portrait.size, _PHOTO_SCALE * size)), track, whole
 
@@ -136,8 +137,7 @@ def framing_of(head: PersonalHead, reference: Reference) -> Framing:
 
 def show(portrait: Portrait, size: int) -> Tensor:
     """A view's picture [S, S, 4]: premultiplied RGBA."""
-    small = portrait.resized(size)
-    return torch.cat([small.foreground * small.matte[..., None], small.matte[..., None]], dim=-1)
+    return portrait.resized(size).rgba()
 
 
 def covered_by_hair(rgba: Tensor, head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.photo import photo_window
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing, Window
 
 OCTAVES = 7
@@ -56,10 +57,9 @@ class Reference:
     exact: bool = True
 
     @classmethod
-    def of(cls, foreground: Tensor, matte: Tensor, inside: Tensor, track: Track, *, exact: bool = True) -> Reference:
-        """From a portrait's foreground colours [S, S, 3], matte [S, S] and inside [S, S], and its track."""
-        picture = torch.cat([foreground * matte[..., None], matte[..., None]], dim=-1)
-        return cls(picture, inside, track.camera, track.parameters(), exact)
+    def of(cls, photo: Preprocessed) -> Reference:
+        portrait, track = photo.portrait, photo.track
+        return cls(portrait.rgba(), portrait.inside, track.camera, track.parameters(), photo.exact)
 
     def resized(self, size: int) -> Reference:
         """The same photo as `size` × `size` pixels."""

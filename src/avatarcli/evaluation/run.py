@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import detect_face
+from avatarcli.capture.preprocessed import TRACK_FILE
 from avatarcli.config import CreateConfig, DeviceName
 from avatarcli.datasets.benchmarks import Case, Target
 from avatarcli.devices import resolve_device
@@ -31,7 +32,6 @@ from avatarcli.pictures import to_bytes
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.pipeline import PIPELINE, RunOptions, run_pipeline
-from avatarcli.stages.preprocess import TRACK_FILE
 from avatarcli.workspace import Subject, Workspace
 
 PIXELS, PERCEPTUAL, _FACE = ("psnr", "ssim", "iou"), ("lpips_alex", "lpips_vgg"), ("akd", "l2", "csim")

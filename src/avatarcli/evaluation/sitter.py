@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarcli.capture.identity import FaceEmbedder
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.portrait import Portrait
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.evaluation.lpips import Backbone, Lpips
 from avatarcli.evaluation.metrics import Points
 from avatarcli.gaussians.avatar import Avatar
@@ -22,7 +23,6 @@ from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.track import HeadParameters, Track
 from avatarcli.pictures import to_bytes
-from avatarcli.stages.preprocess import TRACK_FILE
 
 SIZE = 512  # pixels: side of every picture that is judged
 WHITE = (1.0, 1.0, 1.0)
@@ -44,8 +44,8 @@ class Sitter:
     def load(cls, name: str, preprocess: Path, file: Path, *, seconds: float, device: str) -> Sitter:
         """Read an avatar file and the preprocess folder it was made from. Raises WorkspaceError or OSError."""
         avatar = Avatar.load(file).to(device)
-        portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
-        return cls(name, file, avatar, avatar.rig(), portrait, track, seconds)
+        photo = Preprocessed.load(preprocess)
+        return cls(name, file, avatar, avatar.rig(), photo.portrait, photo.track, seconds)
 
     @property
     def device(self) -> torch.device:

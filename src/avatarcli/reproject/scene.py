@@ -6,16 +6,20 @@ It needs no network. It is the generator of last resort, the source of the warpe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.cover import cover_map, mouth_opening
+from avatarcli.capture.portrait import Label
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.kept import once_each
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
 from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.track import HeadParameters
 from avatarcli.reproject.ears import bare_ears
 from avatarcli.reproject.shading import fit_light
 from avatarcli.reproject.shell import Shell, fit_shell
@@ -75,52 +79,52 @@ class Scene:
         return rgba * raster.covered[..., None]
 
 
-def build_scene(
-    model: HeadModel,
-    track: Track,
-    image: Tensor,
-    matte: Tensor,
-    inside: Tensor,
-    *,
-    hair: Tensor | None = None,
-    seed: int,
-) -> Scene:
-    """Reconstruct the person of a tracked photo.
+@dataclass(frozen=True, eq=False)
+class SeenPerson:
+    """A person as one photo shows them: the head, its vertices `posed` [N, 3] there, and what is known of the photo's pixels."""
 
-    image [S, S, 3]: foreground colours; matte [S, S]; inside [S, S]: 1 where the crop shows the photo; hair [S, S]: 1 where it
-    shows hair, if that is known.
-    """
-    head, posed, photo = look_at_photo(model, track, image, matte, inside, hair)
-    shell = fit_shell(head, posed, track.camera, matte, inside)
-    generator = torch.Generator().manual_seed(seed)
-    skin, trust = bake_skin(head, posed, photo, Atlas.of(model))
-    return Scene(head, shell, skin, trust, paint_shell(head, shell, posed, photo, generator))
+    head: PersonalHead
+    posed: Tensor
+    photo: PhotoView
 
+    @classmethod
+    def of(cls, model: HeadModel, preprocessed: Preprocessed) -> SeenPerson:
+        track, portrait = preprocessed.track, preprocessed.portrait
+        image, matte = portrait.foreground, portrait.matte
+        head = PersonalHead.of(model, track)
+        posed = head.posed(track.parameters())[0]
+        raster = rasterize_mesh(posed, model.faces, track.camera)
+        cover = cover_map(image, matte, raster, model, track.landmarks, portrait.region(Label.HAIR))
+        mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
+        skin = _bare_skin(matte, cover, raster, model)
+        skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
+        normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
+        head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
+        posed = head.posed(track.parameters())[0]
+        light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
+        hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
+        bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)
+        cover = cover * (1 - _ear_pixels(raster, model, bare))
+        inside, camera = portrait.inside, track.camera
+        photo = PhotoView(image, matte, cover, mouth, inside, skin_color, hair_color, bare, light, camera)
+        return cls(head, posed, photo)
 
-def look_at_photo(
-    model: HeadModel, track: Track, image: Tensor, matte: Tensor, inside: Tensor, hair: Tensor | None = None
-) -> tuple[PersonalHead, Tensor, PhotoView]:
-    """The person's head, its vertices [N, 3] as they are in the photo, and what is known of the photo's pixels.
+    @cached_property
+    def shell(self) -> Shell:
+        """Around hair and clothes."""
+        return fit_shell(self.head, self.posed, self.photo.camera, self.photo.matte, self.photo.inside)
 
-    Arguments as for `build_scene`.
-    """
-    head = PersonalHead.of(model, track)
-    parameters = track.parameters()
-    posed = head.posed(parameters)[0]
-    raster = rasterize_mesh(posed, model.faces, track.camera)
-    cover = cover_map(image, matte, raster, model, track.landmarks, hair)
-    mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
-    skin = _bare_skin(matte, cover, raster, model)
-    skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
-    normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
-    head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
-    posed = head.posed(parameters)[0]
-    light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
-    hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
-    bare = bare_ears(image, matte, raster, model, posed, track.camera, skin_color, hair_color)
-    cover = cover * (1 - _ear_pixels(raster, model, bare))
-    photo = PhotoView(image, matte, cover, mouth, inside, skin_color, hair_color, bare, light, track.camera)
-    return head, posed, photo
+    @cached_property
+    def skin(self) -> tuple[Tensor, Tensor]:
+        """The head's texture, and how well the photo shows each texel: see `bake_skin`."""
+        return bake_skin(self.head, self.posed, self.photo, Atlas.of(self.head.model))
+
+    @once_each
+    def scene(self, seed: int) -> Scene:
+        """The person in paint. seed: of what nobody sees."""
+        generator = torch.Generator().manual_seed(seed)
+        cover = paint_shell(self.head, self.shell, self.posed, self.photo, generator)
+        return Scene(self.head, self.shell, *self.skin, cover)
 
 
 def _bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:

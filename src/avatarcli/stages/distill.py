@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.capture.portrait import Label
 from avatarcli.config import DistillConfig
 from avatarcli.files import read_json, replacing, write_atomically
 from avatarcli.gaussians.avatar import SH_C0, Avatar
@@ -24,17 +24,12 @@ from avatarcli.gaussians.optimise import REACH_OF_SKIN, AtHand, PictureSource, S
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.gaussians.view_samples import sample_views
-from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import Track
+from avatarcli.head.model import PersonalHead
 from avatarcli.multiview.pictures import REPROJECT, MultiViewVideo
 from avatarcli.progress import Progress
-from avatarcli.reproject.scene import look_at_photo
-from avatarcli.reproject.skin_texture import Atlas, bake_skin
 from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
-from avatarcli.stages.generate import load_scene
-from avatarcli.stages.photos import further_photos
-from avatarcli.stages.preprocess import TRACK_FILE
+from avatarcli.stages.person import Person
 from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos
 
 _HALFWAY_FILE = ".fit.json"  # hidden: a working file
@@ -44,7 +39,7 @@ _SPARE = 0.75  # of the Gaussians are there from the start; the others are added
 
 
 def distill_avatar(
-    preprocess: Path,
+    person: Person,
     generated: Path,
     out: Path,
     config: DistillConfig,
@@ -56,9 +51,8 @@ def distill_avatar(
 ) -> None:
     """Write `avatar.safetensors` and `fit.json` into the folder `out`; a checkpoint found there is continued."""
     video = MultiViewVideo.load(generated)
-    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
     generator = torch.Generator().manual_seed(seed)
-    head, samples, reach = _start(preprocess, portrait, track, video, int(config.gaussians * _SPARE), seed, generator)
+    head, samples, reach = _start(person, video, int(config.gaussians * _SPARE), seed, generator)
     if reach is not None and not (reach > REACH_OF_SKIN).any():
         progress.warn("the imagined views show no hair and no clothes: try another --seed, or --generator reproject")
     start = start_gaussians(samples, SH_C0)
@@ -70,7 +64,7 @@ def distill_avatar(
         **start._asdict(),
     )
     # A photo that is a little out of place would be painted beside what the others show.
-    seen = [(portrait, track), *((p.portrait, p.track) for p in further_photos(preprocess) if p.exact)]
+    seen = [photo for photo in person.photos if photo.exact]
     every = _PHOTO_EVERY if len(seen) == 1 else _PHOTOS_EVERY
     schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
     photos = training_photos(seen, avatar, config.photo_size)
@@ -78,7 +72,11 @@ def distill_avatar(
     pictures = AtHand(ViewPictures(photos, video, head, authority), device)
     judge = _Judge(out, pictures, schedule)
     # The baseline paints strands on its shell.
-    hair = None if video.generator == REPROJECT else HairPhoto.of(portrait, track, config.photo_size)
+    hair = (
+        None
+        if video.generator == REPROJECT
+        else HairPhoto.of(person.frontal.portrait, person.frontal.track, config.photo_size)
+    )
     surface = HairSurface.of(avatar, authority.share)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(
@@ -98,28 +96,17 @@ def distill_avatar(
 
 
 def _start(
-    preprocess: Path,
-    portrait: Portrait,
-    track: Track,
-    video: MultiViewVideo,
-    count: int,
-    seed: int,
-    generator: torch.Generator,
+    person: Person, video: MultiViewVideo, count: int, seed: int, generator: torch.Generator
 ) -> tuple[PersonalHead, SurfaceSamples, Tensor | None]:
     """The person's head, `count` starts on it and on what covers it, and how far each may move [G] (metres; None: as skin)."""
+    seen = person.seen
+    head = part_teeth(seen.head)
     if video.generator == REPROJECT:
-        scene = load_scene(preprocess, seed=seed)
-        head = part_teeth(scene.head)
-        return head, sample_scene(replace(scene, head=head), count, generator), None
-    hair = portrait.region(Label.HAIR)
-    head, posed, photo = look_at_photo(
-        load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, hair
-    )
-    texture, _ = bake_skin(head, posed, photo, Atlas.of(head.model))
-    head = part_teeth(head)
-    beard = find_beard(head, posed, photo, portrait.region(Label.SKIN))
-    glasses = find_glasses(head, photo, track.parameters())
-    return head, *sample_views(head, texture, photo.skin_color, video, count, generator, beard, glasses)
+        return head, sample_scene(replace(seen.scene(seed), head=head), count, generator), None
+    texture, _ = seen.skin
+    beard = find_beard(head, seen.posed, seen.photo, person.frontal.portrait.region(Label.SKIN))
+    glasses = find_glasses(head, seen.photo, person.frontal.track.parameters())
+    return head, *sample_views(head, texture, seen.photo.skin_color, video, count, generator, beard, glasses)
 
 
 @dataclass(frozen=True)

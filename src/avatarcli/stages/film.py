@@ -18,6 +18,7 @@ from avatarcli.capture.film import WHOLE, look_through, looks
 from avatarcli.capture.film_choice import choose_frames
 from avatarcli.capture.measures import head_angles
 from avatarcli.capture.photo import MAX_SIDE
+from avatarcli.capture.preprocessed import TRACK_FILE
 from avatarcli.capture.video import VideoInfo, frame_at, probe_video
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError, UsageError, VideoError
@@ -26,7 +27,7 @@ from avatarcli.head.track import Track
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import FILM_FILE, fitted_photos
 from avatarcli.stages.photos import preprocess_photos
-from avatarcli.stages.preprocess import TRACK_FILE, preprocess_photo
+from avatarcli.stages.preprocess import preprocess_photo
 from avatarcli.stages.source import Source
 
 

@@ -7,37 +7,26 @@ from pathlib import Path
 
 import torch
 
-from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.capture.portrait import Label
 from avatarcli.config import GenerateConfig, Hardware
 from avatarcli.diffusion.tones import Around, Tones
 from avatarcli.errors import DeviceError
 from avatarcli.geometry.mesh import rasterize_mesh
-from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import Track
+from avatarcli.head.model import PersonalHead
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import REPROJECT, MultiViewVideo
 from avatarcli.multiview.plan import Plan, make_plan
 from avatarcli.progress import Progress
-from avatarcli.reproject.scene import Scene, build_scene, look_at_photo
-from avatarcli.reproject.shell import Shell, fit_shell
-from avatarcli.stages.photos import further_photos
-from avatarcli.stages.preprocess import TRACK_FILE
+from avatarcli.reproject.scene import Scene
+from avatarcli.reproject.shell import Shell
+from avatarcli.stages.person import Person
 from avatarcli.weights.models import find_model, generator_of, model_digest
 
 _FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 
 
-def load_scene(preprocess: Path, *, seed: int) -> Scene:
-    """The reprojected person of a preprocess folder."""
-    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
-    hair = portrait.region(Label.HAIR)
-    return build_scene(
-        load_head_model(), track, portrait.foreground, portrait.matte, portrait.inside, hair=hair, seed=seed
-    )
-
-
 def generate_views(
-    preprocess: Path,
+    person: Person,
     out: Path,
     config: GenerateConfig,
     *,
@@ -46,7 +35,7 @@ def generate_views(
     progress: Progress,
     hardware: Hardware | None = None,
 ) -> None:
-    """Write the multi-view video of a preprocess folder into the folder `out`. What is already there is kept.
+    """Write the multi-view video of a person into the folder `out`. What is already there is kept.
 
     The reproject generator runs on the CPU whatever the device: a frame takes it some tens of milliseconds.
 
@@ -55,7 +44,7 @@ def generate_views(
         DeviceError: it has too little memory, or there are not as many GPUs.
     """
     if generator_of(config) == REPROJECT:
-        scene = load_scene(preprocess, seed=seed)
+        scene = person.seen.scene(seed)
         framing, plan = _plan(scene.head, scene.shell, config, config.reproject_size)
         _reproject(scene, MultiViewVideo(out, plan, framing, generator=REPROJECT), progress)
         return
@@ -70,27 +59,23 @@ def generate_views(
     weights = find_model(config.weights)
     check_weights(weights)
     digest = model_digest(weights)
-    portrait, track = Portrait.load(preprocess), Track.load(preprocess / TRACK_FILE)
-    image, matte, inside = portrait.foreground, portrait.matte, portrait.inside
-    head, posed, photo = look_at_photo(load_head_model(), track, image, matte, inside, portrait.region(Label.HAIR))
-    scalp = head.model.shows(rasterize_mesh(posed, head.model.faces, track.camera), "scalp")
-    shell = fit_shell(head, posed, track.camera, matte, inside)
+    portrait, seen = person.frontal.portrait, person.seen
+    head, photo, shell = seen.head, seen.photo, seen.shell
+    scalp = head.model.shows(rasterize_mesh(seen.posed, head.model.faces, photo.camera), "scalp")
     framing, plan = _plan(head, shell, config, config.size)
     hair, clothes = portrait.region(Label.HAIR, Label.HAT), portrait.region(Label.CLOTHES)
+    reference, *further = map(Reference.of, person.photos)
     request = GenerateRequest(
         weights=weights,
         head=head,
-        reference=Reference.of(image, matte, inside, track),
+        reference=reference,
         video=MultiViewVideo(out, plan, framing, generator=f"mmvdm:{digest[:16]}"),
         settings=SamplingSettings(steps=config.steps, guidance=config.guidance),
         tones=Tones.of(photo, scalp, hair),
         around=Around.of(head, shell, photo, clothes, hair),
         seed=seed,
         signature=digest,
-        further=tuple(
-            Reference.of(p.portrait.foreground, p.portrait.matte, p.portrait.inside, p.track, exact=p.exact)
-            for p in further_photos(preprocess)
-        ),
+        further=tuple(further),
         offload=hardware.offload,
         compiled=hardware.compile,
     )

@@ -37,8 +37,8 @@ from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.track import Track
 from avatarcli.progress import Progress
-from avatarcli.stages.artefacts import PHOTOS_FILE, fitted_photos
-from avatarcli.stages.preprocess import TRACK_FILE, Judged, Look, check_quality
+from avatarcli.stages.artefacts import PHOTOS_FILE
+from avatarcli.stages.preprocess import Judged, Look, check_quality
 from avatarcli.stages.same_person import check_same_person
 from avatarcli.stages.source import Source
 from avatarcli.tracking.fit import fit_photos
@@ -51,7 +51,7 @@ _SKIN, _SQUARE = ("face", "nose"), 0.3
 _FEW = 60  # vertices: seen by both photos, fewer do not tell their light
 _MOST_GAIN = 2.5  # of linear light; more is another picture, not another lamp
 
-_BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
+BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Fitted:
 
     source: Source
     judged: Judged
-    by: str  # _BY_LANDMARKS or _BY_OUTLINE
+    by: str  # BY_LANDMARKS or _BY_OUTLINE
     gain: Tensor
     distance: float | None  # of its face from the frontal photo's, see `check_same_person`
 
@@ -117,7 +117,7 @@ def preprocess_photos(
         first = order[0]
         reference = looks[first].judged(tracks[first], model)
         check_quality(by_key[first], reference.quality, progress, force=force)
-        done = [_Fitted(by_key[first], reference, _BY_LANDMARKS, torch.ones(3), None)]
+        done = [_Fitted(by_key[first], reference, BY_LANDMARKS, torch.ones(3), None)]
         for key in order[1:]:
             photo, distance = by_key[key], None
             try:
@@ -135,7 +135,7 @@ def preprocess_photos(
                 continue
             gain = _gain(reference, judged, model)
             judged = replace(judged, portrait=_with_gain(judged.portrait, gain))
-            done.append(_Fitted(photo, judged, _BY_LANDMARKS if key in looks else _BY_OUTLINE, gain, distance))
+            done.append(_Fitted(photo, judged, BY_LANDMARKS if key in looks else _BY_OUTLINE, gain, distance))
             advance(1)
         folders = {}
         for index, found in enumerate(done):
@@ -148,24 +148,6 @@ def preprocess_photos(
         (out / PHOTOS_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
         advance(1)
     return folders
-
-
-@dataclass(frozen=True)
-class FurtherPhoto:
-    """A photo beside the frontal one. exact: its face was found. A profile laid along its outline is some millimetres off."""
-
-    portrait: Portrait
-    track: Track
-    exact: bool
-
-
-def further_photos(preprocess: Path) -> list[FurtherPhoto]:
-    """The photos of a preprocess folder beside the frontal one; none where there is a single photo."""
-    return [
-        FurtherPhoto(Portrait.load(folder), Track.load(folder / TRACK_FILE), entry["fitted_by"] == _BY_LANDMARKS)
-        for entry in fitted_photos(preprocess)[1:]
-        for folder in [preprocess / entry["folder"]]
-    ]
 
 
 def _as_reference(look: Look) -> float:

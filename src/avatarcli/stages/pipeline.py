@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avatarcli import __version__
 from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
@@ -19,6 +19,9 @@ from avatarcli.progress import Progress, SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
 from avatarcli.workspace import Subject, Workspace, redo_commands, slug
+
+if TYPE_CHECKING:
+    from avatarcli.stages.person import Person
 
 HEAD_MODEL = "head/head.safetensors"
 # Settings that concern only one of the generators.
@@ -63,11 +66,25 @@ def _preprocess(context: StageContext) -> None:
         shutil.copyfile(photo, folder / copy)
 
 
+def _person(context: StageContext) -> Person:
+    """What preprocessing made, read once for the stages after it."""
+    record = context.subject.record("preprocess")
+    return _loaded(context.input("preprocess"), "" if record is None else record.content)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(preprocess: Path, content: str) -> Person:
+    """content: of the folder's files, which may have been made anew."""
+    from avatarcli.stages.person import Person
+
+    return Person.load(preprocess)
+
+
 def _generate(context: StageContext) -> None:
     from avatarcli.stages.generate import generate_views
 
     generate_views(
-        context.input("preprocess"),
+        _person(context),
         context.out,
         context.config.generate,
         seed=context.config.seed,
@@ -93,7 +110,7 @@ def _distill(context: StageContext) -> None:
     from avatarcli.stages.distill import distill_avatar
 
     distill_avatar(
-        context.input("preprocess"),
+        _person(context),
         context.input("generate"),
         context.out,
         context.config.distill,

@@ -15,6 +15,7 @@ from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, 
 from avatarcli.capture.measures import measure_photo
 from avatarcli.capture.photo import HeadCrop, head_crop
 from avatarcli.capture.portrait import Portrait, find_hair
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
@@ -26,7 +27,6 @@ from avatarcli.stages.source import Source
 from avatarcli.tracking.fit import SeenFace, fit_photos
 from avatarcli.tracking.overlay import draw_overlay
 
-TRACK_FILE = "track.safetensors"
 OVERLAY_FILE = "overlay.png"
 
 
@@ -120,8 +120,7 @@ class Judged:
     image: NDArray[np.uint8]
 
     def save(self, folder: Path, model: HeadModel) -> None:
-        self.portrait.save(folder)
-        self.track.save(folder / TRACK_FILE)
+        Preprocessed(self.portrait, self.track).save(folder)
         self.quality.save(folder)
         write_png(folder / OVERLAY_FILE, draw_overlay(self.image, self.track, model))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.cover import mouth_opening
-from avatarcli.capture.portrait import Portrait
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.optimise import INSIDE_MOUTH, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
@@ -40,13 +40,13 @@ _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
 
 
-def photo_picture(portrait: Portrait, track: Track, size: int, moment: int = -1) -> TrainingPicture:
+def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingPicture:
     """A photo as a training picture, at most `size` pixels wide. moment: every photo has one of its own, below 0.
 
     An open mouth does not count: its teeth cannot be matched with the model's, and would be painted on tongue and lips.
     """
-    full = portrait.size
-    portrait = portrait.resized(min(size, full))
+    track, full = photo.track, photo.portrait.size
+    portrait = photo.portrait.resized(min(size, full))
     alpha = portrait.matte * portrait.inside
     mouth = mouth_opening(track.landmarks * (portrait.size / full), portrait.size, portrait.size)
     return TrainingPicture(
@@ -73,11 +73,11 @@ def without_contradictions(photo: TrainingPicture, start: Avatar, track: Track, 
     return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)))
 
 
-def training_photos(seen: Sequence[tuple[Portrait, Track]], start: Avatar, size: int) -> list[TrainingPicture]:
+def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> list[TrainingPicture]:
     """All photos of a person as training pictures, the frontal one first; where that knows better, the others give way."""
     photos = [
-        without_contradictions(photo_picture(portrait, track, size, -1 - index), start, track, portrait.size)
-        for index, (portrait, track) in enumerate(seen)
+        without_contradictions(photo_picture(photo, size, -1 - index), start, photo.track, photo.portrait.size)
+        for index, photo in enumerate(seen)
     ]
     frontal, *further = photos
     if not further:
