@@ -13,7 +13,8 @@ from torch import Tensor
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.losses import psnr
-from avatarcli.gaussians.optimise import REACH_OF_SKIN, Follows, Schedule, TrainingPicture, optimise
+from avatarcli.gaussians.optimise import REACH_OF_SKIN, Follows, optimise
+from avatarcli.gaussians.pictures import Schedule, TrainingPicture
 from avatarcli.head.track import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]

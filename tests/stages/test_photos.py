@@ -11,7 +11,7 @@ from PIL import Image
 
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
-from avatarcli.gaussians.optimise import Schedule, _choose
+from avatarcli.gaussians.pictures import Schedule
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import fitted_photos
 from avatarcli.stages.person import Person
@@ -73,7 +73,7 @@ def test_without_a_face_from_the_front_nothing_is_written(tmp_path: Path) -> Non
 
 def test_distillation_shows_the_frontal_photo_most_and_the_others_in_turn() -> None:
     schedule = Schedule(iterations=960, photo_every=2, limit=10, seed=0, hold_out=6, photos=3)
-    shown = [_choose(step, 30, schedule) for step in range(960)]
+    shown = [schedule.choose(step, 30) for step in range(960)]
     assert [shown.count(photo) for photo in range(3)] == [240, 120, 120]
     assert set(shown) == set(range(30))
     assert schedule.shown(30) == [index for index in range(3, 30) if (index - 2) % 6 != 3]

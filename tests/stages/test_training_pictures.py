@@ -11,7 +11,8 @@ from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.initialise import start_gaussians
-from avatarcli.gaussians.optimise import TrainingPicture, new_correctives
+from avatarcli.gaussians.optimise import new_correctives
+from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh

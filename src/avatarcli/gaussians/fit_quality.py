@@ -9,7 +9,7 @@ import torch
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr, ssim
-from avatarcli.gaussians.optimise import TrainingPicture
+from avatarcli.gaussians.pictures import TrainingPicture
 
 _GREY = 0.5  # of the background: neither light nor dark hair vanishes before it
 _SOLID = 0.5  # alpha from which a pixel counts as the person

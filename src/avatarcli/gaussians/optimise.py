@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,11 +18,10 @@ from avatarcli.gaussians.avatar import Avatar, Correctives
 from avatarcli.gaussians.clothes import Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
+from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
-from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import quaternion_to_matrix
-from avatarcli.head.track import HeadParameters
 
 _HIDDEN = 32  # width of the correctives' network
 # Learning rates of Adam, in the unit of the parameter: metres, log, logit, SH coefficient. Positions and correctives fall to a
@@ -38,33 +36,11 @@ _FALL = 0.1
 # Regions that are drawn as the head model has them: views imagine teeth, gums and tongue as one pink mass.
 INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
-# Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
-# is judged by pictures it has not seen, and is yet made of all of them.
-_HELD_OUT_UNTIL = 0.7
 _HOLD_EVERY = 4  # steps, in which clothes stray little
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
 # Hair is combed when it stands where it will and nothing is added any more; the rest of the run fits what is around it.
 _COMB = 0.75
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
-
-
-@dataclass(frozen=True)
-class TrainingPicture:
-    """One picture to be reproduced: premultiplied color [H, W, 3], alpha [H, W], and `trust` [H, W], how much each pixel counts.
-
-    moment: pictures of the same number show the same head parameters.
-    """
-
-    camera: Camera
-    parameters: HeadParameters
-    moment: int
-    color: Tensor
-    alpha: Tensor
-    trust: Tensor
-
-    def to(self, device: str) -> TrainingPicture:
-        color, alpha, trust = (tensor.to(device) for tensor in (self.color, self.alpha, self.trust))
-        return TrainingPicture(self.camera.to(device), self.parameters.to(device), self.moment, color, alpha, trust)
 
 
 class Follows(IntEnum):
@@ -73,55 +49,6 @@ class Follows(IntEnum):
     ALL = 0
     PHOTOS = 1
     NONE = 2
-
-
-class PictureSource(Protocol):
-    """The training pictures: the photos, then the views. Index 0 is the frontal photo, the only picture never nudged or tinted."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> TrainingPicture: ...
-
-
-class AtHand:
-    """Pictures on a device, kept from when they are first asked for."""
-
-    def __init__(self, pictures: PictureSource, device: str) -> None:
-        self._pictures, self._device = pictures, device
-        self._kept: dict[int, TrainingPicture] = {}
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, index: int) -> TrainingPicture:
-        if index not in self._kept:
-            self._kept[index] = self._pictures[index].to(self._device)
-        return self._kept[index]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how: iterations; photo_every: each that-many-th step shows a photo; limit: Gaussians at most; hold_out: each
-    that-many-th picture after the photos is not shown before `join` (0: all are shown from the start); photos: how many there are.
-    """
-
-    iterations: int
-    photo_every: int
-    limit: int
-    seed: int
-    hold_out: int = 0
-    photos: int = 1
-
-    @property
-    def join(self) -> int:
-        """The step from which the held-out pictures are shown too."""
-        return int(_HELD_OUT_UNTIL * self.iterations) if self.hold_out else 0
-
-    def shown(self, count: int) -> list[int]:
-        """Of `count` pictures, those that are shown from the start beside the photos."""
-        last = self.photos - 1
-        views = range(self.photos, count)
-        return [n for n in views if not self.hold_out or (n - last) % self.hold_out != self.hold_out // 2]
 
 
 def optimise(
@@ -158,7 +85,7 @@ def optimise(
             judge(state.avatar())
         if comb is not None and step == int(_COMB * schedule.iterations):
             state.take(*comb(state.avatar().to("cpu")))
-        index = _choose(step, len(pictures), schedule)
+        index = schedule.choose(step, len(pictures))
         loss = state.loss(at_hand[index], index, step, schedule.seed)
         state.step(loss, step / schedule.iterations, photo=index < schedule.photos)
         if step % _HOLD_EVERY == 0 or step + 1 == schedule.iterations:
@@ -173,17 +100,6 @@ def optimise(
         (folder / _CHECKPOINT).unlink(missing_ok=True)
     strays = state.strays(at_hand[n] for n in range(len(pictures)))
     return state.avatar().part(~strays).to("cpu")
-
-
-def _choose(step: int, count: int, schedule: Schedule) -> int:
-    """Which picture a step shows: photos at regular intervals, the frontal one every other time; views in shuffled rounds."""
-    if step % schedule.photo_every == 0 or count == schedule.photos:
-        turn = step // schedule.photo_every
-        return 0 if turn % 2 == 0 or schedule.photos == 1 else 1 + turn // 2 % (schedule.photos - 1)
-    shown = schedule.shown(count) if step < schedule.join else range(schedule.photos, count)
-    turn, place = divmod(step - step // schedule.photo_every - 1, len(shown))
-    order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(schedule.seed + turn))
-    return shown[int(order[place])]
 
 
 @dataclass
@@ -394,8 +310,7 @@ def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
 
 def new_correctives(count: int, directions: int, generator: torch.Generator) -> Correctives:
     """Correctives that do nothing yet, for `count` Gaussians and `directions` coefficients."""
-    hidden = torch.randn(_HIDDEN, 52, generator=generator) / math.sqrt(
-        4
-    )  # a face shows about four expressions at a time
+    # A face shows about four expressions at a time.
+    hidden = torch.randn(_HIDDEN, 52, generator=generator) / math.sqrt(4)
     output = torch.randn(directions, _HIDDEN, generator=generator) / math.sqrt(_HIDDEN)
     return Correctives(hidden, torch.zeros(_HIDDEN), output, torch.zeros(count, directions, 3))

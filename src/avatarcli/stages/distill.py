@@ -20,7 +20,8 @@ from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
-from avatarcli.gaussians.optimise import REACH_OF_SKIN, AtHand, PictureSource, Schedule, new_correctives, optimise
+from avatarcli.gaussians.optimise import REACH_OF_SKIN, new_correctives, optimise
+from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.gaussians.view_samples import sample_views

@@ -16,7 +16,8 @@ from torch.nn import functional
 from avatarcli.capture.cover import mouth_opening
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.optimise import INSIDE_MOUTH, TrainingPicture
+from avatarcli.gaussians.optimise import INSIDE_MOUTH
+from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import lengths
 from avatarcli.geometry.cameras import Camera
