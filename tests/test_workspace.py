@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from avatarcli.errors import ExportError, UsageError, WorkspaceError
-from avatarcli.files import finished_output, replacing, write_atomically
+from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.workspace import Subject, Workspace, default_root, slug
+from children import kill, run_python
 
 
 class _Listener(SilentProgress):
@@ -36,17 +33,6 @@ def _finish(subject: Subject, stage: str, fingerprint: str, text: str) -> None:
         out = subject.begin(stage, fingerprint)
         (out / "result.txt").write_text(text)
         subject.commit(stage, fingerprint, 1.5)
-
-
-def _child(code: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def _kill(child: subprocess.Popen[str]) -> None:
-    child.kill()
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -158,7 +144,7 @@ with subject.lock():
 
 @pytest.mark.parametrize("reader", ["lock", "artefact"])
 def test_a_kill_between_the_two_renames_is_repaired(subject: Subject, reader: str) -> None:
-    child = _child(_KILLED_BETWEEN_RENAMES, subject.workspace.root)
+    child = run_python(_KILLED_BETWEEN_RENAMES, subject.workspace.root)
     child.communicate()
     assert child.returncode == -signal.SIGKILL
     assert not subject.stage_path("preprocess").exists()
@@ -190,7 +176,7 @@ with Workspace(Path(sys.argv[1])).subject("ada").lock():
 
 
 def test_a_second_process_is_told_who_holds_the_subject_and_waits(subject: Subject) -> None:
-    child = _child(_HOLDS_THE_LOCK, subject.workspace.root)
+    child = run_python(_HOLDS_THE_LOCK, subject.workspace.root)
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
@@ -212,10 +198,10 @@ def test_a_second_process_is_told_who_holds_the_subject_and_waits(subject: Subje
 
 
 def test_the_lock_of_a_killed_process_is_free(subject: Subject) -> None:
-    child = _child(_HOLDS_THE_LOCK, subject.workspace.root)
+    child = run_python(_HOLDS_THE_LOCK, subject.workspace.root)
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
-    _kill(child)
+    kill(child)
     assert (subject.workspace.root / ".locks" / "ada.json").exists()  # its note is stale
     with subject.lock(wait=False):
         pass
@@ -239,7 +225,7 @@ with subject.lock():
 
 
 def test_a_record_that_does_not_fit_on_the_disk_is_one_line_and_leaves_the_old_stage(subject: Subject) -> None:
-    child = _child(_FULL_DISK, subject.workspace.root)
+    child = run_python(_FULL_DISK, subject.workspace.root)
     said, _ = child.communicate()
     assert said.splitlines() == ["the disk is full: free some space and run the command again"]
     assert subject.current("preprocess", "old") is not None
@@ -321,116 +307,3 @@ def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_fingerprints_ignore_the_order_of_keys() -> None:
     assert fingerprint_of({"a": 1, "b": {"c": 2}}) == fingerprint_of(json.loads('{"b": {"c": 2}, "a": 1}'))
     assert fingerprint_of({"a": 1}) != fingerprint_of({"a": 2})
-
-
-def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    out = tmp_path / "new" / "orbit.mp4"
-
-    def fail_halfway() -> None:
-        with finished_output(out, folder=False) as place:
-            assert place.suffix == ".mp4"
-            place.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_halfway()
-    assert list(out.parent.iterdir()) == []
-    for text in ("first", "second"):
-        with finished_output(out, folder=False) as place:
-            place.write_text(text)
-        assert out.read_text() == text
-    assert list(out.parent.iterdir()) == [out]
-
-
-def test_an_output_inside_an_output_needs_no_folder_of_its_own(tmp_path: Path) -> None:
-    for out, folder in ((tmp_path / "orbit.mp4", False), (tmp_path / "frames", True)):
-        with finished_output(out, folder=folder) as place, finished_output(place, folder=folder) as inner:
-            assert inner == place
-            (place / "0.png" if folder else place).write_text("whole")
-        assert out.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "orbit.mp4"]
-
-
-def test_a_full_disk_is_said_with_the_name_of_the_output(tmp_path: Path) -> None:
-    out = tmp_path / "orbit.mp4"
-    with (
-        pytest.raises(ExportError, match=r"^cannot write .*/orbit\.mp4: the disk is full"),
-        finished_output(out, folder=False) as place,
-        finished_output(place, folder=False),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(ZeroDivisionError), finished_output(out, folder=False):
-        _ = 1 / 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    with replacing(path) as partial:
-        partial.write_text("old")
-
-    def fail_halfway() -> None:
-        with replacing(path) as partial:
-            partial.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_halfway()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-_STOPS_HALFWAY = """
-import sys, time
-from pathlib import Path
-from avatarcli.files import finished_output
-with finished_output(Path(sys.argv[1]), folder=False) as place:
-    place.write_text("half")
-    print("half", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_what_a_killed_process_left_beside_the_output_is_removed_the_next_time(tmp_path: Path) -> None:
-    out = tmp_path / "orbit.mp4"
-    killed, working = _child(_STOPS_HALFWAY, out), _child(_STOPS_HALFWAY, out)
-    for child in (killed, working):
-        assert child.stdout is not None
-        assert child.stdout.readline() == "half\n"
-    _kill(killed)
-    (tmp_path / ".orbit.mp4.of_mine_").mkdir()
-    assert len(list(tmp_path.iterdir())) == 3
-    with finished_output(out, folder=False) as place:
-        place.write_text("whole")
-    left = [path for path in tmp_path.iterdir() if path != out]
-    assert len(left) == 2  # that of the one at work, and what only looks like ours
-    assert any((path / "orbit.mp4").exists() for path in left)
-    _kill(working)
-
-
-def test_frames_do_not_mix_with_older_ones(tmp_path: Path) -> None:
-    out = tmp_path / "frames"
-    with finished_output(out, folder=True) as place:
-        (place / "0000.png").write_text("")
-    assert [path.name for path in out.iterdir()] == ["0000.png"]
-    with pytest.raises(ExportError, match="not empty"), finished_output(out, folder=True):
-        pass
-    with pytest.raises(ExportError, match="is a folder"), finished_output(out, folder=False):
-        pass
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "manifest.json"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, "not bytes")  # type: ignore[arg-type]
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failed_output_is_known_by_the_name_that_the_user_gave(tmp_path: Path) -> None:
-    out = tmp_path / "orbit.mp4"
-    with pytest.raises(ExportError) as caught, finished_output(out, folder=False) as place:
-        raise ExportError(f"cannot write {place}: the disk is full")
-    assert str(caught.value) == f"cannot write {out}: the disk is full"
-    assert list(tmp_path.iterdir()) == []
