@@ -14,7 +14,6 @@ import argparse
 import io
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,8 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.model import gaze_from_expression
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.expressions import NAMED_EXPRESSIONS
+from avatarcli.head.model import still_head
 
 SIZE = 512
 LEAST_PSNR = 30.0  # dB
@@ -107,8 +105,7 @@ def compare(page: Page, avatar: Avatar, out: Path) -> list[str]:
     rig = avatar.rig()
     for index, (yaw, pitch, face) in enumerate(VIEWS):
         shown = show(page, face, yaw, pitch)
-        expression = torch.tensor([expression_vector(dict(face))])
-        parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
+        parameters = still_head(face)
         angles = torch.deg2rad(torch.tensor([[yaw], [pitch]]))
         camera = avatar.framing.cameras(angles[0], angles[1], SIZE)[0]
         ours = avatar.render(rig, parameters, camera, torch.ones(3)).color.clamp(0, 1)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,8 +22,8 @@ from torch import Tensor
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
-from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
-from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.model import still_head
 from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing
 
@@ -41,8 +40,7 @@ BACKGROUND = torch.tensor([0.2, 0.6, 0.2])
 
 
 def parameters(name: str) -> HeadParameters:
-    expression = torch.tensor([expression_vector(FACES[name])])
-    return replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
+    return still_head(FACES[name])
 
 
 def camera(avatar: Avatar, point: int, up: float, span: float, yaw: float) -> Camera:

@@ -26,8 +26,7 @@ from avatarcli.capture.video import probe_video
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
 from avatarcli.head.expressions import EXPRESSION_INDEX, NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.model import gaze_from_expression, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.model import load_head_model, still_head
 from avatarcli.multiview.framing import Framing
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets
@@ -99,13 +98,7 @@ def drawn(assets: StudioAssets, number: int) -> Iterator[NDArray[np.uint8]]:
     faults = replace(draw_photo_faults(generator), jpeg=85, blur=0.0, sharpness=1.0)
     backdrop = draw_backdrop(rng, SIZE)
     for picture in (*RESTING, *ACTING):
-        expression = torch.tensor([expression_vector(picture.weights)])
-        motion = replace(
-            HeadParameters.at_rest(),
-            expression=expression,
-            gaze=gaze_from_expression(expression),
-            neck=torch.tensor([picture.neck]),
-        )
+        motion = replace(still_head(picture.weights), neck=torch.tensor([picture.neck]))
         clean = render(mesh, poser(motion), camera, light).rgba[0, 0]
         yield (take_photo(through_lens(clean, faults), backdrop, faults, generator) * 255).round().byte().numpy()
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
@@ -112,6 +113,14 @@ def make_avatar(mean_head: PersonalHead) -> AvatarMaker:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def portrait() -> NDArray[np.uint8]:
+    """A face in 192 × 192 pixels."""
+    with Image.open(Path(__file__).parents[1] / "examples" / "astronaut.png") as picture:
+        side = min(picture.size)
+        return np.asarray(picture.convert("RGB").crop((0, 0, side, side)).resize((192, 192)))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Small scenes and lights for tests of the studio's pictures."""
+"""Small scenes and lights for tests of the studio, and a tracker without faults."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera, orbit_cameras
 from avatarcli.head.model import PersonalHead
 from avatarcli.studio.scene import Light, Material, PosedMesh, RenderMesh, TextureBank
+from avatarcli.studio.tracker_error import COVARIATES, ERROR_SIZE, SHAPE_SIZE, ErrorStatistics
 
 
 def plain(colour: tuple[int, int, int, int]) -> Tensor:
@@ -97,3 +98,16 @@ def varied_light() -> Light:
     ambient[0] += 1.2
     light = lamps((0.8, 0.7, 1.0), (-1.0, 0.2, 0.5), size=0.1)
     return replace(light, ambient=ambient, gain=torch.tensor([0.9, 1.0, 1.1]))
+
+
+def faultless_tracker() -> ErrorStatistics:
+    """Everything is found, and nothing goes wrong."""
+    return ErrorStatistics(
+        mean=torch.zeros(COVARIATES, ERROR_SIZE),
+        factors=torch.zeros(1, ERROR_SIZE),
+        noise=torch.zeros(ERROR_SIZE),
+        sizes=torch.ones(21),
+        expression_gain=torch.ones(52),
+        shape_gain=torch.ones(SHAPE_SIZE),
+        source="a test",
+    )

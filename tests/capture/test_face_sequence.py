@@ -15,15 +15,7 @@ from avatarcli.capture.video import probe_video
 from avatarcli.errors import VideoError
 
 VideoMaker = Callable[..., Path]
-EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
 SIZE = 192
-
-
-@pytest.fixture(scope="module")
-def portrait() -> NDArray[np.uint8]:
-    with Image.open(EXAMPLE) as picture:
-        side = min(picture.size)
-        return np.asarray(picture.convert("RGB").crop((0, 0, side, side)).resize((SIZE, SIZE)))
 
 
 def moved(picture: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:

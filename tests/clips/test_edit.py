@@ -12,17 +12,7 @@ from avatarcli.clips.clip import Clip
 from avatarcli.clips.edit import REGIONS, crossfade, mix, retime, summarise, trim
 from avatarcli.errors import ClipError
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
-
-
-def make_clip(frames: int, fps: float = 30.0, seed: int = 0) -> Clip:
-    rng = np.random.default_rng(seed)
-    return Clip(
-        expression=rng.random((frames, 52)).astype(np.float32),
-        head_rotation=rng.normal(0, 0.3, (frames, 3)).astype(np.float32),
-        head_translation=rng.normal(0, 0.02, (frames, 3)).astype(np.float32),
-        gaze=rng.normal(0, 0.2, (frames, 2, 2)).astype(np.float32),
-        fps=fps,
-    )
+from toy_clips import make_clip
 
 
 def bare(clip: Clip) -> Clip:

@@ -20,19 +20,9 @@ from avatarcli.clips.files import clip_path, load_clip, save_clip, shipped_clips
 from avatarcli.errors import ClipError
 from avatarcli.geometry.rotations import axis_angle_to_matrix
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from toy_clips import make_clip
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def make_clip(frames: int = 7, fps: float = 30.0) -> Clip:
-    rng = np.random.default_rng(3)
-    return Clip(
-        expression=rng.random((frames, 52)).astype(np.float32),
-        head_rotation=rng.normal(0, 0.3, (frames, 3)).astype(np.float32),
-        head_translation=rng.normal(0, 0.02, (frames, 3)).astype(np.float32),
-        gaze=rng.normal(0, 0.2, (frames, 2, 2)).astype(np.float32),
-        fps=fps,
-    )
 
 
 def assert_same(left: Clip, right: Clip) -> None:

@@ -13,8 +13,7 @@ from avatarcli.gaussians.glasses import Glasses, find_glasses
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
-from avatarcli.head.expressions import expression_vector
-from avatarcli.head.model import PersonalHead
+from avatarcli.head.model import PersonalHead, still_head
 from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.reproject.skin_texture import PhotoView
@@ -91,7 +90,7 @@ def test_rims_stand_before_the_face_and_leave_the_eyes_bare(
 def test_a_blink_and_a_smile_leave_glasses_where_they_are(mean_head: PersonalHead, camera: Camera) -> None:
     starts = found(mean_head, photo_of(mean_head, camera, rim=0.003)).starts
     face = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0, "cheekSquintLeft": 1.0, "browInnerUp": 1.0}
-    blink = replace(HeadParameters.at_rest(), expression=torch.tensor([expression_vector(face)]))
+    blink = still_head(face)
     motion = Rig.create(mean_head, starts.binding).motion(blink)
     quaternions, scales = torch.tensor([1.0, 0, 0, 0]).expand(len(starts.points), 4), torch.ones_like(starts.points)
     moved, _, _ = motion.place(starts.points, quaternions, scales)

@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from avatarcli.cli.main import main
 from avatarcli.clips.files import load_clip
@@ -24,15 +23,7 @@ from avatarcli.workspace import Workspace
 
 VideoMaker = Callable[..., Path]
 Command = Callable[..., tuple[int, str, str]]
-EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
 FRAMES = 10
-
-
-@pytest.fixture(scope="module")
-def portrait() -> NDArray[np.uint8]:
-    with Image.open(EXAMPLE) as picture:
-        side = min(picture.size)
-        return np.asarray(picture.convert("RGB").crop((0, 0, side, side)).resize((192, 192)))
 
 
 @pytest.fixture(scope="module")

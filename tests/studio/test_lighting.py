@@ -88,6 +88,16 @@ def linear(encoded: Vector) -> Vector:
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
+def lamp(light: Light, k: int, point: Vector, view: Vector) -> tuple[Vector, Vector, Vector]:
+    """Of one lamp: the way to it, how strong it is there, and the way between it and the eye."""
+    place = light.position[k].double().numpy()
+    to = place - point
+    distance = np.linalg.norm(to)
+    to /= distance
+    strength = light.colour[k].double().numpy() * (np.linalg.norm(place) / distance) ** 2
+    return to, strength, (to + view) / np.linalg.norm(to + view)
+
+
 def slow_surface(points: Points, light: Light, i: int) -> Vector:
     """Radiance of one point, as the formulas in the documentation of shading read."""
     p, n = points.position[i].double().numpy(), points.normal[i].double().numpy()
@@ -102,12 +112,7 @@ def slow_surface(points: Points, light: Light, i: int) -> Vector:
     radiance = linear(texel[:3]) * points.irradiance[i].double().numpy() / math.pi
     openness = float(points.openness[i])
     for k in range(len(light.position)):
-        place = light.position[k].double().numpy()
-        to = place - p
-        distance = np.linalg.norm(to)
-        to /= distance
-        strength = light.colour[k].double().numpy() * (np.linalg.norm(place) / distance) ** 2
-        h = (to + v) / np.linalg.norm(to + v)
+        to, strength, h = lamp(light, k, p, v)
         lobes = sum(s * (m + 8) / (8 * math.pi) * max(n @ h, 0) ** m for m, s in ((m1, s1), (m2, s2)))
         fresnel = reflectance + (1 - reflectance) * (1 - h @ v) ** 5
         radiance = (
@@ -129,12 +134,7 @@ def slow_strand(points: Points, light: Light, i: int) -> Vector:
     tilt = 0.5 * (encoded.mean() - 0.35)
     tint = colour / max(colour.max(), 1e-3) * math.sqrt(max(colour.max(), 1e-4))
     for k in range(len(light.position)):
-        place = light.position[k].double().numpy()
-        to = place - p
-        distance = np.linalg.norm(to)
-        to /= distance
-        strength = light.colour[k].double().numpy() * (np.linalg.norm(place) / distance) ** 2
-        h = (to + v) / np.linalg.norm(to + v)
+        to, strength, h = lamp(light, k, p, v)
         shine = float(points.finish[i, 13]) * math.sqrt(float(points.openness[i])) * max(0.6 * (n @ to) + 0.4, 0)
         for shift, exponent, share, hue in ((-0.10, 70, 0.035, np.ones(3)), (0.14, 14, 0.11, tint)):
             leaning = t + (shift + tilt) * n

@@ -20,11 +20,11 @@ from avatarcli.studio.tracker_error import (
     COVARIATES,
     ERROR_SIZE,
     SHAPE_SIZE,
-    ErrorStatistics,
     TrackerError,
     estimate,
     load_statistics,
 )
+from toy_scenes import faultless_tracker
 
 SIZE = 128
 
@@ -43,19 +43,6 @@ def truth(model: HeadModel) -> TrueHead:
     expression = torch.zeros(1, 52)
     expression[0, 20:25] = 0.4
     return TrueHead(neutral, camera(), replace(rest, expression=expression))
-
-
-def no_statistics() -> ErrorStatistics:
-    """Everything is found, and nothing goes wrong."""
-    return ErrorStatistics(
-        mean=torch.zeros(COVARIATES, ERROR_SIZE),
-        factors=torch.zeros(2, ERROR_SIZE),
-        noise=torch.zeros(ERROR_SIZE),
-        sizes=torch.ones(21),
-        expression_gain=torch.ones(52),
-        shape_gain=torch.ones(SHAPE_SIZE),
-        source="a test",
-    )
 
 
 def random_error(seed: int) -> TrackerError:
@@ -79,7 +66,7 @@ def test_vector_and_parts_are_the_same_numbers() -> None:
 
 
 def test_no_error_gives_the_true_head_and_camera(model: HeadModel, truth: TrueHead) -> None:
-    misfit = fit_truth(model, truth, TrackerError.of(torch.zeros(ERROR_SIZE)), no_statistics())
+    misfit = fit_truth(model, truth, TrackerError.of(torch.zeros(ERROR_SIZE)), faultless_tracker())
     assert torch.allclose(misfit.head.neutral, truth.neutral, atol=1e-5)
     # The shipped basis can make this head, so there is next to nothing left over.
     assert misfit.residual.norm(dim=-1).mean() < 2e-5
@@ -105,7 +92,7 @@ def test_measuring_a_misfit_finds_its_error(model: HeadModel, truth: TrueHead) -
     error = random_error(3)
     # A change of the shape that turns, moves or scales the head is told as the camera's: leave the shape alone here.
     error = replace(error, shape=torch.zeros(SHAPE_SIZE), expression=error.expression.abs())
-    misfit = fit_truth(model, truth, error, no_statistics())
+    misfit = fit_truth(model, truth, error, faultless_tracker())
     track = track_of(misfit.camera, misfit.identity, misfit.residual, misfit.parameters)
     found = measure_error(model, truth, track)
     expected = misfit.parameters.expression[0] - truth.parameters.expression[0]
@@ -114,7 +101,7 @@ def test_measuring_a_misfit_finds_its_error(model: HeadModel, truth: TrueHead) -
 
 def test_errors_do_not_know_the_fitted_world(model: HeadModel, truth: TrueHead) -> None:
     """A fit turned, moved and scaled as a whole, camera and head, makes the same picture and has the same error."""
-    misfit = fit_truth(model, truth, random_error(4), no_statistics())
+    misfit = fit_truth(model, truth, random_error(4), faultless_tracker())
     track = track_of(misfit.camera, misfit.identity, misfit.residual, misfit.parameters)
     turn, shift, scale = axis_angle_to_matrix(torch.tensor([0.1, -0.2, 0.05])), torch.tensor([0.01, 0.02, -0.03]), 1.1
     neutral = scale * misfit.head.neutral @ turn.T + shift

@@ -25,10 +25,11 @@ from avatarcli.studio.render import render
 from avatarcli.studio.sample import condition_views
 from avatarcli.studio.scene import Light
 from avatarcli.studio.subject import draw_subject
-from avatarcli.studio.tracker_error import COVARIATES, ERROR_SIZE, SHAPE_SIZE, ErrorStatistics, TrackerError
+from avatarcli.studio.tracker_error import ERROR_SIZE, TrackerError
 from avatarcli.training.autoencoder import autoencoder_loss
 from avatarcli.training.data import SampleFolder, draw_scenes, draw_videos
 from avatarcli.training.diffusion import diffusion_loss
+from toy_scenes import faultless_tracker
 
 
 def data_studio(monkeypatch: pytest.MonkeyPatch, pack: Path, out: Path, *options: object) -> None:
@@ -93,16 +94,7 @@ def test_maps_of_a_faultless_fit_lie_on_the_picture(pack: Path, model: HeadModel
     neutral = on_shipped_model(assets.head, subject.neutral(assets))
     joints = assets.head.joints(torch.tensor(subject.person.identity))
     truth = TrueHead.of(model, neutral, joints, cameras[0], clip[:1])
-    faultless = ErrorStatistics(
-        mean=torch.zeros(COVARIATES, ERROR_SIZE),
-        factors=torch.zeros(1, ERROR_SIZE),
-        noise=torch.zeros(ERROR_SIZE),
-        sizes=torch.ones(21),
-        expression_gain=torch.ones(52),
-        shape_gain=torch.ones(SHAPE_SIZE),
-        source="a test",
-    )
-    misfit = fit_truth(model, truth, TrackerError.of(torch.zeros(ERROR_SIZE)), faultless)
+    misfit = fit_truth(model, truth, TrackerError.of(torch.zeros(ERROR_SIZE)), faultless_tracker())
     reference = Reference(torch.ones(64, 64, 4), torch.ones(64, 64), misfit.camera, misfit.parameters)
     maps, raster = condition_views(Conditioner(misfit.head, reference), clip, cameras, misfit.head.in_world(clip))
     depth = seen.depth.flatten(0, 1)

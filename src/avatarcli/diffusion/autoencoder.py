@@ -120,20 +120,26 @@ class _PixelNorm(nn.Module):
         return x * torch.rsqrt(power + 1e-6).to(x.dtype) * scale
 
 
-class _FrameBlock(nn.Module):
-    """Residual block [n, C, H, W] on pictures, each by itself. It starts as the identity."""
+class _Block(nn.Module):
+    """Residual block of two convolutions. It starts as the identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, conv1: nn.Conv2d | nn.Conv3d, conv2: nn.Conv2d | nn.Conv3d) -> None:
         super().__init__()
         self.norm1, self.norm2 = _PixelNorm(channels), _PixelNorm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1, self.conv2 = conv1, conv2
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(cast(Tensor, self.conv2.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(functional.silu(self.norm1(x)))
         return x + cast(Tensor, self.conv2(functional.silu(self.norm2(h))))
+
+
+class _FrameBlock(_Block):
+    """On pictures [n, C, H, W], each by itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, *(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)))
 
 
 class _CausalConv(nn.Conv3d):
@@ -146,19 +152,11 @@ class _CausalConv(nn.Conv3d):
         return super().forward(functional.pad(x, (0, 0, 0, 0, 2, 0)))
 
 
-class _LatentBlock(nn.Module):
-    """Residual block [B, C, T, H, W] that mixes neighbouring latents. It starts as the identity."""
+class _LatentBlock(_Block):
+    """On latents [B, C, T, H, W], neighbours of which it mixes."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = _PixelNorm(channels), _PixelNorm(channels)
-        self.conv1, self.conv2 = _CausalConv(channels, channels), _CausalConv(channels, channels)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(cast(Tensor, self.conv2.bias))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(functional.silu(self.norm1(x)))
-        return x + cast(Tensor, self.conv2(functional.silu(self.norm2(h))))
+        super().__init__(channels, *(_CausalConv(channels, channels) for _ in range(2)))
 
 
 class _Encoder(nn.Module):

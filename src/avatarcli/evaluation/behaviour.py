@@ -3,8 +3,6 @@ still where it should (flicker)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import torch
@@ -26,7 +24,7 @@ from avatarcli.evaluation.sitter import Sitter, interocular
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.model import still_head
 from avatarcli.head.track import HeadParameters
 from avatarcli.pictures import to_bytes
 
@@ -57,8 +55,7 @@ def expression_scores(sitter: Sitter) -> tuple[float, float, float]:
     camera = sitter.orbit([0.0])[0]
     asked, found, coefficients = [], [], []
     for weights in _DRIVEN.values():
-        expression = torch.tensor([expression_vector(weights)])
-        parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
+        parameters = still_head(weights)
         _, face = sitter.face(parameters, camera)
         asked.append(sitter.landmarks(parameters, camera))
         found.append(face.points.astype(np.float64))

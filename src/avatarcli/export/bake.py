@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import pull_push
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
-from avatarcli.head.expressions import expression_vector
-from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.model import still_head
 from avatarcli.head.track import HeadParameters
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
@@ -86,8 +85,7 @@ def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> T
     rig, atlas = skin.rig(), Atlas.of(model)
     texels = _Texels.empty(len(atlas.face), 3)
     for face, views in ((_FACE, _VIEWS), (_OPEN_FACE, _OPEN_VIEWS)):
-        expression = torch.tensor([expression_vector(face)])
-        parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
+        parameters = still_head(face)
         vertices = head.posed(parameters)[0]
         points = atlas.surface(vertices, model.faces)
         normals = atlas.surface(vertex_normals(vertices, model.faces), model.faces)

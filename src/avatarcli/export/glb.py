@@ -26,7 +26,7 @@ from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.expressions import EXPRESSION_NAMES
-from avatarcli.head.model import PersonalHead, gaze_from_expression
+from avatarcli.head.model import PersonalHead, still_heads
 from avatarcli.pictures import to_bytes
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
@@ -140,7 +140,7 @@ class _Document:
 def _morphs(head: PersonalHead) -> Tensor:
     """What each expression at 1 moves [52, N, 3], the eyes included."""
     each = torch.eye(len(EXPRESSION_NAMES))
-    return head.vertices(each, gaze_from_expression(each), torch.zeros(len(each), 3)) - head.neutral
+    return head.posed(still_heads(each)) - head.neutral
 
 
 def _picture(values: Tensor, kind: str) -> tuple[bytes, str]:

@@ -6,7 +6,7 @@ for the next, and the beard would tear between them as soon as the mouth opens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from scipy.spatial import cKDTree
@@ -16,9 +16,8 @@ from torch.nn import functional
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
-from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
-from avatarcli.head.model import PARTS, PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.model import PARTS, PersonalHead, still_head
 from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
 
 _NOSE = 2  # MediaPipe's point below the tip of the nose
@@ -96,7 +95,7 @@ def carry_beard(head: PersonalHead, nearest: Tensor) -> Tensor:
     """
     model = head.model
     teeth = (model.face_part == PARTS.index("teeth_lower")).nonzero()[:, 0]
-    open_mouth = replace(HeadParameters.at_rest(), expression=torch.tensor([expression_vector({"jawOpen": 1.0})]))
+    open_mouth = still_head({"jawOpen": 1.0})
     turns = Rig.create(head, teeth).motion(open_mouth)
     # The lower teeth turn as the bone does, but for some that deform a little.
     bone = (turns.affine - turns.affine.median(0).values).square().sum((-2, -1)).argmin()

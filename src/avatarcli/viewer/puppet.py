@@ -93,7 +93,7 @@ class Puppet:
 
     def set_face(self, weights: Mapping[str, float]) -> None:
         """All coefficients: those named, zero for the rest. Head and neck stay as they are."""
-        expression = torch.tensor([expression_vector(dict(weights))])
+        expression = torch.tensor([expression_vector(weights)])
         with self._lock:
             self.hold(replace(self.pose(), expression=expression, gaze=gaze_from_expression(expression)))
 

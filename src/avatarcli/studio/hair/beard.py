@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -130,14 +130,9 @@ HELD_OUT_BEARDS: tuple[str, ...] = ("van_dyke", "mutton_chops", "walrus")
 
 def draw_beard_style(rng: np.random.Generator, *, family: str) -> BeardStyle:
     """A beard of a family. Raises KeyError for a family that does not exist."""
-    from avatarcli.studio.hair.styles import draw_value
+    from avatarcli.studio.hair.styles import draw_fields
 
-    ranges = {"patchy": (0.0, 0.2), "spread": (0.3, 0.7)} | BEARD_RANGES[family]
-    chosen: dict[str, Any] = {}
-    for field in fields(BeardStyle)[2:]:
-        if field.name in ranges:
-            value = draw_value(rng, ranges[field.name])
-            chosen[field.name] = str(value) if field.name == "texture" else float(value)
+    chosen = draw_fields(rng, BeardStyle, {"patchy": (0.0, 0.2), "spread": (0.3, 0.7)} | BEARD_RANGES[family])
     return BeardStyle(family, int(rng.integers(2**31)), **chosen)
 
 

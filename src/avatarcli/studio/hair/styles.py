@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -128,22 +129,22 @@ _EVERYBODY: dict[str, Any] = {
     "tail_width": (0.026, 0.042),
     "mess": (0.1, 0.25),
 }
-_TEXT = ("family", "form", "texture", "tie", "mesh")
 
 
 def draw_style(rng: np.random.Generator, *, family: str) -> HairStyle:
     """A style of a family. Raises KeyError for a family that does not exist."""
-    ranges = _EVERYBODY | FAMILY_RANGES[family]
-    chosen: dict[str, Any] = {}
-    for field in fields(HairStyle)[3:]:
-        if field.name in ranges:
-            value = draw_value(rng, ranges[field.name])
-            chosen[field.name] = str(value) if field.name in _TEXT else float(value)
+    chosen = draw_fields(rng, HairStyle, _EVERYBODY | FAMILY_RANGES[family])
     return HairStyle(family, int(rng.integers(2**31)), bool(rng.random() < 0.5), **chosen)
 
 
-def draw_value(rng: np.random.Generator, values: Any) -> Any:
-    """A value from a range, a list or as it stands; see families.py."""
+def draw_fields(rng: np.random.Generator, style: type[Any], ranges: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for those fields of a style's dataclass that `ranges` names, in the order of the fields; see families.py."""
+    drawn = {field.name: _draw(rng, ranges[field.name]) for field in fields(style) if field.name in ranges}
+    return {name: value if isinstance(value, str) else float(value) for name, value in drawn.items()}
+
+
+def _draw(rng: np.random.Generator, values: Any) -> Any:
+    """A value from a range, a list or as it stands."""
     if isinstance(values, tuple):
         return rng.uniform(*values)
     if isinstance(values, list):
