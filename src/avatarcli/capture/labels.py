@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
 from avatarcli.capture.cover import colour_overlap, cover_map
 from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.geometry.fill import resized
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.track import Track
@@ -34,9 +34,9 @@ def label_portrait(portrait: Portrait, hair: Tensor, track: Track, model: HeadMo
     size = min(portrait.size, _SIZE)
     small, ratio = portrait.resized(size), size / portrait.size
     raster = rasterize_mesh(posed, model.faces, track.camera.resized(size, size))
-    little = _resized(hair, size)
+    little = resized(hair, size, size)
     cover = cover_map(small.foreground, small.matte, raster, model, track.landmarks * ratio, little)
-    cover = _resized(cover, portrait.size)
+    cover = resized(cover, portrait.size, portrait.size)
     return label_pixels(portrait.matte, hair, cover, track.landmarks)
 
 
@@ -96,11 +96,6 @@ def hair_before_backdrop(portrait: Portrait) -> float:
     if min(int(hair.sum()), int(behind.sum())) < _FEW:
         return 0.0
     return colour_overlap(portrait.photo, hair, behind)
-
-
-def _resized(picture: Tensor, size: int) -> Tensor:
-    batch = picture[None, None]
-    return functional.interpolate(batch, (size, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
 def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:

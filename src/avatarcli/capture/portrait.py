@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.photo import photo_window
+from avatarcli.geometry.fill import resized
 from avatarcli.pictures import read_picture, write_png
 
 _FILES = ("photo.png", "foreground.png", "matte.png", "inside.png")
@@ -111,7 +112,7 @@ class Portrait:
             return self
         # Straight colours are averaged as they are: around the person the foreground continues them beyond the edge.
         pictures = (self.photo, self.foreground, self.matte, self.inside)
-        portrait = Portrait(*(_resize(picture, size) for picture in pictures))
+        portrait = Portrait(*(resized(picture, size, size) for picture in pictures))
         if self.labels is None:
             return portrait
         nearest = functional.interpolate(self.labels[None, None].float(), (size, size), mode="nearest-exact")
@@ -127,9 +128,3 @@ def find_hair(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.float32]) -> 
     part = np.ascontiguousarray(image[window])
     hair[window] = hair_probability(part, *part.shape[:2])
     return hair * inside
-
-
-def _resize(picture: Tensor, size: int) -> Tensor:
-    batch = picture.view(*picture.shape[:2], -1).permute(2, 0, 1)[None]
-    smaller = functional.interpolate(batch, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return smaller[0].permute(1, 2, 0).reshape(size, size, *picture.shape[2:])

@@ -17,6 +17,7 @@ from avatarcli.capture.photo import photo_window
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import resized
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.track import HeadParameters
@@ -63,9 +64,7 @@ class Reference:
 
     def resized(self, size: int) -> Reference:
         """The same photo as `size` × `size` pixels."""
-        layers = torch.cat([self.picture, self.inside[..., None]], dim=-1).permute(2, 0, 1)[None]
-        layers = functional.interpolate(layers, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        layers = layers[0].permute(1, 2, 0).clamp(0, 1)
+        layers = resized(torch.cat([self.picture, self.inside[..., None]], dim=-1), size, size).clamp(0, 1)
         camera = self.camera.resized(size, size)
         return replace(self, picture=layers[..., :4], inside=layers[..., 4], camera=camera)
 

@@ -8,9 +8,9 @@ import io
 
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from avatarcli.evaluation.results import Comparison, Report, Result, quantity, report_table
+from avatarcli.geometry.fill import resized
 from avatarcli.pictures import to_bytes
 
 _SIDE = 256  # pixels: side of a picture on the page
@@ -85,7 +85,6 @@ def _comparison(result: Result, comparison: Comparison) -> str:
 
 def _inline(picture: Tensor) -> str:
     """A picture [H, W, 3] in [0, 1] as a data URL."""
-    small = functional.interpolate(picture.permute(2, 0, 1)[None], (_SIDE, _SIDE), mode="bilinear", antialias=True)
     stream = io.BytesIO()
-    Image.fromarray(to_bytes(small[0].permute(1, 2, 0))).save(stream, "JPEG", quality=88)
+    Image.fromarray(to_bytes(resized(picture, _SIDE, _SIDE))).save(stream, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

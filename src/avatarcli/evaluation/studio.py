@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from avatarcli.arrays import Float64
 from avatarcli.capture.identity import cosine_similarity, l2_distance
@@ -34,6 +33,7 @@ from avatarcli.evaluation.truth import EXPRESSIONS, SUBJECTS, Place, Truth, Trut
 from avatarcli.evaluation.views import compare, perceptual_scores, pixel_scores, silhouette_overlap
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import resized
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan
 from avatarcli.pictures import to_bytes
@@ -318,9 +318,8 @@ def _shown(place: Place, yaw: Sequence[float]) -> bool:
 def _small(comparison: Comparison, iou: float) -> Comparison:
     """What the page shows of a comparison: a full-size picture of each would fill the memory."""
     psnr, ssim = pixel_scores(comparison)
-    pictures = torch.cat([comparison.truth, comparison.render, comparison.mask[..., None]], dim=-1).permute(2, 0, 1)
-    small = functional.interpolate(pictures[None], (_SHOWN, _SHOWN), mode="bilinear", antialias=True)[0]
-    small = small.permute(1, 2, 0)
+    pictures = torch.cat([comparison.truth, comparison.render, comparison.mask[..., None]], dim=-1)
+    small = resized(pictures, _SHOWN, _SHOWN)
     numbers = f"psnr {psnr:.2f}, ssim {ssim:.3f}, iou {iou:.3f}"
     return Comparison(comparison.name, small[..., :3], small[..., 3:6], small[..., 6], numbers)
 

@@ -1,7 +1,8 @@
-"""Filling the unknown parts of pictures and grids from the known ones."""
+"""Pictures and grids blurred, resized, and filled where they are unknown."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -83,20 +84,18 @@ def _double(x: Tensor, height: int, width: int, wrap: bool) -> Tensor:
 
 
 def blur(values: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of a picture [H, W, C] with standard deviation `sigma` pixels, edges replicated."""
-    radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma).square())
-    kernel = (kernel / kernel.sum()).expand(values.shape[-1], 1, -1)
-    x = values.permute(2, 0, 1)[None]
-    channels = values.shape[-1]
-    x = functional.conv2d(
-        functional.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel[:, :, None], groups=channels
-    )
-    x = functional.conv2d(
-        functional.pad(x, (0, 0, radius, radius), mode="replicate"), kernel[..., None], groups=channels
-    )
-    return x[0].permute(1, 2, 0)
+    """Gaussian blur of a picture [H, W, C] with standard deviation `sigma` pixels, edges replicated. On the CPU."""
+    side = 2 * max(1, round(3 * sigma)) + 1
+    picture = np.ascontiguousarray(values.numpy())
+    soft = cv2.GaussianBlur(picture, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(soft).view(values.shape)  # OpenCV drops the axis of a single channel
+
+
+def resized(picture: Tensor, height: int, width: int) -> Tensor:
+    """A picture [H, W] or [H, W, C] at another size: averaged where it shrinks, bilinear where it grows."""
+    layers = picture.reshape(*picture.shape[:2], -1).permute(2, 0, 1)[None]
+    layers = functional.interpolate(layers, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    return layers[0].permute(1, 2, 0).reshape(height, width, *picture.shape[2:])
 
 
 def ramp(x: Tensor, low: float, high: float) -> Tensor:

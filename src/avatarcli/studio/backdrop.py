@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.geometry.fill import blur, resized
+
 _KINDS = ("white", "flat", "gradient", "noise", "room")
 _SHARES = (0.2, 0.2, 0.2, 0.1, 0.3)
 _PHOTO_SHARE = 0.5  # of the rooms, where there are photos
@@ -33,7 +35,7 @@ def draw_backdrop(rng: np.random.Generator, size: int, photos: Sequence[Tensor] 
         picture = _part(rng, photos[int(rng.integers(len(photos)))], size)
     else:
         picture = _room(rng, size)
-    return _blurred(picture, float(np.exp(rng.uniform(np.log(_SHORT_BLUR), np.log(_LONG_BLUR)))) * size)
+    return blur(picture, float(np.exp(rng.uniform(np.log(_SHORT_BLUR), np.log(_LONG_BLUR)))) * size)
 
 
 def _colours(rng: np.random.Generator, count: int) -> Tensor:
@@ -91,22 +93,7 @@ def _part(rng: np.random.Generator, photo: Tensor, size: int) -> Tensor:
     height, width = photo.shape[:2]
     side = int(min(height, width) * rng.uniform(0.4, 1.0))
     top, left = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
-    part = photo[top : top + side, left : left + side].float().permute(2, 0, 1)[None] / 255
-    part = functional.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return part[0].permute(1, 2, 0)
-
-
-def _blurred(picture: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur [S, S, 3], in linear order of axes."""
-    reach = max(round(2.5 * sigma), 1)
-    taps = torch.arange(-reach, reach + 1).float()
-    kernel = torch.exp(-0.5 * (taps / max(sigma, 0.3)) ** 2)
-    kernel = kernel / kernel.sum()
-    layers = picture.permute(2, 0, 1)[:, None]
-    for shape in ((-1, 1), (1, -1)):
-        pad = (0, 0, reach, reach) if shape == (-1, 1) else (reach, reach, 0, 0)
-        layers = functional.conv2d(functional.pad(layers, pad, mode="replicate"), kernel.view(1, 1, *shape))
-    return layers[:, 0].permute(1, 2, 0).clamp(0, 1)
+    return resized(photo[top : top + side, left : left + side].float() / 255, size, size)
 
 
 def _grid(size: int) -> tuple[Tensor, Tensor]:

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.nn import functional
 
 from avatarcli.errors import AssetsError
-from avatarcli.geometry.fill import blur, pull_push
+from avatarcli.geometry.fill import blur, pull_push, resized
 from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, encoded, linear
 
 _KNOWN = 0.5  # opacity above which a texel tells the skin's tone
@@ -48,9 +47,7 @@ def _skin(path: Path, pack: Mapping[str, Tensor]) -> Tensor:
         raise AssetsError(f"{path} is damaged ({error}): make it again with `avatar data skins`") from None
     # What is transparent has no colour to mix in.
     picture[..., :3] *= picture[..., 3:]
-    layers = functional.interpolate(
-        picture.permute(2, 0, 1)[None], base.shape[:2], mode="bilinear", antialias=True, align_corners=False
-    )[0].permute(1, 2, 0)
+    layers = resized(picture, *base.shape[:2])
     layers[..., :3] /= layers[..., 3:].clamp(min=1e-4)
     shown, below = (linear(light).clamp(min=DARKEST).log() for light in (layers[..., :3], base.float() / 255))
     known = layers[..., 3] > _KNOWN

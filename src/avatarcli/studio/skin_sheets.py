@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.capture.alpha import box
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.studio.pack_head import PackHead
@@ -103,9 +105,7 @@ def make_atlas(head: PackHead, scalp: Tensor, beard: Tensor) -> SkinAtlas:
     weight, vertex = seen.weights[rows, columns], follows[fine]
     near = weight.argmax(-1, keepdim=True)
     fringe = max(round(_HAIR_FRINGE * scalp.shape[0]), 1)
-    # Rows, then columns: over a whole square at once a CPU takes half a minute.
-    covered = functional.max_pool2d(scalp[None, None], (1, 2 * fringe + 1), 1, padding=(0, fringe))
-    covered = functional.max_pool2d(covered, (2 * fringe + 1, 1), 1, padding=(fringe, 0))[0]
+    covered = np.asarray(cv2.dilate(scalp.numpy(), np.ones((2 * fringe + 1,) * 2)), np.float32)
     return SkinAtlas(
         vertex=vertex,
         weight=weight,
@@ -113,7 +113,7 @@ def make_atlas(head: PackHead, scalp: Tensor, beard: Tensor) -> SkinAtlas:
         region=head.region[vertex.gather(-1, near)[..., 0]],
         scalp=scalp,
         beard=beard,
-        covered=_blurred(covered, fringe)[0],
+        covered=torch.from_numpy(box(box(covered, fringe), fringe)),
         noise=_tiling_noise(scalp.shape[0], scalp.shape[1]),
     )
 
@@ -146,15 +146,6 @@ def _grown(picture: Tensor, known: Tensor) -> Tensor:
         weight = layer[:, -1:].clamp(max=1)
         result = result * (1 - weight) + layer[:, :-1] / layer[:, -1:].clamp(min=1e-6) * weight
     return result[0]
-
-
-def _blurred(picture: Tensor, radius: int) -> Tensor:
-    """Box blur, twice, of [C, H, W]."""
-    for _ in range(2):
-        padded = functional.pad(picture[None], (radius,) * 4, mode="replicate")
-        rows = functional.avg_pool2d(padded, (1, 2 * radius + 1), 1)
-        picture = functional.avg_pool2d(rows, (2 * radius + 1, 1), 1)[0]
-    return picture
 
 
 def _tiling_noise(height: int, width: int) -> Tensor:
