@@ -16,8 +16,8 @@ from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import AssetsError, UsageError
 from avatarcli.progress import SilentProgress
 from avatarcli.settings import Layer
+from avatarcli.studio.sample import StudioSample
 from avatarcli.training.pool.held_out import HeldOut
-from avatarcli.training.pool.samples import read_sample, write_sample
 from avatarcli.training.run import train_autoencoder, train_mmvdm
 
 SIZE = 32
@@ -70,7 +70,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     with safe_open(str(path), framework="pt") as file:
         assert file.metadata() == {"subject": "7"}
     judged = HeldOut(
-        [read_sample(path)], load_model(SmallVideoAutoencoder, tmp_path / "autoencoder"), torch.device("cpu"), 1
+        [StudioSample.load(path)], load_model(SmallVideoAutoencoder, tmp_path / "autoencoder"), torch.device("cpu"), 1
     )
 
     def loss_of(model: MultiViewVideoTransformer) -> float:
@@ -92,7 +92,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     # Going on: others are rendered, and real people are there too. The held-out file stays as it is.
     real = tmp_path / "real"
     for name in ("a", "b"):
-        write_sample(read_sample(path), real / f"{name}.safetensors")
+        StudioSample.load(path).save(real / f"{name}.safetensors")
     kept, said = path.stat().st_mtime_ns, Said()
     train_mmvdm(
         None,

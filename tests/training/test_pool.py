@@ -17,16 +17,17 @@ from avatarcli.diffusion.packing import pack_frames
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError, WeightsError
 from avatarcli.studio.dataset import StudioSettings
+from avatarcli.studio.encoding import EncodedSample
 from avatarcli.training.clock import Clock
 from avatarcli.training.loop import TrainConfig, learning_rate_factor
-from avatarcli.training.pool.encoding import Record, Tone
+from avatarcli.training.pool.encoding import Tone
 from avatarcli.training.pool.renderer import Orders
 from avatarcli.training.pool.store import LatentStore
 
 VIEWS, LATENTS, SIDE = 3, 2, 4
 
 
-def record(number: float) -> Record:
+def encoded(number: float) -> EncodedSample:
     """Everything says whose, of which view and of which latent or frame it is."""
     view = number * 100 + torch.arange(VIEWS, dtype=torch.float32)[:, None] * 10
     latent, frame = view + torch.arange(LATENTS), view + torch.arange(5)
@@ -35,16 +36,16 @@ def record(number: float) -> Record:
         return places[..., None, None, None].expand(*places.shape, channels, SIDE, SIDE).contiguous()
 
     whose = torch.tensor(number)
-    return {
-        "latents": filled(latent, 16), "warp": filled(latent + 0.5, 16), "maps": filled(frame, 51), "weight": filled(latent, 1),
-        "photo": filled(whose, 16), "photo_warp": filled(whose + 0.5, 16), "photo_maps": filled(whose, 51),
-    }  # fmt: skip
+    return EncodedSample(
+        latents=filled(latent, 16), warp=filled(latent + 0.5, 16), maps=filled(frame, 51), weight=filled(latent, 1),
+        photo=filled(whose, 16), photo_warp=filled(whose + 0.5, 16), photo_maps=filled(whose, 51),
+    )  # fmt: skip
 
 
 def test_a_full_store_gives_up_its_oldest_and_draws_what_belongs_together() -> None:
     store = LatentStore(3, torch.device("cpu"))
     for number in range(5):
-        store.add(record(number))
+        store.add(encoded(number))
     assert (len(store), store.added) == (3, 5)
     batch = store.draw(200, torch.Generator().manual_seed(0), views=2, latents=9)
     people = batch.photo[:, 0, 0, 0]
@@ -66,7 +67,7 @@ def test_a_full_store_gives_up_its_oldest_and_draws_what_belongs_together() -> N
     short = store.draw(4, torch.Generator().manual_seed(0), views=9, latents=1)
     assert short.latents.shape[1:3] == (VIEWS, 1)
     with pytest.raises(ValueError, match="photo has shape"):
-        store.add({**record(1), "photo": torch.zeros(16, 2, 2)})
+        store.add(replace(encoded(1), photo=torch.zeros(16, 2, 2)))
 
 
 def test_colours_change_alike_everywhere_and_transparency_stays() -> None:

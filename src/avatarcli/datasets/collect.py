@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from avatarcli.config import DeviceName
 from avatarcli.datasets.captured import CapturedSamples
 from avatarcli.diffusion.generator import load_autoencoder
 from avatarcli.errors import PhotoError, UsageError, VideoError
-from avatarcli.files import write_atomically
 from avatarcli.progress import Progress
-from avatarcli.studio.writer import Kind, claim_folder, sample_bytes, sample_names, studio_device
+from avatarcli.studio.sample import StudioSample
+from avatarcli.studio.writer import Kind, SampleWriter, claim_folder, studio_device
 
 SETTINGS_FILE = "captured.json"
 
@@ -55,29 +56,22 @@ def write_captured(
     kind: Kind = "pictures" if pictures else "videos" if model is None else "scenes"
     encoder = None if autoencoder is None else autoencoder.resolve().name
     claim_folder(out, {"kind": kind, "autoencoder": encoder, **samples.settings}, SETTINGS_FILE)
-    made = kept = 0
+    writer = SampleWriter(out, kind, samples.views, model)
     unusable: list[str] = []
+
+    def read(index: int) -> StudioSample:
+        sample = samples.read(index)
+        return sample if model is None else sample.to(place)
+
     names = samples.names[:limit]
     with progress.task("samples", len(names)) as advance:
         for index, name in enumerate(names):
-            paths = [out / file for file in sample_names(kind, name, samples.views)]
-            if all(path.exists() for path in paths):
-                kept += len(paths)
-            else:
-                try:
-                    sample = samples.read(index)
-                except (PhotoError, VideoError) as error:
-                    progress.warn(f"{name} is left out: {error}")
-                    unusable.append(name)
-                else:
-                    if pictures:
-                        contents = [sample.tensors()]
-                    else:
-                        contents = sample.videos() if model is None else [sample.to(place).scene(model)]
-                    for path, content in zip(paths, contents, strict=True):
-                        write_atomically(path, sample_bytes(content, sample.number))
-                    made += len(paths)
+            try:
+                writer.write(name, partial(read, index))
+            except (PhotoError, VideoError) as error:
+                progress.warn(f"{name} is left out: {error}")
+                unusable.append(name)
             advance(1)
-    if not made + kept:
+    if not writer.made + writer.kept:
         raise UsageError(f"no sample can be made of {len(names)} people; the first: {unusable[0]}")
-    return Collected(kind, made, kept, tuple(unusable))
+    return Collected(kind, writer.made, writer.kept, tuple(unusable))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.diffusion.autoencoder import VideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, FrameMaps
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
+from avatarcli.errors import UsageError
+from avatarcli.files import write_atomically
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
@@ -57,30 +63,38 @@ class StudioSample:
             {"video": video, "hint": self.hint[view % len(self.hint), view]} for view, video in enumerate(self.video)
         ]
 
-    @torch.inference_mode()
-    def scene(self, autoencoder: VideoAutoencoder) -> dict[str, Tensor]:
-        """A sample for `avatar train mmvdm` (see `training.data.draw_scenes`), float16: the pictures as an autoencoder's latents.
+    def save(self, path: Path) -> None:
+        """Write all that is known, a whole file or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, sample_bytes(self.tensors(), self.number))
 
-        View by view, so that memory does not grow with V. The autoencoder must be where the sample is.
+    @classmethod
+    def load(cls, path: Path) -> StudioSample:
+        """What `save` or `avatar data photos --pictures` wrote, on the CPU.
+
+        Raises:
+            UsageError: the file is damaged or holds something else.
         """
+        wanted = [field.name for field in fields(cls)[1:]]
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                missing = [name for name in wanted if name not in file.keys()]  # noqa: SIM118 (no mapping)
+                if missing:
+                    raise UsageError(
+                        f"{path} has no tensor {missing[0]}: samples of real people hold pictures, as "
+                        "`avatar data photos --pictures` writes them"
+                    )
+                tensors: dict[str, Any] = {name: file.get_tensor(name) for name in wanted}
+                number = int((file.metadata() or {}).get("subject", 0))
+        except (OSError, SafetensorError, ValueError) as error:
+            raise UsageError(f"cannot read the sample {path} ({error})") from error
+        return cls(number, **tensors)
 
-        def encode(video: Tensor) -> Tensor:
-            """Latents [T, 16, s, s] of a video uint8 [F, C, S, S], whose first four channels are RGBA."""
-            return autoencoder.encode(video[None, :, :4].float() / 255)[0].half()
 
-        def conditioning(maps: Tensor, hint: Tensor) -> Tensor:
-            """All channels [V, T, 220, s, s] of views' maps [V, T, 204, s, s] and hints [V, F, 5, S, S]."""
-            return torch.stack([torch.cat([m, encode(h)], dim=1) for m, h in zip(maps, hint, strict=True)])
-
-        return {
-            "photo": torch.cat([encode(photo[None]) for photo in self.photo]),
-            "photo_conditioning": conditioning(self.photo_maps[:, None], self.photo_hint[:, None])[:, 0],
-            "latents": torch.stack([encode(video) for video in self.video]),
-            "conditioning": torch.stack(
-                [conditioning(*of_photo) for of_photo in zip(self.maps, self.hint, strict=True)]
-            ),
-            "weight": self.weight,
-        }
+def sample_bytes(tensors: Mapping[str, Tensor], number: int) -> bytes:
+    """A file's content. number: the subject, for its metadata."""
+    content = {name: value.detach().to("cpu", copy=False).contiguous() for name, value in tensors.items()}
+    return save(content, metadata={"subject": str(number)})
 
 
 def condition_photo(conditioner: Conditioner, size: int) -> tuple[Tensor, FrameMaps]:

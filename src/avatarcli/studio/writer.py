@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save
 from torch import Tensor
 
 from avatarcli.config import DeviceName
@@ -20,7 +20,9 @@ from avatarcli.files import write_atomically
 from avatarcli.progress import Progress
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.dataset import Studio, StudioSettings
+from avatarcli.studio.encoding import scene_of
 from avatarcli.studio.motion import MotionLibrary
+from avatarcli.studio.sample import StudioSample, sample_bytes
 
 SETTINGS_FILE = "studio.json"
 Kind = Literal["videos", "scenes", "pictures"]
@@ -56,33 +58,39 @@ def write_samples(
     """
     kind: Kind = "videos" if autoencoder is None else "scenes"
     claim_folder(out, {"kind": kind, "autoencoder": autoencoder_name, "skins": skins_name, **asdict(studio.settings)})
-    made = kept = 0
+    writer = SampleWriter(out, kind, studio.settings.all_views, autoencoder)
     with progress.task("studio", subjects) as advance:
         for index in range(subjects):
-            paths = [out / name for name in sample_names(kind, f"{index:07d}", studio.settings.all_views)]
-            if all(path.exists() for path in paths):
-                kept += len(paths)
-            else:
-                sample = studio.sample(index)
-                contents = sample.videos() if autoencoder is None else [sample.scene(autoencoder)]
-                for path, content in zip(paths, contents, strict=True):
-                    write_atomically(path, sample_bytes(content, sample.number))
-                made += len(paths)
+            writer.write(f"{index:07d}", partial(studio.sample, index))
             advance(1)
-    return Written(kind, made, kept)
+    return Written(kind, writer.made, writer.kept)
 
 
-def sample_names(kind: Kind, name: str, views: int) -> list[str]:
-    """The files of one sample."""
-    if kind != "videos":
-        return [f"{name}.safetensors"]
-    return [f"{name}_v{view:02d}.safetensors" for view in range(views)]
+class SampleWriter:
+    """Writes people into a folder; files that are there are kept. autoencoder: for scenes, where the samples are."""
 
+    def __init__(self, out: Path, kind: Kind, views: int, autoencoder: VideoAutoencoder | None = None) -> None:
+        self._out, self._kind, self._views, self._autoencoder = out, kind, views, autoencoder
+        self.made = self.kept = 0
 
-def sample_bytes(tensors: Mapping[str, Tensor], number: int) -> bytes:
-    """A file's content. number: the subject, for its metadata."""
-    content = {name: value.detach().to("cpu", copy=False).contiguous() for name, value in tensors.items()}
-    return save(content, metadata={"subject": str(number)})
+    def write(self, name: str, make: Callable[[], StudioSample]) -> None:
+        """The files of one person; make: called where one is missing."""
+        names = [f"{name}_v{view:02d}" for view in range(self._views)] if self._kind == "videos" else [name]
+        paths = [self._out / f"{file}.safetensors" for file in names]
+        if all(path.exists() for path in paths):
+            self.kept += len(paths)
+            return
+        sample = make()
+        for path, content in zip(paths, self._contents(sample), strict=True):
+            write_atomically(path, sample_bytes(content, sample.number))
+        self.made += len(paths)
+
+    def _contents(self, sample: StudioSample) -> Sequence[Mapping[str, Tensor]]:
+        if self._kind == "pictures":
+            return [sample.tensors()]
+        if self._autoencoder is None:
+            return sample.videos()
+        return [scene_of(sample, self._autoencoder)]
 
 
 def claim_folder(out: Path, settings: Mapping[str, Any], file: str = SETTINGS_FILE) -> None:

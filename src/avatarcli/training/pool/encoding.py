@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.autoencoder import VideoAutoencoder
-from avatarcli.diffusion.packing import unpack_frames
+from avatarcli.studio.encoding import EncodedSample, encode_sample
 from avatarcli.studio.sample import StudioSample
 
 # Spreads of the logarithms of exposure, of each channel's gain and of gamma; range of saturation, and share of grey people.
@@ -20,8 +20,6 @@ _EXPOSURE, _BALANCE, _GAMMA = 0.10, 0.05, 0.12
 _SATURATION, _GREY_SHARE = (0.6, 1.25), 0.04
 _LUMA = (0.299, 0.587, 0.114)
 _LEAST_ALPHA = 1e-3  # where less of the person is seen, its colour is not known
-
-Record = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,35 +47,10 @@ class Tone:
         return torch.cat([colour * alpha, picture[..., 3:, :, :]], dim=-3)
 
 
-@torch.inference_mode()
-def encode_sample(sample: StudioSample, autoencoder: VideoAutoencoder, tone: Tone | None = None) -> Iterator[Record]:
-    """One record a reference photo, in float16: what `LatentStore` keeps. The autoencoder must be where the sample is.
-
-    latents [V, T, 16, s, s], warp [V, T, 16, s, s] (the warped photo's), maps [V, F, 51, s, s] (of frames, not packed), weight
-    [V, T, 1, s, s], photo [16, s, s], photo_warp [16, s, s] and photo_maps [51, s, s].
-    """
-
-    def encode(pictures: Tensor) -> Tensor:
-        """Latents [n, T, 16, s, s] of pictures uint8 [n, F, C, S, S]."""
-        pictures = pictures[:, :, :4].float() / 255
-        pictures = pictures if tone is None else tone.apply(pictures)
-        with _reduced_precision(pictures.device):
-            return autoencoder.encode(pictures).half()
-
-    latents = encode(sample.video)
-    for hint, maps, photo, photo_hint, photo_maps in zip(
-        sample.hint, sample.maps, sample.photo, sample.photo_hint, sample.photo_maps, strict=True
-    ):
-        both = encode(torch.stack([photo, photo_hint[:4]])[:, None])[:, 0]
-        yield {
-            "latents": latents,
-            "warp": encode(hint),
-            "maps": unpack_frames(maps).half(),
-            "weight": sample.weight.half(),
-            "photo": both[0],
-            "photo_warp": both[1],
-            "photo_maps": unpack_frames(photo_maps[None])[0].half(),
-        }
+def encode(sample: StudioSample, autoencoder: VideoAutoencoder, tone: Tone | None = None) -> Iterator[EncodedSample]:
+    """As `encode_sample`, in the tone, and in reduced precision on a GPU."""
+    with _reduced_precision(sample.video.device):
+        yield from encode_sample(sample, autoencoder, change=None if tone is None else tone.apply)
 
 
 def _reduced_precision(device: torch.device) -> AbstractContextManager[object]:

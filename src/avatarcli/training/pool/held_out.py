@@ -18,7 +18,7 @@ from avatarcli.pictures import write_png
 from avatarcli.studio.sample import StudioSample
 from avatarcli.training.agreement import combined
 from avatarcli.training.diffusion import MultiViewBatch, velocity_errors
-from avatarcli.training.pool.encoding import encode_sample
+from avatarcli.training.pool.encoding import encode
 from avatarcli.training.pool.store import LatentStore
 
 _LEVELS = (150, 450, 750, NOISE_LEVELS - 1)
@@ -45,7 +45,7 @@ class HeldOut:
     def __post_init__(self) -> None:
         store = LatentStore(max(1, len(self.people)), self.device, self.dtype)
         for person in self.people:
-            store.add(next(encode_sample(person.to(self.device), self.autoencoder)))
+            store.add(next(encode(person.to(self.device), self.autoencoder)))
         self._batch = store.everything() if self.people else None
         self._scheduler: CogVideoXDDIMScheduler = make_scheduler()
 

@@ -24,15 +24,16 @@ from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.progress import Progress
 from avatarcli.studio.assets import check_complete
 from avatarcli.studio.dataset import StudioSettings
+from avatarcli.studio.encoding import EncodedSample
+from avatarcli.studio.sample import StudioSample
 from avatarcli.training.agreement import Process, agreed
 from avatarcli.training.companion import Companion
 from avatarcli.training.diffusion import MultiViewBatch
 from avatarcli.training.loop import step_seed
-from avatarcli.training.pool.encoding import Tone, encode_sample
+from avatarcli.training.pool.encoding import Tone, encode
 from avatarcli.training.pool.held_out import HeldOut, mean_losses, mean_psnr
 from avatarcli.training.pool.processes import GpuSharing, Renderers
-from avatarcli.training.pool.renderer import CLIP, STILL, Orders
-from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, read_sample
+from avatarcli.training.pool.renderer import CLIP, HELD_OUT_SUFFIX, STILL, Orders
 from avatarcli.training.pool.store import LatentStore
 from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
@@ -198,8 +199,8 @@ class Pool(Companion[MultiViewBatch]):
             record
             for number, path in enumerate(files)
             for variant in range(self._table.real_variants)
-            for record in encode_sample(
-                read_sample(path).to(self._process.device),
+            for record in encode(
+                StudioSample.load(path).to(self._process.device),
                 self._autoencoder,
                 Tone.draw(np.random.default_rng([number, variant])) if variant else None,
             )
@@ -222,7 +223,7 @@ class Pool(Companion[MultiViewBatch]):
             groups["real"] = self._judged_real
         return {
             name: HeldOut(
-                [read_sample(path) for path in files],
+                [StudioSample.load(path) for path in files],
                 self._autoencoder,
                 self._process.device,
                 self._studio.face_views if name == "studio" else 0,
@@ -318,7 +319,7 @@ class Pool(Companion[MultiViewBatch]):
         files = self._renderers.files()
         for path in files:
             kind, number = path.name.split("_")[:2]
-            self._stores[kind].add(load_file(path))
+            self._stores[kind].add(EncodedSample(**load_file(path)))
             path.unlink()
             self._next = max(self._next, int(number) + 1)
         return len(files)

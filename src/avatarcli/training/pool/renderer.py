@@ -26,11 +26,11 @@ from avatarcli.files import read_json
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.dataset import Studio, StudioSettings
 from avatarcli.studio.motion import MotionLibrary
-from avatarcli.training.pool.encoding import Tone, encode_sample
-from avatarcli.training.pool.samples import HELD_OUT_SUFFIX, write_sample
+from avatarcli.training.pool.encoding import Tone, encode
 
 ORDERS_FILE, CONTROL_FILE, LOG_FILE = "orders.json", "control.json", "log.txt"
 STILL, CLIP = "still", "clip"
+HELD_OUT_SUFFIX = ".safetensors"
 
 _SHARING = "CUDA_MPS_PIPE_DIRECTORY"
 _WAITING = 1500  # files that may lie there before a renderer waits, about 2 MB each: nobody takes them while a model is compiled
@@ -176,7 +176,7 @@ class Renderer:
                 number % (orders.workers * orders.world) == self._worker * orders.world + orders.rank
                 and not path.exists()
             ):
-                write_sample(self._studio.sample(orders.held_out_first + number), path)
+                self._studio.sample(orders.held_out_first + number).save(path)
 
     def _render(self, index: int) -> None:
         orders = self._orders
@@ -187,11 +187,11 @@ class Renderer:
         sample = studio.sample(index)
         rng = np.random.default_rng(sample.number)
         tone = Tone.draw(rng) if rng.random() < orders.toned else None
-        for photo, record in enumerate(encode_sample(sample, self._autoencoder, tone)):
+        for photo, encoded in enumerate(encode(sample, self._autoencoder, tone)):
             # Hidden until it is whole.
             name = f"{kind}_{index:012d}_{photo}.safetensors"
             partial = self._folder / f".{name}"
-            save_file({key: value.cpu().contiguous() for key, value in record.items()}, partial)
+            save_file({key: value.cpu().contiguous() for key, value in encoded.tensors().items()}, partial)
             partial.rename(self._folder / name)
 
     def _duty(self) -> float | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.packing import latent_count, pack_frames
+from avatarcli.diffusion.packing import frame_count, latent_count
+from avatarcli.studio.encoding import EncodedSample
 from avatarcli.training.diffusion import MultiViewBatch
-from avatarcli.training.pool.encoding import Record
 
 
 class LatentStore:
-    """Records of `encode_sample`, all of one shape. A full store gives up its oldest record for a new one.
+    """Encoded samples, all of one shape. A full store gives up its oldest one for a new one.
 
     dtype: of the conditioning in batches; latents are float32.
     """
@@ -19,19 +19,20 @@ class LatentStore:
     def __init__(self, capacity: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.capacity = capacity
         self._device, self._dtype = device, dtype
-        self._kept: Record = {}
-        self.added = 0  # records ever; the next one's place is the remainder
+        self._kept: dict[str, Tensor] = {}
+        self.added = 0  # samples ever; the next one's place is the remainder
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
     @property
     def views(self) -> int:
-        """How many views every record has."""
+        """How many views every sample has."""
         return self._kept["latents"].shape[1]
 
-    def add(self, record: Record) -> None:
-        """Keep a record. Raises ValueError when its shapes are not those of the others."""
+    def add(self, sample: EncodedSample) -> None:
+        """Keep a sample. Raises ValueError when its shapes are not those of the others."""
+        record = sample.tensors()
         if not self._kept:
             self._kept = {
                 name: torch.zeros(self.capacity, *value.shape, dtype=torch.float16, device=self._device)
@@ -60,19 +61,21 @@ class LatentStore:
 
     def batch(self, people: Tensor, views: Tensor, latents: int) -> MultiViewBatch:
         """People [B] with the views [B, V] of each."""
-        kept = self._kept
-        frames = kept["maps"].shape[2]
-        latents = min(latents, latent_count(frames))
-        person = people.to(self._device)
-        view = views.to(self._device)
-        rows = person[:, None]
-        maps = pack_frames(kept["maps"][rows, view][:, :, : 4 * latents - 3])
-        conditioning = torch.cat([maps, kept["warp"][rows, view][:, :, :latents]], dim=3)
-        photo_maps = pack_frames(kept["photo_maps"][person][:, None])[:, 0]
+        latents = min(latents, latent_count(self._kept["maps"].shape[2]))
+        person, view = people.to(self._device), views.to(self._device)
+        lengths = {"maps": frame_count(latents)}
+        drawn = EncodedSample(
+            **{
+                name: value[person]
+                if name.startswith("photo")
+                else value[person[:, None], view][:, :, : lengths.get(name, latents)]
+                for name, value in self._kept.items()
+            }
+        )
         return MultiViewBatch(
-            photo=kept["photo"][person].float(),
-            photo_conditioning=torch.cat([photo_maps, kept["photo_warp"][person]], dim=1).to(self._dtype),
-            latents=kept["latents"][rows, view][:, :, :latents].float(),
-            conditioning=conditioning.to(self._dtype),
-            weight=kept["weight"][rows, view][:, :, :latents].float(),
+            photo=drawn.photo.float(),
+            photo_conditioning=drawn.photo_conditioning().to(self._dtype),
+            latents=drawn.latents.float(),
+            conditioning=drawn.conditioning().to(self._dtype),
+            weight=drawn.weight.float(),
         )
