@@ -24,7 +24,7 @@ from avatarcli.export.formats import Up
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.export import export_subject

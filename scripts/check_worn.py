@@ -24,7 +24,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import still_head
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 
 BLINK = ("eyeBlinkLeft", "eyeBlinkRight")

@@ -22,13 +22,13 @@ from avatarcli.capture.matte import person_matte
 from avatarcli.capture.photo import read_photo
 from avatarcli.errors import PhotoError
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.tracking.fit import fit_photo, fit_pose_expression
 
 IRISES = (473, 468)
 
 
-def landmark_error(model: HeadModel, track: Track) -> float:
+def landmark_error(model: HeadModel, track: PhotoFit) -> float:
     """Median distance between the fitted and the detected landmarks, % of the projected inter-ocular distance (as if
     the face looked at the camera)."""
     points = model.landmarks(PersonalHead.of(model, track).posed(track.parameters())[0])
@@ -54,7 +54,7 @@ def main() -> None:
     missing = 0
     for person in people:
         for expression in ("neutral", "smiling"):
-            fronts: tuple[Track, Track] | None = None
+            fronts: tuple[PhotoFit, PhotoFit] | None = None
             for view in ("front", "left_3quarter", "right_3quarter"):
                 try:
                     photo = read_photo(arguments.photos / f"{person}_{expression}_{view}.jpg")
@@ -82,7 +82,7 @@ def main() -> None:
         print(f"{label:45s} {median[0]:9.2f} {high[0]:6.2f} {median[1]:9.2f} {high[1]:6.2f}")
 
 
-def _fits(model: HeadModel, photo: np.ndarray, face: FaceLandmarks, with_matte: bool) -> tuple[Track, Track]:
+def _fits(model: HeadModel, photo: np.ndarray, face: FaceLandmarks, with_matte: bool) -> tuple[PhotoFit, PhotoFit]:
     height, width = photo.shape[:2]
     matte = person_matte(photo) if with_matte else None
     with_residual, linear = (
@@ -91,12 +91,12 @@ def _fits(model: HeadModel, photo: np.ndarray, face: FaceLandmarks, with_matte: 
     return with_residual, linear
 
 
-def _carried(model: HeadModel, front: Track, photo: np.ndarray, face: FaceLandmarks) -> Track:
+def _carried(model: HeadModel, front: PhotoFit, photo: np.ndarray, face: FaceLandmarks) -> PhotoFit:
     height, width = photo.shape[:2]
     return fit_pose_expression(model, front.identity, front.residual, face.points, face.scores, width, height)
 
 
-def _errors(model: HeadModel, tracks: tuple[Track, ...]) -> tuple[float, float]:
+def _errors(model: HeadModel, tracks: tuple[PhotoFit, ...]) -> tuple[float, float]:
     return landmark_error(model, tracks[0]), landmark_error(model, tracks[1])
 
 

@@ -23,7 +23,7 @@ from avatarcli.capture.portrait import Portrait
 from avatarcli.cli.console import Console
 from avatarcli.errors import PhotoError
 from avatarcli.head.model import HeadModel, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from avatarcli.geometry.cameras import focal_for_field_of_view, orbit_cameras
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.hair import BEARD_FAMILIES, FAMILIES, draw_beard_style, draw_style, family_weights

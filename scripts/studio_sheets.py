@@ -30,7 +30,7 @@ from avatarcli.capture.landmarks import detect_face
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets

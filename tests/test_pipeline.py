@@ -23,7 +23,8 @@ from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig, Prepro
 from avatarcli.files import sha256_file
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import AVATAR_FILE
@@ -71,7 +72,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 def test_every_stage_leaves_what_the_next_one_reads(subject: Subject) -> None:
     portrait = Portrait.load(subject.stage_path("preprocess"))
-    track = Track.load(subject.stage_path("preprocess") / "track.safetensors")
+    track = PhotoFit.load(subject.stage_path("preprocess") / "track.safetensors")
     assert portrait.size == track.camera.width == 256
     assert 0.2 < portrait.matte.mean() < 0.95
     video = MultiViewVideo.load(subject.stage_path("generate"))
@@ -92,7 +93,7 @@ def test_the_avatar_resembles_the_photo(subject: Subject) -> None:
     assert 1000 < avatar.count <= 1500
     assert avatar.provenance["photo_sha256"] == sha256_file(PHOTO)
     portrait = Portrait.load(subject.stage_path("preprocess")).resized(64)
-    track = Track.load(subject.stage_path("preprocess") / "track.safetensors")
+    track = PhotoFit.load(subject.stage_path("preprocess") / "track.safetensors")
     drawn = avatar.render(avatar.rig(), track.parameters(), track.camera.resized(64, 64))
     inside = ((portrait.matte > 0.95) & (portrait.inside > 0.95)).float()
     assert psnr(drawn.color, portrait.foreground * portrait.matte[..., None], inside) > 16

@@ -16,7 +16,7 @@ from avatarcli.geometry.cameras import Camera, orbit_cameras
 from avatarcli.geometry.mesh import rasterize_mesh, vertex_normals
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 SIZE = 352  # pixels: a frontal face has some 50 between its eyes
 _BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285)

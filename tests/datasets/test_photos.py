@@ -19,7 +19,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing, Window
 from avatarcli.progress import SilentProgress
 from avatarcli.studio.dataset import StudioDataset

@@ -12,7 +12,7 @@ from avatarcli.diffusion.conditioning import MAP_CHANNELS, Conditioner, Referenc
 from avatarcli.geometry.cameras import Camera, focal_for_field_of_view, orbit_cameras
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 
 SIZE = 64

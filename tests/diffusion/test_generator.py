@@ -25,7 +25,7 @@ from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan, Reel, make_plan

@@ -9,7 +9,7 @@ import torch
 
 from avatarcli.diffusion.groups import clip_latents, plan_groups, plan_rounds, spread_order
 from avatarcli.diffusion.packing import frame_count
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.plan import Plan, Reel, make_plan
 

@@ -19,7 +19,7 @@ from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Reel

@@ -23,7 +23,7 @@ from avatarcli.export.html import write_page
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.geometry.rotations import quaternion_to_matrix
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from origin_reader import from_json
 
 

@@ -32,7 +32,7 @@ from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from origin_reader import from_json
 
 SIZE = 160

@@ -18,7 +18,7 @@ from avatarcli.errors import WorkspaceError
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
 from avatarcli.head.model import HeadModel
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]
 

@@ -14,7 +14,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import PARTS, PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.reproject.skin_texture import PhotoView
 

@@ -14,7 +14,7 @@ from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, still_head
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.reproject.skin_texture import PhotoView
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted, picture_loss, pose
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 COUNT, PICTURES = 60, 3
 Scene = tuple[dict[str, Tensor], Bounds, Shot]

@@ -15,7 +15,7 @@ from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, Follows, optimise
 from avatarcli.gaussians.pictures import Schedule, TrainingPicture
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]
 Comb = Callable[[Avatar], tuple[Avatar, Tensor]]

@@ -13,7 +13,7 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rig import Rig, lengths
 from avatarcli.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]
 

@@ -19,7 +19,8 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 
 AvatarMaker = Callable[..., Avatar]
 SIZE, COUNT = 160, 6000
@@ -32,7 +33,7 @@ class Person:
 
     avatar: Avatar
     portrait: Portrait
-    track: Track
+    track: PhotoFit
     hairy: Tensor
 
     @property
@@ -77,9 +78,9 @@ def person(make_avatar: AvatarMaker, mean_head: PersonalHead) -> Person:
     return Person(avatar, portrait, track_of(mean_head, camera), hairy)
 
 
-def track_of(head: PersonalHead, camera: Camera) -> Track:
+def track_of(head: PersonalHead, camera: Camera) -> PhotoFit:
     rest, (landmarks, _) = HeadParameters.at_rest(), camera.project(head.model.landmarks(head.neutral))
-    return Track(
+    return PhotoFit(
         camera=camera,
         identity=torch.zeros(head.model.identity_basis.shape[0]),
         residual=torch.zeros_like(head.neutral),

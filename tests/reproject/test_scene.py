@@ -18,7 +18,8 @@ from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.geometry.cameras import Camera, orbit_cameras
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.framing import Framing
 from avatarcli.reproject.scene import Scene, SeenPerson
 
@@ -54,7 +55,7 @@ def take_photo(model: HeadModel) -> Preprocessed:
     alpha = picture[..., 3]
     foreground = picture[..., :3] / alpha[..., None].clamp(min=1e-3)
     landmarks, _ = camera.project(model.landmarks(model.mean))
-    track = Track(
+    track = PhotoFit(
         camera=camera,
         identity=torch.zeros(model.identity_size),
         residual=torch.zeros_like(model.mean),

@@ -10,7 +10,7 @@ import torch
 from avatarcli.geometry.cameras import orbit_cameras
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.teeth import fit_upper_teeth, part_teeth
 
 SIZE = 512

@@ -20,7 +20,7 @@ from avatarcli.config import CreateConfig, PreprocessConfig
 from avatarcli.errors import PhotoError
 from avatarcli.files import sha256_file
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import film_frames, fitted_photos

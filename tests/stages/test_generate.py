@@ -21,7 +21,7 @@ from avatarcli.errors import DeviceError, UsageError, WeightsError
 from avatarcli.files import sha256_file
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import AVATAR_FILE

@@ -19,7 +19,8 @@ from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import REGIONS, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import make_plan
@@ -179,7 +180,9 @@ def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: Person
         alpha[row - 6 : row + 6, column - 6 : column + 6] = 1 - alpha[row, column].round()
     photo = TrainingPicture(camera, rest, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
     zeros = torch.zeros(model.identity_size)
-    track = Track(camera, zeros, mean_head.neutral * 0, rest.expression[0], rest.gaze[0], landmarks, rest.expression[0])
+    track = PhotoFit(
+        camera, zeros, mean_head.neutral * 0, rest.expression[0], rest.gaze[0], landmarks, rest.expression[0]
+    )
     trust = without_contradictions(photo, start, track, SIZE).trust
     assert trust[chin + 12, column] < 0.05
     assert trust[chin - 40, column] == 1

@@ -16,7 +16,7 @@ from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress
 from avatarcli.studio.assets import StudioAssets

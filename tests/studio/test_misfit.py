@@ -14,7 +14,8 @@ from avatarcli.errors import WeightsError
 from avatarcli.geometry.cameras import Camera, orbit_cameras
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.studio.misfit import TrueHead, disturb_clip, fit_truth, measure_error, move_camera, pivot, similarity
 from avatarcli.studio.tracker_error import (
     COVARIATES,
@@ -52,8 +53,8 @@ def random_error(seed: int) -> TrackerError:
     return TrackerError.of(vector)
 
 
-def track_of(misfit_camera: Camera, identity: Tensor, residual: Tensor, parameters: HeadParameters) -> Track:
-    return Track(
+def track_of(misfit_camera: Camera, identity: Tensor, residual: Tensor, parameters: HeadParameters) -> PhotoFit:
+    return PhotoFit(
         misfit_camera, identity, residual, parameters.expression[0], parameters.gaze[0], torch.zeros(478, 2), torch.zeros(52)
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera, orbit_cameras
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.reference import (
     MatteFaults,
     PhotoFaults,

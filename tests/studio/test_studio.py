@@ -16,7 +16,7 @@ from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.packing import unpack_frames
 from avatarcli.head.model import HeadModel
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.hair import HELD_OUT_FAMILIES

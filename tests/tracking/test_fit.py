@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from avatarcli.geometry.cameras import Camera, intrinsics, orbit_cameras
 from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.tracking.fit import SeenFace, fit_photo, fit_photos, fit_pose_expression
 from avatarcli.tracking.overlay import draw_overlay
 from avatarcli.tracking.residual import Measurement, free_form_offset
@@ -59,11 +59,11 @@ def truth(model: HeadModel, *, seed: int = 0, yaw: float = 0.0, noise: float = 0
     return Truth(head, camera, expression, gaze, pixels.numpy(), (expression / 0.6).clamp(0, 1).numpy())
 
 
-def fitted(model: HeadModel, true: Truth) -> Track:
+def fitted(model: HeadModel, true: Truth) -> PhotoFit:
     return fit_photo(model, true.landmarks, true.scores, SIZE, SIZE)
 
 
-def reprojection(model: HeadModel, track: Track, true: Truth) -> float:
+def reprojection(model: HeadModel, track: PhotoFit, true: Truth) -> float:
     """Median distance in pixels of the fitted landmarks from the true, noisy ones."""
     vertices = PersonalHead.of(model, track).posed(track.parameters())[0]
     pixels, _ = track.camera.project(model.landmarks(vertices))
@@ -124,7 +124,7 @@ def test_residual_lowers_the_misfit_of_a_face_outside_the_model(model: HeadModel
     without = fit_photo(model, landmarks, true.scores, SIZE, SIZE, free_form=False)
     assert not without.residual.any()
 
-    def chin_error(track: Track) -> float:
+    def chin_error(track: PhotoFit) -> float:
         vertices = (
             model.neutral(track.identity)
             + track.residual
@@ -233,7 +233,7 @@ def test_two_photos_share_one_identity_and_know_it_better(model: HeadModel) -> N
 
     face = model.in_regions("face", "nose", "lip", "eyelid")
 
-    def shape_error(track: Track) -> float:
+    def shape_error(track: PhotoFit) -> float:
         a, b = (v[face] - v[face].mean(0) for v in (model.neutral(track.identity) + track.residual, front.head.neutral))
         return float((a * (b.norm() / a.norm()) - b).norm(dim=-1).mean())
 

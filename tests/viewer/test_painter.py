@@ -11,7 +11,7 @@ import torch
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.geometry.rotations import quaternion_to_matrix
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.painter import CLOUD_UNIT, Painter, View, viewpoint
 from avatarcli.viewer.resolution import Resolution
 

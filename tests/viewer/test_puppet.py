@@ -12,7 +12,7 @@ from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import load_clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, NAMED_EXPRESSIONS
 from avatarcli.head.model import gaze_from_expression
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.puppet import Puppet, between
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.painter import Painter, View
 from avatarcli.viewer.recording import FPS, Moment, ViewRecorder, draw_picture, draw_video
 from origin_reader import read_origin

@@ -25,7 +25,7 @@ from websockets.sync.client import connect
 from avatarcli.errors import UsageError
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.stages.view import Viewer, ViewRequest
 from avatarcli.viewer.webcam import no_camera
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.webcam import Face, Webcam
 
 

@@ -15,7 +15,7 @@ from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.geometry.fill import resized
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 
 _BROWS, _CHIN, _FOREHEAD = (66, 296), 152, 10  # points of MediaPipe's face mesh
 _NO_HAIR = 0.1  # of the hair network: below it there is none
@@ -28,7 +28,7 @@ _FEW = 200  # pixels: fewer tell no colours
 _SIZE = 512  # pixels at most, of the picture whose colours are sorted into skin and cover
 
 
-def label_portrait(portrait: Portrait, hair: Tensor, track: Track, model: HeadModel) -> Tensor:
+def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: HeadModel) -> Tensor:
     """The labels (uint8 [S, S]) of a portrait. hair [S, S]: `find_hair` of its crop."""
     posed = PersonalHead.of(model, track).posed(track.parameters())[0]
     size = min(portrait.size, _SIZE)

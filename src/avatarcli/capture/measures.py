@@ -15,14 +15,14 @@ from avatarcli.capture.photo import HeadCrop
 from avatarcli.capture.sharpness import edge_blur
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 
 _BURNT = 250  # 8-bit levels: a pixel whose darkest channel is brighter than this shows white and nothing else
 _FROM_EDGE = 2  # pixels: the matte is taken so far below the photo's upper edge
 
 
 def measure_photo(
-    crop: HeadCrop, face: FaceLandmarks, matte: NDArray[np.float32], track: Track, model: HeadModel
+    crop: HeadCrop, face: FaceLandmarks, matte: NDArray[np.float32], track: PhotoFit, model: HeadModel
 ) -> dict[str, float]:
     """The values of all measures of `quality.MEASURES`, but for the light and the backdrop, by name. NaN: cannot be measured.
 
@@ -49,7 +49,7 @@ def measure_photo(
     }
 
 
-def head_angles(track: Track) -> tuple[float, float, float]:
+def head_angles(track: PhotoFit) -> tuple[float, float, float]:
     """How the head is held before the camera, degrees: yaw (positive to the subject's left), pitch (up) and roll (clockwise in
     the picture)."""
     # From the head's axes to the picture's: x right, y up, z towards the camera.
@@ -60,7 +60,7 @@ def head_angles(track: Track) -> tuple[float, float, float]:
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
-def _share_outside(crop: HeadCrop, track: Track, model: HeadModel) -> float:
+def _share_outside(crop: HeadCrop, track: PhotoFit, model: HeadModel) -> float:
     """The share of the head's outline that lies outside the photo.
 
     It is the average head at the fitted place: the fitted one shrinks into what the matte shows of a head that is cut off.
@@ -82,7 +82,7 @@ def _cut_at_top(crop: HeadCrop, matte: NDArray[np.float32]) -> float:
     return float((matte[rows[0] + _FROM_EDGE] > 0.5).sum())
 
 
-def _misfit(track: Track, model: HeadModel) -> float:
+def _misfit(track: PhotoFit, model: HeadModel) -> float:
     """Pixels (root mean square) between the detected landmarks and those of the fitted head."""
     vertices = PersonalHead.of(model, track).posed(track.parameters())[0]
     fitted = track.camera.project(model.landmarks(vertices))[0]

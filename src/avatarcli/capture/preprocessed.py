@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatarcli.capture.portrait import Portrait
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 
 TRACK_FILE = "track.safetensors"
 
@@ -16,7 +16,7 @@ class Preprocessed:
     """exact: its face was found. A profile laid along its outline is some millimetres off."""
 
     portrait: Portrait
-    track: Track
+    track: PhotoFit
     exact: bool = True
 
     def save(self, folder: Path) -> None:
@@ -26,4 +26,4 @@ class Preprocessed:
 
     @classmethod
     def load(cls, folder: Path, *, exact: bool = True) -> Preprocessed:
-        return cls(Portrait.load(folder), Track.load(folder / TRACK_FILE), exact)
+        return cls(Portrait.load(folder), PhotoFit.load(folder / TRACK_FILE), exact)

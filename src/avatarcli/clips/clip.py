@@ -13,7 +13,7 @@ from avatarcli.arrays import Float32
 from avatarcli.errors import ClipError
 
 if TYPE_CHECKING:
-    from avatarcli.head.track import HeadParameters
+    from avatarcli.head.parameters import HeadParameters
 
 
 MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or a mistake
@@ -100,7 +100,7 @@ class Clip:
         import torch  # clips are also read where nothing is rendered
 
         from avatarcli.head.model import gaze_from_expression
-        from avatarcli.head.track import HeadParameters
+        from avatarcli.head.parameters import HeadParameters
 
         expression = torch.from_numpy(self.expression)
         gaze = gaze_from_expression(expression) if self.gaze is None else torch.from_numpy(self.gaze)

@@ -25,7 +25,8 @@ from avatarcli.errors import PhotoError, UsageError, VideoError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.framing import Framing
 from avatarcli.studio.dataset import CELL
 from avatarcli.studio.raster import rasterize
@@ -87,7 +88,7 @@ def check_size(size: int) -> None:
 
 def fit_reference(
     model: HeadModel, picture: Pixels, size: int, matte: Matte | None = None, face: FaceLandmarks | None = None
-) -> tuple[Reference, Track, Camera]:
+) -> tuple[Reference, PhotoFit, Camera]:
     """What `avatar preprocess` makes of a photo, for views of `size` pixels: the reference, its track, and the camera
     of the whole picture.
 

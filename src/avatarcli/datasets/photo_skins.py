@@ -21,7 +21,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import write_png
 from avatarcli.progress import Progress
 from avatarcli.reproject.shading import fit_light, lit

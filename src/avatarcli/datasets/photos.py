@@ -38,7 +38,8 @@ from avatarcli.diffusion.conditioning import Reference
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.framing import Framing, Window
 from avatarcli.studio.sample import StudioSample
 from avatarcli.tracking.fit import fit_pose_expression
@@ -102,10 +103,10 @@ class LondonPerson:
             self._found[key] = (picture, self._found[key][1], matte)
         return matte
 
-    def reference(self, key: _Key, size: int) -> tuple[Reference, Track, Camera]:
+    def reference(self, key: _Key, size: int) -> tuple[Reference, PhotoFit, Camera]:
         return fit_reference(self.model, self.picture(key), size, matte=self.matte(key), face=self.face(key))
 
-    def pose(self, key: _Key, head: PersonalHead, track: Track) -> _Pose | None:
+    def pose(self, key: _Key, head: PersonalHead, track: PhotoFit) -> _Pose | None:
         """The pose in another photo of the head that was fitted to one; None where it cannot be trusted.
 
         Raises:
@@ -121,7 +122,7 @@ class LondonPerson:
         found = fit_pose_expression(self.model, track.identity, track.residual, face.points, face.scores, width, height)
         return _Pose(found.camera, found.parameters())
 
-    def _profile(self, key: _Key, head: PersonalHead, track: Track) -> _Pose | None:
+    def _profile(self, key: _Key, head: PersonalHead, track: PhotoFit) -> _Pose | None:
         """From the frontal photo with the same expression."""
         frontal = (key[0], "front")
         straight = self.pose(frontal, head, track) if frontal in self.photos else None

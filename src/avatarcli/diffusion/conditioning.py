@@ -20,7 +20,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import resized
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing, Window
 
 OCTAVES = 7

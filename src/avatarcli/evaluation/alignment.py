@@ -25,7 +25,7 @@ from avatarcli.capture.landmarks import detect_face, upright
 from avatarcli.capture.photo import head_crop, read_photo
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import rigid
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Alignment:
         return K
 
 
-def whole_photo(track: Track, photo: Path) -> Camera:
+def whole_photo(track: PhotoFit, photo: Path) -> Camera:
     """The fitted camera as it takes the whole photo, not only the crop that preprocessing cut out of it.
 
     Raises PhotoError when the photo cannot be read or shows no face.

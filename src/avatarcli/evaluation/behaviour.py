@@ -25,7 +25,7 @@ from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import still_head
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 
 SURFACE = 468  # of MediaPipe's points; the other ten are the irises, which turn with the gaze

@@ -7,7 +7,7 @@ from torch import Tensor
 from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.evaluation.sitter import Instruments, Sitter
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 
 SIDE_YAW = 35.0  # degrees: three quarters

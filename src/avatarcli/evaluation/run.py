@@ -27,7 +27,7 @@ from avatarcli.evaluation.sitter import Instruments, Sitter, interocular
 from avatarcli.evaluation.targets import align
 from avatarcli.evaluation.views import compare, perceptual_scores, photo_view, pixel_scores, silhouette_overlap
 from avatarcli.files import explain_io_error
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE

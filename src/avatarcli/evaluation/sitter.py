@@ -21,7 +21,8 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.pictures import to_bytes
 
 SIZE = 512  # pixels: side of every picture that is judged
@@ -37,7 +38,7 @@ class Sitter:
     avatar: Avatar
     rig: Rig
     portrait: Portrait
-    track: Track
+    track: PhotoFit
     seconds: float  # that making it took, all stages
 
     @classmethod

@@ -27,7 +27,7 @@ from avatarcli.evaluation.metrics import overlap
 from avatarcli.evaluation.sitter import SIZE, Sitter
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 from avatarcli.tracking.fit import fit_pose_expression
 

@@ -26,7 +26,7 @@ from avatarcli.errors import WorkspaceError
 from avatarcli.evaluation.sitter import SIZE
 from avatarcli.files import explain_io_error, sha256_file, write_atomically
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan

@@ -15,7 +15,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import pull_push
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import still_head
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
 from avatarcli.reproject.skin_texture import Atlas

@@ -25,7 +25,7 @@ from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_multiply
 from avatarcli.head.expressions import EXPRESSION_NAMES
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 # The vertices of every frame are written at once; a minute at 30 frames per second is 420 MB of them.
 MAX_FRAMES = 1800

@@ -13,7 +13,7 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.rays import outermost_hit
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.shell import CLEARANCE, Shell
 
 _PICTURE = 256  # pixels: a pixel is then about as wide as half a cell of the hull

@@ -19,7 +19,7 @@ from avatarcli.gaussians.rasterize import Rasterized, rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 
 FORMAT_VERSION = "1"

@@ -24,7 +24,7 @@ from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.head.model import PARTS, PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.skin_texture import PhotoView
 
 # The sheet, where opticians place lenses (and where the generator learnt to see them): metres before the front of the eyes, how it

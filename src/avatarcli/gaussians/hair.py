@@ -13,7 +13,8 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.head.model import REGIONS, HeadModel
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 
 _FLOOR = 0.04  # logarithms are taken of colours plus this, so that the noise of black does not count
 _CHIN = 152  # MediaPipe's point at the tip of the chin
@@ -40,7 +41,7 @@ class HairPhoto:
     lowest: float
 
     @classmethod
-    def of(cls, portrait: Portrait, track: Track, size: int) -> HairPhoto | None:
+    def of(cls, portrait: Portrait, track: PhotoFit, size: int) -> HairPhoto | None:
         """What a portrait, looked at with at most `size` pixels, tells of hair; None where that is nothing: the labels are not
         known, the head is bald or wears a hat."""
         ratio = min(size, portrait.size) / portrait.size

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 # Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
 # is judged by pictures it has not seen, and is yet made of all of them.

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_multiply, quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 _CHUNK = 16  # frames posed at once: 16 × 20,000 triangles' matrices take some 30 MB
 

@@ -25,7 +25,8 @@ from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, expression_vector
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.weights.shipped import weights_file
 
 FORMAT_VERSION = "1"
@@ -136,7 +137,7 @@ class PersonalHead:
         return cls(model, neutral, model.joints(identity))
 
     @classmethod
-    def of(cls, model: HeadModel, track: Track) -> PersonalHead:
+    def of(cls, model: HeadModel, track: PhotoFit) -> PersonalHead:
         """The head that was fitted to a photo."""
         return cls.create(model, track.identity, track.residual)
 

@@ -14,7 +14,7 @@ from avatarcli.errors import WorkspaceError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import invert_rigid
 from avatarcli.head.expressions import EXPRESSION_NAMES
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.plan import Plan, Reel
 from avatarcli.pictures import read_picture, write_png

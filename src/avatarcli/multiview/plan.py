@@ -11,7 +11,7 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import still_heads
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 
 # Elevations of successive cameras of the ring, degrees. Low and high ones alternate, so that neighbours see each other's blind

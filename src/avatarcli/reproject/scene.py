@@ -19,7 +19,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.kept import once_each
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
 from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.ears import bare_ears
 from avatarcli.reproject.shading import fit_light
 from avatarcli.reproject.shell import Shell, fit_shell

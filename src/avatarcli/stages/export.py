@@ -18,7 +18,7 @@ from avatarcli.export.origin import Origin
 from avatarcli.files import finished_output
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.head.model import still_head
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE

@@ -23,7 +23,7 @@ from avatarcli.capture.video import VideoInfo, frame_at, probe_video
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError, UsageError, VideoError
 from avatarcli.files import sha256_file
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import FILM_FILE, fitted_photos
 from avatarcli.stages.photos import preprocess_photos
@@ -71,7 +71,7 @@ def preprocess_film(
             f" {chosen[0].time:.2f} s, is taken as a single photo"
         )
         preprocess_photo(sources[0], out, config, progress, force=force)
-        frames = [{"time": chosen[0].time, "yaw": round(head_angles(Track.load(out / TRACK_FILE))[0], 1)}]
+        frames = [{"time": chosen[0].time, "yaw": round(head_angles(PhotoFit.load(out / TRACK_FILE))[0], 1)}]
     else:
         preprocess_photos(sources, out, config, progress, force=force, leave_out=leave_out)
         frames = [{"time": photo["time"], "yaw": photo["yaw"]} for photo in fitted_photos(out)]

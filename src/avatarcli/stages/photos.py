@@ -35,7 +35,7 @@ from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import PHOTOS_FILE
 from avatarcli.stages.preprocess import Judged, Look, check_quality
@@ -156,7 +156,7 @@ def _as_reference(look: Look) -> float:
     return math.hypot(face.yaw, face.pitch) + unrest(face, face.interocular / look.crop.scale)
 
 
-def _profile(photo: Source, frontal: Track, model: HeadModel, config: PreprocessConfig) -> Judged:
+def _profile(photo: Source, frontal: PhotoFit, model: HeadModel, config: PreprocessConfig) -> Judged:
     """A photo without a face to find. Raises PhotoError when the head's outline is not found either."""
     picture = photo.read()
     height, width = picture.shape[:2]

@@ -20,7 +20,7 @@ from avatarcli.capture.quality import PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
 from avatarcli.head.model import HeadModel, load_head_model
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.pictures import write_png
 from avatarcli.progress import Progress
 from avatarcli.stages.source import Source
@@ -99,7 +99,7 @@ class Look:
         size = self.portrait.size
         return SeenFace(self.face.points, self.face.scores, size, size, self.portrait.matte.numpy())
 
-    def judged(self, track: Track, model: HeadModel, *, any_side: bool = False) -> Judged:
+    def judged(self, track: PhotoFit, model: HeadModel, *, any_side: bool = False) -> Judged:
         """The photo with its track, labelled and measured. any_side: it may show the head from any side."""
         portrait = replace(
             self.portrait, labels=label_portrait(self.portrait, torch.from_numpy(self.hair), track, model)
@@ -115,7 +115,7 @@ class Judged:
     """A photo that has been tracked and measured; image uint8 [S, S, 3]: the crop."""
 
     portrait: Portrait
-    track: Track
+    track: PhotoFit
     quality: PhotoQuality
     image: NDArray[np.uint8]
 

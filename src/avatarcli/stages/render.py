@@ -18,7 +18,7 @@ from avatarcli.gaussians.rasterize import picture_bytes
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import still_heads
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.progress import Progress
 from avatarcli.stages.render_request import Background, RenderRequest, RenderResult, output_kind
 

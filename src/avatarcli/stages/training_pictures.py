@@ -25,7 +25,8 @@ from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.shell import CHIN
 
@@ -60,7 +61,7 @@ def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingP
     )
 
 
-def without_contradictions(photo: TrainingPicture, start: Avatar, track: Track, size: int) -> TrainingPicture:
+def without_contradictions(photo: TrainingPicture, start: Avatar, track: PhotoFit, size: int) -> TrainingPicture:
     """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
 
     Shoulders are wide, and cut off by the photo: there the views show others, and patches of both would stand beside each other.

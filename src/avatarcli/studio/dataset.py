@@ -18,7 +18,7 @@ from avatarcli.errors import UsageError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PersonalHead, load_head_model
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets

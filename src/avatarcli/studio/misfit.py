@@ -19,7 +19,8 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion, rigid
 from avatarcli.head.model import NECK_SHARE, PARTS, HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.studio.tracker_error import SHAPE_SIZE, ErrorStatistics, TrackerError, covariates
 
 # What the two heads are laid on each other by; neck and shoulders follow clothes and pose.
@@ -160,7 +161,7 @@ def move_camera(camera: Camera, centre: Tensor, error: TrackerError) -> Camera:
     return Camera(rigid(turned, moved - turned @ centre), K, camera.width, camera.height)
 
 
-def measure_error(model: HeadModel, truth: TrueHead, track: Track) -> TrackerError:
+def measure_error(model: HeadModel, truth: TrueHead, track: PhotoFit) -> TrackerError:
     """The error of a fit. Its expression is the plain difference to the truth."""
     fitted = model.neutral(track.identity) + track.residual
     rows = model.in_regions(*_RIGID_REGIONS).nonzero()[:, 0]

@@ -16,7 +16,7 @@ from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.errors import ClipError
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.faces import MIRROR, Floats, columns, draw_face, plausible
 
 FPS = 24.0

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from avatarcli.geometry.rotations import axis_angle_to_matrix
 from avatarcli.head.model import NECK_CHAIN, eye_turns, neck_chain, neck_turns
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.pack_head import PackHead
 from avatarcli.studio.scene import BoundMesh, PosedMesh
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from avatarcli.diffusion.conditioning import Reference
 from avatarcli.geometry.cameras import Camera
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 # Mean squared distance of the face's landmarks from the middle of a head crop, half its width being 1. A lens' distortion is
 # told from there: the tracker finds its scale on the face, so what distortion does to the face on average is in its focal length.

@@ -21,7 +21,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.head.model import REGIONS, HeadModel
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.raster import rasterize
 from avatarcli.studio.scene import REGION_NAMES
 

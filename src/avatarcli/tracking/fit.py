@@ -21,7 +21,7 @@ from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.tracking.gaze import fit_gaze, look_expression
 from avatarcli.tracking.priors import expression_prior, facing, landmark_normals, landmark_sigma
 from avatarcli.tracking.residual import Measurement, free_form_offset
@@ -132,7 +132,7 @@ def fit_photo(
     matte: NDArray[np.float32] | None = None,
     focal: float | None = None,
     free_form: bool = True,
-) -> Track:
+) -> PhotoFit:
     """Fit camera, identity, expression, gaze and free-form offset to one photo of `width` × `height` pixels.
 
     landmarks [478, 2]: MediaPipe's points in pixels; scores [52]: its ARKit guesses in the order of `EXPRESSION_NAMES`;
@@ -148,7 +148,7 @@ def fit_photo(
 
 def fit_photos(
     model: HeadModel, faces: Sequence[SeenFace], *, focal: float | None = None, free_form: bool = True
-) -> list[Track]:
+) -> list[PhotoFit]:
     """As `fit_photo`, for several photos of one person: one identity and one free-form offset explain them all; camera, focal
     length, expression and gaze are each photo's own.
 
@@ -185,7 +185,7 @@ def fit_pose_expression(
     height: int,
     *,
     focal: float | None = None,
-) -> Track:
+) -> PhotoFit:
     """Fit camera, expression and gaze to another photo of a person whose identity [K] and residual [N, 3] are known.
 
     Raises:
@@ -289,7 +289,7 @@ def moved_joints(model: HeadModel, joints: Tensor, residual: Tensor) -> Tensor:
     return joints
 
 
-def _track(photo: _Photo, state: State, identity: Tensor, residual: Tensor, gaze: Tensor) -> Track:
+def _track(photo: _Photo, state: State, identity: Tensor, residual: Tensor, gaze: Tensor) -> PhotoFit:
     rotation = torch.from_numpy(state.rotation)
     centre = np.append(state.offset / state.scale, state.distance)
     translation = torch.from_numpy(centre) - rotation @ torch.from_numpy(state.pivot)
@@ -300,7 +300,7 @@ def _track(photo: _Photo, state: State, identity: Tensor, residual: Tensor, gaze
         photo.height,
     )
     middle = np.array([photo.width, photo.height]) / 2
-    return Track(
+    return PhotoFit(
         camera=camera,
         identity=identity,
         residual=residual,

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from avatarcli.arrays import Float64, Pixels
 from avatarcli.head.face_points import FEATURE_LINES
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import Track
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.tracking.gaze import eye_geometry
 
 _LINE, _DOT, _IRIS = (40, 255, 120), (255, 60, 60), (80, 200, 255)
@@ -18,7 +18,7 @@ _IRIS_RADIUS = 5.9e-3  # metres: a human iris measures 11.7 mm across, with litt
 _SUPERSAMPLING = 2
 
 
-def draw_overlay(image: Pixels, track: Track, model: HeadModel) -> Pixels:
+def draw_overlay(image: Pixels, track: PhotoFit, model: HeadModel) -> Pixels:
     """The fitted mesh (grey), its feature lines (green) and irises (blue) over the photo [H, W, 3], with the landmarks
     that were detected as red dots.
 
@@ -45,12 +45,12 @@ def draw_overlay(image: Pixels, track: Track, model: HeadModel) -> Pixels:
     return np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _pixels(points: torch.Tensor, track: Track) -> Float64:
+def _pixels(points: torch.Tensor, track: PhotoFit) -> Float64:
     projected, _ = track.camera.project(points)
     return np.asarray(projected.double().numpy() * _SUPERSAMPLING)
 
 
-def _paint_mesh(canvas: Image.Image, vertices: torch.Tensor, track: Track, model: HeadModel) -> Image.Image:
+def _paint_mesh(canvas: Image.Image, vertices: torch.Tensor, track: PhotoFit, model: HeadModel) -> Image.Image:
     """The triangles that face the camera, painted from far to near over a copy of the canvas."""
     local = track.camera.to_camera(vertices).double().numpy()
     corners = local[model.faces.numpy()]
@@ -70,7 +70,7 @@ def _paint_mesh(canvas: Image.Image, vertices: torch.Tensor, track: Track, model
     return painted
 
 
-def _iris_rings(vertices: torch.Tensor, head: PersonalHead, track: Track) -> list[Float64]:
+def _iris_rings(vertices: torch.Tensor, head: PersonalHead, track: PhotoFit) -> list[Float64]:
     """Outlines [P, 2] of the two irises of posed vertices [N, 3], supersampled pixels."""
     rings = []
     centres, irises = eye_geometry(head.model, vertices, head.joints)

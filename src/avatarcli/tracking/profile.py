@@ -19,7 +19,7 @@ from avatarcli.arrays import Float64
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 _ROW = 2.0e-3  # metres: height of the rows in which outlines are compared
 # Standard deviations: turn off the full profile, nod and tilt of the head (radians), log size beside the frontal photo's.

@@ -12,7 +12,7 @@ import numpy as np
 import viser
 
 from avatarcli.gaussians.avatar import Splats
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.painter import CLOUD_UNIT, Colour, Painter, View
 from avatarcli.viewer.puppet import Puppet
 from avatarcli.viewer.recording import Moment

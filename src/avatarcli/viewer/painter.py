@@ -13,7 +13,7 @@ from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.rasterize import picture_bytes, rasterize
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import invert_rigid, quaternion_to_matrix, rigid
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import DISTANCE, Framing
 
 Colour = tuple[float, float, float]  # sRGB in [0, 1]

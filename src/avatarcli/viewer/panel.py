@@ -12,7 +12,7 @@ from typing import Any
 import viser
 
 from avatarcli.head.expressions import EXPRESSION_NAMES, NAMED_EXPRESSIONS
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.live import DrawnBy, LiveView
 from avatarcli.viewer.puppet import Puppet
 from avatarcli.viewer.webcam import Webcam, no_camera

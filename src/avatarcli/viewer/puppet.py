@@ -13,7 +13,7 @@ from torch import Tensor
 from avatarcli.clips.clip import Clip
 from avatarcli.head.expressions import EXPRESSION_INDEX, expression_vector
 from avatarcli.head.model import gaze_from_expression
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.timeline import Timeline
 
 # Who turns which way when both eyes look to the subject's left or up: (adds, takes away) by coefficient.

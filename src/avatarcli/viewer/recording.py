@@ -13,7 +13,7 @@ from avatarcli import __version__
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.painter import Colour, Painter, View
 
 FPS = 30

@@ -19,7 +19,7 @@ from avatarcli.arrays import Float64
 from avatarcli.capture.landmarks import face_landmarker, faces_of
 from avatarcli.errors import AvatarError
 from avatarcli.head.model import gaze_from_expression
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 _SMOOTHING = 0.5  # share of the last turn of the head in the next: steadies it within two frames
 _FACES = 2  # looked for: with one, MediaPipe smooths over time by itself, blinks and all

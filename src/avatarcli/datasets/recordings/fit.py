@@ -20,7 +20,8 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import invert_rigid, rigid
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters, Track
+from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.studio.misfit import similarity
 from avatarcli.tracking.fit import fit_pose_expression
 from avatarcli.tracking.priors import landmark_normals
@@ -46,7 +47,7 @@ class _Frame:
     """track: of the most frontal view; points [P, 3] in the cameras' world and rows [P] of the landmarks, or none; turn
     [3, 3] and place [3]: world from the track's head, but for the scale of what lies between camera and head."""
 
-    track: Track
+    track: PhotoFit
     landmarks: Tensor
     rows: Tensor
     points: Tensor
@@ -127,7 +128,7 @@ def _look(
 
 def fit_known_camera(
     model: HeadModel, identity: Tensor, residual: Tensor, camera: Camera, face: FaceLandmarks
-) -> Track:
+) -> PhotoFit:
     """The tracker's fit of pose and expression to a face in the picture of a single camera whose lens is known.
 
     The tracker wants square pixels and its principal point in the middle: the landmarks are moved there.
