@@ -21,13 +21,13 @@ _XMP_FIELDS = ((_XMP, "CreatorTool"), (_IPTC, "DigitalSourceType"), (_DC, "sourc
 
 
 def read_origin(path: Path) -> Origin | None:
-    """The mark of a PNG, JPEG, WebP, GIF, MP4 or WebM; None if it bears none of ours."""
+    """The mark of a PNG, JPEG, WebP, GIF, MP4, WebM or MOV; None if it bears none of ours."""
     if path.suffix.lower() == ".mp4":
         packet = _mp4_box(path)
         return None if packet is None else from_xmp(packet)
     if path.suffix.lower() == ".gif":
         return from_json(_gif_comment(path).decode(errors="replace"))
-    if path.suffix.lower() == ".webm":
+    if path.suffix.lower() in (".webm", ".mov"):
         with av.open(f"file:{path}") as container:
             return from_json({key.lower(): value for key, value in container.metadata.items()}.get("comment", ""))
     with Image.open(path) as image:

@@ -56,8 +56,14 @@ def why_not_a_file(path: Path, what: str) -> str | None:
     return f"there is no file {path}; check the path of the {what}"
 
 
+def _behind_link(path: Path) -> Path:
+    """Where a file of this name is to be written: a symbolic link stays, and what it points to is replaced."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file, or leave the one that is there untouched. Raises OSError."""
+    path = _behind_link(path)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -127,14 +133,15 @@ def replacing(path: Path) -> Iterator[Path]:
 def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
     """A place beside `out` to write to; it takes the name `out` when the block ends well and is removed otherwise.
 
-    A file replaces the one that is there. A folder must be new or empty, for frames of an older and longer video would
-    stay among the new ones. What a killed process left beside `out` is removed. An `out` that is such a place itself is
-    yielded as it is.
+    A file replaces the one that is there, or the one that a link of this name points to. A folder must be new or empty, for
+    frames of an older and longer video would stay among the new ones. What a killed process left beside `out` is removed.
+    An `out` that is such a place itself is yielded as it is.
 
     Raises:
         ExportError: the place is taken, or cannot be written, also where the block fails for that.
     """
     check_place(out, folder=folder)
+    out = _behind_link(out)
     if (out.parent / _AT_WORK).exists():
         if folder:
             out.mkdir(exist_ok=True)

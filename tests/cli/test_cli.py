@@ -51,7 +51,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.endswith("loaded: []\n")
 
 
-@pytest.mark.parametrize("group", ["", "clip", "data", "train", "weights"])
+@pytest.mark.parametrize("group", ["", "clip", "config", "data", "train", "weights"])
 def test_lists_of_commands_cut_no_sentence_off(avatar: Avatar, group: str) -> None:
     commands = avatar(*group.split(), "--help").stdout.split("Commands:")[1]
     assert "..." not in commands
@@ -90,7 +90,10 @@ def test_lists_of_commands_cut_no_sentence_off(avatar: Avatar, group: str) -> No
         ("render", "--size", "2"),
         ("render", "--expression", "grin=1"),
         ("render", "--background", "whitish"),
-        ("render", "--orbit", "360", "--yaw", "20"),
+        ("render", "--orbit", "360", "--yaw", "20", "--yaw", "30"),
+        ("render", "--orbit", "360", "--pitch", "20"),
+        ("render", "--size", "wide"),
+        ("animate", "--expr", "speech", "-o", "-"),
         ("bench", __file__, "--preset", "best"),
     ],
 )
@@ -99,6 +102,38 @@ def test_wrong_usage_leaves_with_2(avatar: Avatar, tmp_path: Path, arguments: tu
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("create", ""), ("render", "-o", ""), ("list", "--workspace="), ("list", "--workspace", "", "--json")],
+)
+def test_an_empty_argument_is_not_this_folder(avatar: Avatar, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """It is what a script says whose variable is not set."""
+    done = avatar(*arguments)
+    assert done.returncode == 2
+    assert "error: empty argument" in done.stderr
+    assert ("--json" in arguments) == bool(done.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("create", "a.jpg", "--preset", "best"), "'--preset': 'best' is not one of"),
+        (("create", "a.jpg", "--jobs", "x"), "'--jobs': it should be a valid integer"),
+        (("create", "a.jpg", "--jobs", "0"), "'--jobs': it should be greater than or equal to 1"),
+    ],
+)
+def test_wrong_values_are_told_without_the_words_of_a_library(
+    avatar: Avatar, arguments: tuple[str, ...], said: str
+) -> None:
+    done = avatar(*arguments, "--json")
+    for text in (done.stderr, json.loads(done.stdout)["error"]):
+        assert said in text
+        assert "Value error" not in text
+        assert "Input should be" not in text
+        assert "unable to parse" not in text
 
 
 def test_a_missing_photo_and_a_folder(avatar: Avatar, tmp_path: Path) -> None:
@@ -127,6 +162,14 @@ def test_an_unknown_subject(avatar: Avatar, ada: Workspace) -> None:
 def test_a_misspelt_clip(avatar: Avatar, ada: Workspace) -> None:
     for command in (("animate", "--expr"), ("export", "--format", "html", "--expr"), ("clip", "info")):
         is_one_line_error(avatar(*command, "speach"), 2, "no clip 'speach'", "did you mean speech?")
+
+
+def test_films_sounds_and_folders_are_no_clips(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
+    for name, mend in (("me.MP4", "avatar animate --video"), ("voice.wav", "avatar animate --audio")):
+        (tmp_path / name).touch()
+        is_one_line_error(avatar("clip", "info", name), 1, name, mend)
+    (tmp_path / "speech").mkdir()  # what `avatar export --expr speech -o speech` made
+    assert avatar("clip", "info", "speech").returncode == 0
 
 
 def test_a_missing_clip(avatar: Avatar, ada: Workspace) -> None:
@@ -319,6 +362,31 @@ def test_a_closed_pipe_is_silent() -> None:
     assert writer.stderr.read() == b""
     writer.stderr.close()
     writer.wait()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("command", [("weights", "list"), ("weights", "list", "--json"), ("--help",)])
+def test_a_full_disk_under_stdout_is_one_line(command: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "avatarcli", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: the disk is full: free some space and run the command again\n"
+
+
+def test_sigterm_ends_a_command_as_an_error_does(tmp_path: Path) -> None:
+    """`timeout`, `docker stop` and queues of jobs send it: nothing half-written may stay."""
+    code = (
+        "import signal\nfrom pathlib import Path\nfrom avatarcli.cli import main\nfrom avatarcli.files import finished_output\n"
+        "@main.app.command()\ndef work():\n"
+        "    with finished_output(Path('out.txt'), folder=False) as place:\n"
+        "        place.write_text('half')\n        signal.raise_signal(signal.SIGTERM)\n"
+        "import sys\nsys.argv = ['avatar', 'work']\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_while_the_program_is_being_loaded_says_nothing(tmp_path: Path) -> None:

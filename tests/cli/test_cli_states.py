@@ -131,7 +131,7 @@ def test_errors_are_known_before_anything_heavy_is_loaded(ada: Workspace, tmp_pa
         ["create", "gone.jpg"],
         ["create", "notes.txt"],
         ["render", "--subject", "ben"],
-        ["render", "-o", "a.mov"],
+        ["render", "-o", "a.avi"],
         ["render", "-o", "frames"],
         ["render", "-o", "notes.txt/a.png"],
         ["render", "--fps", "60", "-o", "a.gif"],

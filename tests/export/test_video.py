@@ -50,7 +50,7 @@ def decode(path: Path, pixels: str = "rgb24", decoder: str | None = None) -> tup
         return [picture.to_ndarray(format=pixels) for picture in pictures], float(stream.average_rate)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov"])
 def test_video_comes_back(tmp_path: Path, suffix: str) -> None:
     frames, path = make_frames(), tmp_path / "new" / f"out{suffix}"
     write_frames(path, iter(frames), 25, origin=ORIGIN)
@@ -88,6 +88,18 @@ def test_webm_keeps_transparency(tmp_path: Path) -> None:
     alpha, wanted = decoded[3][..., 3].astype(int), frames[3][..., 3].astype(int)
     assert np.abs(alpha - wanted).mean() < 3
     assert psnr(decoded[3][20:44, 36:60, :3], frames[3][20:44, 36:60, :3]) > 28
+
+
+def test_mov_keeps_transparency_for_editors(tmp_path: Path) -> None:
+    frames = make_frames(4)
+    write_frames(tmp_path / "out.mov", frames, 30, origin=ORIGIN)
+    with av.open(str(tmp_path / "out.mov")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.codec_tag) == ("prores", "ap4h")  # ProRes 4444
+    decoded, _ = decode(tmp_path / "out.mov", "rgba")
+    assert len(decoded) == COUNT
+    np.testing.assert_array_equal(decoded[3][..., 3], frames[3][..., 3])
+    assert psnr(decoded[3][20:44, 36:60, :3], frames[3][20:44, 36:60, :3]) > 35
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".gif"])
@@ -140,7 +152,7 @@ def test_png_folder_spares_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["out.mp4", "out.webm", "out.gif", "out.webp", "out.png", "out.jpg", "still.webp", "still.gif"]
+    "name", ["out.mp4", "out.webm", "out.mov", "out.gif", "out.webp", "out.png", "out.jpg", "still.webp", "still.gif"]
 )
 @pytest.mark.parametrize("origin", [ORIGIN, Origin("Orbit", "1.2.3.dev4", "trainedAlgorithmicMedia", None)])
 def test_marks_of_origin_are_read_back(tmp_path: Path, name: str, origin: Origin) -> None:
@@ -178,7 +190,22 @@ def test_files_of_others_bear_no_mark(tmp_path: Path) -> None:
         assert read_origin(tmp_path / name) is None
 
 
-ALL = ["out.mp4", "out.webm", "out.gif", "out.webp", "out", "out.png", "out.jpg"]
+ALL = ["out.mp4", "out.webm", "out.mov", "out.gif", "out.webp", "out", "out.png", "out.jpg"]
+
+
+def test_links_stay_and_what_they_point_to_is_written(tmp_path: Path) -> None:
+    """As any program's output redirected there: people link results to a larger disk."""
+    (tmp_path / "disk").mkdir()
+    for link, target in (("still.png", "there.png"), ("frames", "there")):
+        (tmp_path / link).symlink_to(tmp_path / "disk" / target)
+        for _ in range(2 if target.endswith(".png") else 1):
+            write_frames(tmp_path / link, make_frames(count=1), 25, origin=ORIGIN)
+        assert (tmp_path / link).is_symlink()
+    (tmp_path / "disk" / "empty").mkdir()
+    (tmp_path / "more").symlink_to(tmp_path / "disk" / "empty")
+    write_frames(tmp_path / "more", make_frames(count=2), 25, origin=ORIGIN)
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["empty", "there", "there.png"]
+    assert len(list((tmp_path / "disk" / "empty").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -217,7 +244,7 @@ def test_unwritable_place(tmp_path: Path, name: str) -> None:
 
 
 def test_unusable_requests(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.avi.*\.mp4, \.webm, \.webp, \.gif, \.png or \.jpg"):
+    with pytest.raises(UsageError, match=r"\.avi.*\.mp4, \.webm, \.mov, \.webp, \.gif, \.png or \.jpg"):
         write_frames(tmp_path / "out.avi", make_frames(), 25, origin=ORIGIN)
     with pytest.raises(UsageError, match="no transparency"):
         write_frames(tmp_path / "out.mp4", make_frames(4), 25, origin=ORIGIN)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarcli.clips.files import load_clip
+from avatarcli.errors import UsageError
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.head.expressions import NAMED_EXPRESSIONS
 from avatarcli.progress import SilentProgress
@@ -99,6 +100,61 @@ def test_an_orbit_goes_all_the_way_round(avatar_file: Path, tmp_path: Path) -> N
     # A quarter of the way it sees the left side, at three quarters the right one.
     assert redness(frames[2]) > 0.03
     assert redness(frames[6]) < -0.03
+
+
+def test_a_camera_that_swings_sees_both_sides_and_comes_back(avatar_file: Path, tmp_path: Path) -> None:
+    rendered(avatar_file, tmp_path / "swing", RenderRequest(swing=60.0, seconds=0.8, fps=10.0, size=SIZE))
+    frames = [picture(path) for path in sorted((tmp_path / "swing").iterdir())]
+    assert redness(frames[2]) > 0.03
+    assert redness(frames[6]) < -0.03
+    np.testing.assert_allclose(frames[0], frames[4], atol=0.02)
+
+
+def test_a_moving_camera_starts_where_it_is_told(avatar_file: Path, tmp_path: Path) -> None:
+    rendered(avatar_file, tmp_path / "orbit", RenderRequest(orbit=90.0, yaw=-90.0, seconds=0.4, fps=10.0, size=SIZE))
+    rendered(avatar_file, tmp_path / "a.png", RenderRequest(views=((-90.0, 0.0),), size=SIZE))
+    np.testing.assert_array_equal(picture(tmp_path / "orbit" / "frame_00000.png"), picture(tmp_path / "a.png"))
+
+
+def test_other_shapes_have_more_room_and_the_same_bust(avatar_file: Path, tmp_path: Path) -> None:
+    rendered(avatar_file, tmp_path / "square.png", RenderRequest(size=SIZE))
+    for width, height in ((SIZE + 20, SIZE), (SIZE, SIZE + 21)):
+        result = rendered(avatar_file, tmp_path / "other.png", RenderRequest(size=(width, height)))
+        assert result.size == (width, height)
+        frame = picture(tmp_path / "other.png")
+        assert frame.shape[:2] == (height, width)
+        left = (width - SIZE) // 2
+        inner = frame[height - SIZE :, left : left + SIZE]
+        np.testing.assert_allclose(inner, picture(tmp_path / "square.png"), atol=0.02)
+
+
+def test_zoom_comes_closer_to_the_head(avatar_file: Path, tmp_path: Path) -> None:
+    shares = []
+    for zoom in (1.0, 2.0):
+        rendered(avatar_file, tmp_path / "a.png", RenderRequest(size=SIZE, zoom=zoom, background=None))
+        alpha = picture(tmp_path / "a.png")[..., 3]
+        assert alpha[SIZE // 2, SIZE // 2] > 0.9
+        shares.append(alpha.mean())
+    assert shares[1] > 1.3 * shares[0]
+
+
+def test_a_picture_lies_behind_the_head(avatar_file: Path, tmp_path: Path) -> None:
+    # Twice as wide as it is high: its outer quarters, black, are cut off.
+    wide = np.zeros((200, 400, 3), np.uint8)
+    wide[:, 90:310] = (0, 0, 255)
+    Image.fromarray(wide).save(tmp_path / "wall.png")
+    rendered(avatar_file, tmp_path / "a.png", RenderRequest(size=SIZE, background=tmp_path / "wall.png"))
+    rendered(avatar_file, tmp_path / "b.png", RenderRequest(size=SIZE, background=(0.0, 0.0, 1.0)))
+    np.testing.assert_allclose(picture(tmp_path / "a.png"), picture(tmp_path / "b.png"), atol=0.012)
+
+
+def test_one_moment_of_a_clip_is_a_still(avatar_file: Path, tmp_path: Path) -> None:
+    request = RenderRequest(clip=load_clip("speech"), seconds=0.4, fps=10.0, size=SIZE)
+    rendered(avatar_file, tmp_path / "frames", request)
+    rendered(avatar_file, tmp_path / "a.png", replace(request, seconds=None, at=0.3))
+    np.testing.assert_array_equal(picture(tmp_path / "a.png"), picture(tmp_path / "frames" / "frame_00003.png"))
+    with pytest.raises(UsageError, match="the clip lasts"):
+        rendered(avatar_file, tmp_path / "b.png", replace(request, seconds=None, at=100.0))
 
 
 def test_a_clip_moves_the_face(avatar_file: Path, tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ from avatarcli.errors import UsageError
 from avatarcli.export.formats import PICTURE_FORMATS, PictureFormat
 from avatarcli.export.video import check_output
 from avatarcli.head.expressions import NAMED_EXPRESSIONS
-from avatarcli.stages.render_request import RenderRequest, output_kind, parse_background, parse_expression
+from avatarcli.stages.render_request import (
+    RenderRequest,
+    output_kind,
+    parse_background,
+    parse_expression,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +58,14 @@ def test_backgrounds_are_read() -> None:
     assert parse_background("white") == (1.0, 1.0, 1.0)
     assert parse_background("#ff0000") == (1.0, 0.0, 0.0)
     assert parse_background("#00f") == (0.0, 0.0, 1.0)
-    with pytest.raises(UsageError, match="hex colour"):
-        parse_background("whitish")
+    for text in ("whitish", "gone.jpg"):
+        with pytest.raises(UsageError, match="a picture that exists"):
+            parse_background(text)
+
+
+def test_a_picture_can_be_the_background(tmp_path: Path) -> None:
+    (tmp_path / "beach.jpg").touch()
+    assert parse_background(str(tmp_path / "beach.jpg")) == tmp_path / "beach.jpg"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +73,13 @@ def test_backgrounds_are_read() -> None:
     [
         {"size": 8},
         {"size": 5000},
+        {"size": (640, 8)},
+        {"zoom": 0.5},
+        {"zoom": float("nan")},
+        {"orbit": 90.0, "swing": 30.0},
+        {"swing": float("inf")},
+        {"sheet": True, "swing": 30.0},
+        {"clip": Path("c.npz"), "at": 1.0, "seconds": 2.0},
         {"fps": 0.0},
         {"fps": float("nan")},
         {"seconds": 0.0},
@@ -86,6 +105,15 @@ def test_the_number_of_frames() -> None:
     assert RenderRequest(clip=clip, fps=30.0).frames(clip_seconds=1.0) == 30
     assert RenderRequest(clip=clip, fps=30.0, seconds=0.5).frames(clip_seconds=1.0) == 15
     assert RenderRequest(views=((0.0, 0.0), (35.0, 0.0))).frames() == 2
+    assert RenderRequest(clip=Path("c.npz"), at=0.5).frames(clip_seconds=1.0) == 1
+
+
+def test_sizes_are_read() -> None:
+    assert parse_size("512") == 512
+    assert parse_size(" 1280x720 ") == (1280, 720)
+    for text in ("", "12x", "x12", "-5", "1.5", "10x10x10"):
+        with pytest.raises(UsageError, match="1280x720"):
+            parse_size(text)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +122,8 @@ def test_the_number_of_frames() -> None:
         ("a.mp4", RenderRequest(orbit=360.0), "mp4"),
         ("a.MP4", RenderRequest(orbit=360.0), "mp4"),
         ("a.webm", RenderRequest(orbit=360.0, background=None), "webm"),
+        ("a.mov", RenderRequest(swing=30.0, background=None), "mov"),
+        ("a.png", RenderRequest(clip=Path("c.npz"), at=1.0), "png"),
         ("frames", RenderRequest(orbit=360.0), "frames"),
         ("a.png", RenderRequest(), "png"),
         ("a.png", RenderRequest(sheet=True), "png"),

@@ -11,8 +11,8 @@ import typer
 
 from avatarcli.cli import options
 from avatarcli.cli.console import Console
-from avatarcli.cli.render import draw
-from avatarcli.cli.streams import STDOUT
+from avatarcli.cli.render import drawn, say_drawn
+from avatarcli.cli.streams import STDOUT, to_stdout
 from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import endings
@@ -20,6 +20,7 @@ from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
     from avatarcli.stages.driver import Driver
+    from avatarcli.stages.render_request import RenderRequest
     from avatarcli.stages.speech_request import SpeechRequest
 
 
@@ -57,12 +58,22 @@ def animate(
     head_motion: Annotated[
         bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
     ] = True,
+    yaw: Annotated[
+        float, typer.Option(metavar="DEG", help="See the head from this side (+: the subject's left).")
+    ] = 0.0,
     orbit: Annotated[
         float | None, typer.Option(metavar="DEG", help="Circle the head by this angle during the clip.")
     ] = None,
-    size: options.Size = 512,
+    swing: options.Swing = None,
+    at: Annotated[
+        float | None, typer.Option(metavar="S", help="Only the picture at this moment of the clip, as a .png or .jpg.")
+    ] = None,
+    size: options.Size = "512",
+    zoom: options.Zoom = 1.0,
     fps: options.Fps = 30.0,
-    seconds: options.Seconds = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Length of the video. Default: the clip's.")
+    ] = None,
     elevation: options.Elevation = 0.0,
     background: options.BackgroundColour = "white",
     device: options.Device = "auto",
@@ -70,7 +81,7 @@ def animate(
     quiet: options.Quiet = False,
 ) -> None:
     """Animate the avatar with a clip, a video of a face, or a voice."""
-    from avatarcli.stages.render_request import RenderRequest, parse_background
+    from avatarcli.stages.render_request import RenderRequest, parse_background, parse_size
     from avatarcli.stages.rendering import check_render
     from avatarcli.stages.speech_request import SpeechRequest
     from avatarcli.stages.track_request import TrackRequest
@@ -79,8 +90,9 @@ def animate(
         raise UsageError("give one of --expr CLIP, --video VIDEO and --audio SOUND")
     if audio is None and (text is not None or language != "english" or seed):
         raise UsageError("--text, --language and --seed go with --audio SOUND")
-    if output == STDOUT:
-        raise UsageError(f"-o -: a video needs a file; name one in {endings(lambda form: form.codec is not None)}")
+    if output == STDOUT and at is None:
+        videos = endings(lambda form: form.codec is not None)
+        raise UsageError(f"-o -: a video needs a file; name one in {videos}, or take one picture with --at")
     if video is not None:
         TrackRequest(video).check_file()
     voice = None if audio is None else SpeechRequest(audio, text=text, language=language, seed=seed)
@@ -88,20 +100,34 @@ def animate(
     console = Console(quiet=quiet)
     clip = _clip(expr, video, console)
     request = RenderRequest(
-        orbit=orbit or 0.0,  # it moves, even while there is no clip
+        # It moves, even while there is no clip.
+        orbit=0.0 if (orbit, swing, at) == (None, None, None) else orbit,
+        swing=swing,
+        yaw=yaw,
         seconds=seconds,
         fps=fps,
-        size=size,
+        size=parse_size(size),
+        zoom=zoom,
         elevation=elevation,
         background=parse_background(background),
         head_motion=head_motion,
+        at=at,
     )
     source = clip.name if clip is not None else str((video or audio or Path()).stem)
-    out = output or Path(f"{target.name}-{source}.{'webm' if request.background is None else 'mp4'}")
-    check_render(target, out, request)  # before the video is tracked
-    with _driver(clip, video, voice, target, console) as driver:
-        request = replace(request, clip=driver.clip)
-        draw(target, out, request, device=device, json=json, quiet=quiet, sound=driver.sound)
+    out = output or _default_output(target, source, request)
+    with nullcontext(out) if out != STDOUT else to_stdout(f"{target.name}.png", json=json) as place:
+        check_render(target, place, request)  # before the video is tracked
+        with _driver(clip, video, voice, target, console) as driver:
+            request = replace(request, clip=driver.clip)
+            sound = driver.sound if request.moving else None
+            result = drawn(target, place, request, device=device, quiet=quiet, sound=sound)
+    if out != STDOUT:
+        say_drawn(target, result, json=json)
+
+
+def _default_output(subject: Subject, source: str, request: RenderRequest) -> Path:
+    ending = "png" if not request.moving else "webm" if request.background is None else "mp4"
+    return Path(f"{subject.name}-{source}.{ending}")
 
 
 def _clip(expr: Path | None, video: Path | None, console: Console) -> Driver | None:

@@ -35,7 +35,10 @@ def show(
     workspace: options.Workspace = None,
     json: options.Json = False,
 ) -> None:
-    """Print all settings as TOML, to be edited and given to --config: what they are, and what they may be."""
+    """Print all settings, to edit and give to --config.
+
+    As TOML, with what each of them is and what it may be.
+    """
     layers = options.read_layers(config, settings)
     if subject is None:
         tree = resolve(preset, layers)

@@ -49,6 +49,7 @@ class Console:
         self._line(_coloured(self._stream, "33", "warning:") + f" {message}")
 
     def _line(self, text: str) -> None:
+        text = " ".join(text.splitlines())  # names of files may have line ends
         if self._bars is None:
             print(text, file=self._stream, flush=True)
         else:

@@ -27,7 +27,7 @@ def create(
     photos: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PHOTO...",
+            metavar="PHOTO",
             help="Portraits, or films of somebody turning: each another person, unless --together.",
         ),
     ],

@@ -24,7 +24,7 @@ def evaluate(
     subjects: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SUBJECT...]",
+            metavar="SUBJECT",
             help="Whose avatars. Default: all in the workspace.",
             autocompletion=options.subject_names,
         ),

@@ -99,15 +99,19 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help=f"A file in {endings()}, a folder of PNGs, or - (PNG).",
+        help=f"A file in {endings()}, a folder of PNGs, or - (a PNG on stdout). Default: a name made of the subject's.",
     ),
 ]
-Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the picture.")]
+Size = Annotated[str, typer.Option(metavar="PIXELS", help="Side of the picture, or width and height as in 1280x720.")]
+Zoom = Annotated[float, typer.Option(metavar="X", help="Come closer: 2 shows the head twice as large.")]
+Swing = Annotated[
+    float | None, typer.Option(metavar="DEG", help="Move the camera to either side by this angle and back.")
+]
 Fps = Annotated[float, typer.Option(metavar="N", help="Frames per second.")]
-Seconds = Annotated[float | None, typer.Option(metavar="S", help="Length of the video. Default: the clip's, or 6.")]
 Elevation = Annotated[float, typer.Option(metavar="DEG", help="Camera above (+) or below (-) the head.")]
 BackgroundColour = Annotated[
-    str, typer.Option("--background", metavar="COLOUR", help="A name, a hex colour or transparent.")
+    str,
+    typer.Option("--background", metavar="COLOUR", help="A name, a hex colour, transparent, or a picture's file."),
 ]
 
 

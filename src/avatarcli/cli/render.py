@@ -31,9 +31,13 @@ def render(
     workspace: options.Workspace = None,
     output: options.Output = None,
     orbit: Annotated[float | None, typer.Option(metavar="DEG", help="Circle the head by this angle.")] = None,
+    swing: options.Swing = None,
     yaw: Annotated[
         list[float] | None,
-        typer.Option(metavar="DEG", help="A still from this side (+: the subject's left); repeatable."),
+        typer.Option(
+            metavar="DEG",
+            help="A still from this side (+: the subject's left); repeatable. With --orbit or --swing: where it starts.",
+        ),
     ] = None,
     pitch: Annotated[float | None, typer.Option(metavar="DEG", help="A still from above (+) or below (-).")] = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: six views times four expressions.")] = False,
@@ -41,31 +45,38 @@ def render(
         str,
         typer.Option(metavar="E", help="neutral, smile, open-mouth, blink, or ARKit weights: jawOpen=0.6,mouthLeft=1"),
     ] = "neutral",
-    size: options.Size = 512,
+    size: options.Size = "512",
+    zoom: options.Zoom = 1.0,
     fps: options.Fps = 30.0,
-    seconds: options.Seconds = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", help="Length of the video. Default: 6.")] = None,
     elevation: options.Elevation = 0.0,
     background: options.BackgroundColour = "white",
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Render the avatar: an orbit video, stills or a contact sheet."""
-    from avatarcli.stages.render_request import RenderRequest, parse_background, parse_expression
+    """Render the avatar: a video, stills or a contact sheet."""
+    from avatarcli.stages.render_request import RenderRequest, parse_background, parse_expression, parse_size
 
-    still = yaw is not None or pitch is not None
-    if orbit is not None and still:
-        raise UsageError("--orbit moves the camera, --yaw and --pitch fix it: use one or the other")
+    turning = orbit is not None or swing is not None
+    still = not turning and (yaw is not None or pitch is not None)
+    if turning and pitch is not None:
+        raise UsageError("--pitch is of stills: use --elevation with --orbit and --swing")
+    if turning and len(yaw or ()) > 1:
+        raise UsageError("--orbit and --swing start at one --yaw")
     if sheet and still:
         raise UsageError("--sheet has its own views: leave out --yaw and --pitch")
-    if not still and not sheet and orbit is None and not (output is not None and _names_a_still(output)):
+    if not still and not sheet and not turning and not (output is not None and _names_a_still(output)):
         orbit = _FULL_TURN
     request = RenderRequest(
         orbit=orbit,
+        swing=swing,
         views=tuple((angle, elevation if pitch is None else pitch) for angle in yaw or [0.0]),
+        yaw=yaw[0] if yaw else 0.0,
         seconds=seconds,
         fps=fps,
-        size=size,
+        size=parse_size(size),
+        zoom=zoom,
         elevation=elevation,
         background=parse_background(background),
         expression=parse_expression(expression),
@@ -73,47 +84,39 @@ def render(
     )
     target = options.chosen_subject(workspace, subject)
     if output != STDOUT:
-        draw(target, output or _default_output(target, request), request, device=device, json=json, quiet=quiet)
+        out = output or _default_output(target, request)
+        say_drawn(target, drawn(target, out, request, device=device, quiet=quiet), json=json)
         return
     if request.moving or len(request.views) > 1:
         raise UsageError("-o - writes one PNG: give a single --yaw or --sheet, or name a file or folder")
     with to_stdout(f"{target.name}.png", json=json) as place:
-        _drawn(target, place, request, device=device, quiet=quiet)
+        drawn(target, place, request, device=device, quiet=quiet)
 
 
-def draw(
-    subject: Subject,
-    out: Path,
-    request: RenderRequest,
-    *,
-    device: DeviceName,
-    json: bool,
-    quiet: bool,
-    sound: Path | None = None,
-) -> None:
-    """Render, with a sound file under it if there is one, and say where the result is."""
-    result = _drawn(subject, out, request, device=device, quiet=quiet, sound=sound)
-    if json:
-        document = {
-            "subject": subject.name,
-            "path": str(result.path),
-            "kind": result.kind,
-            "frames": result.frames,
-            "size": list(result.size),
-            "fps": result.fps,
-            "seconds": round(result.seconds, 3),
-        }
-        print_json(document)
-    else:
-        print(result.path)
-
-
-def _drawn(
+def drawn(
     subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, quiet: bool, sound: Path | None = None
 ) -> RenderResult:
+    """Render, with a sound file under it if there is one."""
     from avatarcli.stages.rendering import render_subject
 
     return render_subject(subject, out, request, device=device, progress=Console(quiet=quiet), sound=sound)
+
+
+def say_drawn(subject: Subject, result: RenderResult, *, json: bool) -> None:
+    """Say where a rendering is."""
+    if not json:
+        print(result.path)
+        return
+    document = {
+        "subject": subject.name,
+        "path": str(result.path),
+        "kind": result.kind,
+        "frames": result.frames,
+        "size": list(result.size),
+        "fps": result.fps,
+        "seconds": round(result.seconds, 3),
+    }
+    print_json(document)
 
 
 def _names_a_still(output: Path) -> bool:

@@ -27,9 +27,7 @@ def register(app: typer.Typer) -> None:
 def preprocess(
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[PHOTO...]", help="A portrait or a film; several with --together. Default: the subject's."
-        ),
+        typer.Argument(metavar="PHOTO", help="A portrait or a film; several with --together. Default: the subject's."),
     ] = None,
     subject: options.Subject = None,
     together: options.Together = False,

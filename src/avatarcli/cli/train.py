@@ -40,7 +40,12 @@ _Real = Annotated[
 ]
 _Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.01, help="How long to train, not counting rendering. Default: the preset's steps."),
+    typer.Option(
+        "--minutes",
+        metavar="MIN",
+        min=0.01,
+        help="How long to train, not counting rendering. Default: the preset's steps.",
+    ),
 ]
 
 

@@ -35,7 +35,7 @@ def view(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open a browser.")] = True,
     expr: Annotated[
         list[Path] | None,
-        typer.Option("--expr", metavar="CLIP", help="A clip.npz or .csv to offer beside ours; repeatable."),
+        typer.Option("--expr", metavar="CLIP", help="A clip of yours, of any kind, to offer beside ours; repeatable."),
     ] = None,
     background: Annotated[str, typer.Option(metavar="COLOUR", help="A name or a hex colour.")] = "white",
     camera: Annotated[int, typer.Option(metavar="N", min=0, help="Which camera may drive the face.")] = 0,
@@ -56,8 +56,8 @@ def view(
     # What cannot work is refused before anything slow begins.
     check_extra("view", "avatar view")
     colour = parse_background(background)
-    if colour is None:
-        raise UsageError("--background transparent: a page always has a colour; name one")
+    if not isinstance(colour, tuple):
+        raise UsageError(f"--background {background}: a page has one colour; name it")
     target = options.chosen_subject(workspace, subject)
     target.whole("distill", AVATAR_FILE)
     check_address(host, port or 0)

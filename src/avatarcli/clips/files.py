@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from avatarcli.arrays import Float32
 from avatarcli.clips.arrays import MAX_BYTES, numbers, read_arrays, write_arrays
 from avatarcli.clips.clip import FRAME_SHAPES, Clip
-from avatarcli.clips.kinds import JSON, NPZ, TABLES, WANTED
+from avatarcli.clips.kinds import JSON, NPZ, TABLES, WANTED, why_no_clip
 from avatarcli.clips.take import Take
 from avatarcli.errors import ClipError, UnknownClipError
 from avatarcli.files import shipped_folders
@@ -45,15 +45,19 @@ _JITTER = 0.05
 def clip_path(name: str | Path) -> Path:
     """The file that a user's word for a clip means: `speech` is the shipped example, anything with a suffix is a path.
 
+    A folder called `speech`, which may be what was exported of it, hides no example.
+
     Raises:
         UnknownClipError: a bare word that is neither an example nor a file.
     """
     path = Path(name)
-    if path.suffix or path.exists():
+    if path.suffix:
         return path
     shipped = shipped_clips()
     if str(name) in shipped:
         return shipped[str(name)]
+    if path.exists():
+        return path
     close = difflib.get_close_matches(str(name).lower(), shipped, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}? Or " if close else ""
     raise UnknownClipError(f"no clip {str(name)!r}; {hint}give {WANTED}, or one of: {', '.join(shipped)}")
@@ -119,7 +123,7 @@ def _read(path: Path, fps: float | None, flame_map: Path | None, note: Callable[
         from avatarcli.clips.arkit_json import read_arkit_json
 
         return _of_take(read_arkit_json(path, max_bytes=MAX_BYTES), fps, note)
-    raise ClipError(f"unknown kind of clip; want {WANTED}")
+    raise ClipError(why_no_clip(suffix))
 
 
 def _doubts(clip: Clip) -> list[str]:

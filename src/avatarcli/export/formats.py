@@ -12,7 +12,7 @@ from typing import Literal
 
 from avatarcli.errors import UsageError
 
-OutputKind = Literal["mp4", "webm", "webp", "gif", "png", "jpg", "frames"]
+OutputKind = Literal["mp4", "webm", "mov", "webp", "gif", "png", "jpg", "frames"]
 ExportFormat = Literal[
     "ply", "ply-sequence", "spz", "sog", "glb-splats", "gaussianavatars", "transforms", "glb", "html"
 ]
@@ -76,6 +76,13 @@ PICTURE_FORMATS = (
             {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
             sound="libopus",
         ),
+    ),
+    # ProRes 4444: what video editors take in with transparency. Ten bits, hardly any loss, large files.
+    PictureFormat(
+        "mov",
+        (".mov",),
+        "soft",
+        Codec("prores_ks", "yuv444p10le", "yuva444p10le", {"profile": "4444", "vendor": "apl0"}, sound="aac"),
     ),
     PictureFormat(
         "webp",

@@ -1,7 +1,7 @@
 """Marks of origin: every exported picture and video says that it is synthetic, who made it, and of which photo.
 
 The machine-readable mark is IPTC's digital source type, the one that platforms look for. PNG, JPEG, WebP and MP4 carry it in
-an XMP packet at the place that the format reserves for it; GIF and WebM have no such place and carry the same facts as
+an XMP packet at the place that the format reserves for it; GIF, WebM and MOV carry the same facts as
 JSON in their comment. Containers with tags get a plain sentence too.
 
 Sources: IPTC Photo Metadata Standard 2023.1 (Digital Source Type); Adobe XMP specification part 3 (where packets go).

@@ -26,9 +26,9 @@ from avatarcli.files import explain_io_error, finished_output
 def write_frames(path: str | Path, frames: Iterable[Frame], fps: float, *, origin: Origin) -> None:
     """Write frames, uint8 [H, W, 3] or [H, W, 4] (straight alpha, sRGB), all of one shape.
 
-    The suffix chooses: `.mp4` (H.264), `.webm` (VP9, with alpha), `.gif`, `.webp` (animated, with alpha), `.png` (one
-    frame), `.jpg` (one opaque frame), no suffix (a folder of PNG). MP4 pads odd sizes by repeating the last row or column. Parents
-    are created; the output appears whole or not at all, with its marks of origin.
+    The suffix chooses: `.mp4` (H.264), `.webm` (VP9, with alpha), `.mov` (ProRes, with alpha), `.gif`, `.webp` (animated, with
+    alpha), `.png` (one frame), `.jpg` (one opaque frame), no suffix (a folder of PNG). MP4 pads odd sizes by repeating the last
+    row or column. Parents are created; the output appears whole or not at all, with its marks of origin.
 
     Raises:
         UsageError: the suffix is unknown, or the format cannot hold these frames.

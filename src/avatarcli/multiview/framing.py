@@ -33,6 +33,13 @@ class Framing:
         span = max(high - low, 2 * radius + 2 * _MARGIN)
         return cls((0.0, 0.5 * (low + high), 0.0), span)
 
+    def closer(self, zoom: float) -> Framing:
+        """The same person `zoom` times as large. What shows less than the whole bust has the head in its middle."""
+        shown = 1 / zoom
+        bust = _share_of_bust(shown)
+        x, y, z = self.target
+        return Framing((bust * x, bust * y, bust * z), self.span * shown)
+
     def cameras(self, yaw: Tensor, pitch: Tensor, size: int) -> Camera:
         """Cameras on the orbit; yaw, pitch [V] in radians, pictures of `size` × `size` pixels."""
         focal = size * DISTANCE / self.span
@@ -54,8 +61,7 @@ class Window:
         pixels, depth = camera.project(torch.tensor([framing.target, (0.0, 0.0, 0.0)]))
         wanted = float(camera.K[0, 0]) * framing.span / float(depth[0])
         side = max(1, min(round(wanted), camera.width, camera.height))
-        # What shows less than the whole bust had better show the head.
-        bust = min(max((side / wanted - _HEAD_ONLY) / (1 - _HEAD_ONLY), 0.0), 1.0)
+        bust = _share_of_bust(side / wanted)
         left, top = (round(float(v) - side / 2) for v in torch.lerp(pixels[1], pixels[0], bust))
         return cls(min(max(left, 0), camera.width - side), min(max(top, 0), camera.height - side), side)
 
@@ -70,3 +76,9 @@ class Window:
 
     def of(self, picture: NDArray[np.generic]) -> NDArray[np.generic]:
         return picture[self.part]
+
+
+def _share_of_bust(shown: float) -> float:
+    """How much a picture that shows this part of the bust's window aims at the bust's middle, [0, 1]; the rest is the head's:
+    what shows less than the whole bust had better show the head."""
+    return min(max((shown - _HEAD_ONLY) / (1 - _HEAD_ONLY), 0.0), 1.0)

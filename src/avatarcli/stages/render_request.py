@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from avatarcli.clips.clip import Clip
 
 Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transparent
+Backdrop = Background | Path  # what is behind the head: also a picture's file, cut to fit
 
 WHITE: Background = (1.0, 1.0, 1.0)
 _LONGEST = 36_000  # frames: 20 minutes at 30 per second; a typing error beyond it would fill a disk
@@ -26,44 +28,62 @@ _LONGEST = 36_000  # frames: 20 minutes at 30 per second; a typing error beyond 
 class RenderRequest:
     """One rendering of one avatar.
 
-    The picture is a still (`views` without orbit and clip), a camera that circles the head (`orbit`), a clip that moves
-    the face (`clip`), both together, or the contact sheet (`sheet`). Angles are degrees. Raises UsageError for what
-    cannot be drawn.
+    The picture is a still (`views`, when nothing moves), a camera that moves around the head (`orbit` or `swing`), a clip
+    that moves the face (`clip`), both together, one moment of a clip (`at`), or the contact sheet (`sheet`). Angles are
+    degrees. Raises UsageError for what cannot be drawn.
     """
 
     orbit: float | None = None  # degrees that the camera travels to the subject's left; negative: to the right
+    swing: float | None = None  # degrees that it goes to either side and back, about once in SWING_SECONDS
     views: tuple[tuple[float, float], ...] = ((0.0, 0.0),)  # (yaw, pitch) of each still, when nothing moves
+    yaw: float = 0.0  # degrees to the subject's left at which a moving camera starts, or a clip is seen
     seconds: float | None = None  # length; None: the clip's own, or DEFAULT_ORBIT_SECONDS
     fps: float = 30.0  # frames per second of the output; a clip is resampled to it
-    size: int = 512  # pixels: side of the picture, or of one tile of the sheet
-    elevation: float = 0.0  # degrees of the camera above (+) or below the head while it orbits or a clip plays
-    background: Background = WHITE
+    size: int | tuple[int, int] = 512  # pixels: side of the picture or of one tile of the sheet, or width and height
+    zoom: float = (
+        1.0  # how many times as large as the bust fits the picture; the closer, the more the head is in its middle
+    )
+    elevation: float = 0.0  # degrees of the camera above (+) or below the head while it moves or a clip plays
+    background: Backdrop = WHITE
     expression: Mapping[str, float] = field(
         default_factory=dict
     )  # ARKit names to weights in [0, 1]; a clip overrides it
     clip: Clip | None = None
     head_motion: bool = True  # whether the clip's head rotation and translation move the head
+    at: float | None = None  # seconds: the clip's moment that a still shows
     sheet: bool = False
 
     def __post_init__(self) -> None:
-        if not 16 <= self.size <= 4096:
-            raise UsageError(f"--size {self.size}: choose 16 to 4096 pixels")
+        width, height = self.width_height
+        if not all(16 <= side <= 4096 for side in (width, height)):
+            raise UsageError(f"--size {width if width == height else f'{width}x{height}'}: choose 16 to 4096 pixels")
+        if not 1.0 <= self.zoom <= 8.0:  # from further away one would see where the bust ends
+            raise UsageError(f"--zoom {self.zoom:g}: choose 1 to 8")
         if not 1.0 <= self.fps <= 240.0:
             raise UsageError(f"--fps {self.fps:g}: choose 1 to 240")
         if self.seconds is not None and not 0.0 < self.seconds * self.fps <= _LONGEST:
             raise UsageError(f"--seconds {self.seconds:g}: choose more than 0 and at most {_LONGEST / self.fps:g}")
         if not -80.0 <= self.elevation <= 80.0 or any(not -80.0 <= pitch <= 80.0 for _, pitch in self.views):
             raise UsageError("--elevation and --pitch go from -80 to 80 degrees")
-        for angle in (self.orbit or 0.0, *(yaw for yaw, _ in self.views)):
+        if self.orbit is not None and self.swing is not None:
+            raise UsageError("--orbit goes on round the head, --swing comes back: use one or the other")
+        if self.at is not None and (self.orbit, self.swing, self.seconds) != (None, None, None):
+            raise UsageError("--at takes one moment of the clip: leave out --orbit, --swing and --seconds")
+        for angle in (self.orbit or 0.0, self.swing or 0.0, self.yaw, *(yaw for yaw, _ in self.views)):
             if not math.isfinite(angle) or abs(angle) > 36_000.0:
                 raise UsageError(f"{angle:g} degrees is not an angle to turn a camera by")
-        if self.sheet and (self.orbit is not None or self.clip is not None or self.expression):
-            raise UsageError("--sheet has its own views and expressions: leave out --orbit and --expression")
+        if self.sheet and (self.moving or self.expression):
+            raise UsageError("--sheet has its own views and expressions: leave out --orbit, --swing and --expression")
 
     @property
     def moving(self) -> bool:
         """Whether the result is a video."""
-        return self.orbit is not None or self.clip is not None
+        return self.at is None and (self.orbit, self.swing, self.clip) != (None, None, None)
+
+    @property
+    def width_height(self) -> tuple[int, int]:
+        """The size of a picture in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def frames(self, clip_seconds: float | None = None) -> int:
         """How many pictures, given the length of the clip if there is one."""
@@ -74,6 +94,7 @@ class RenderRequest:
 
 
 DEFAULT_ORBIT_SECONDS = 6.0  # one turn slow enough to look at
+SWING_SECONDS = 6.0  # about how long the camera takes to one side, to the other, and back
 
 
 @dataclass(frozen=True)
@@ -146,14 +167,26 @@ def _check_name(name: str) -> None:
         raise UsageError(f"--expression: no expression is called '{name}'; {hint}")
 
 
-def parse_background(text: str) -> Background:
-    """`transparent`, a CSS colour name or a hex colour. Raises UsageError."""
+def parse_size(text: str) -> int | tuple[int, int]:
+    """`512`, or width and height as in `1280x720`. Raises UsageError."""
+    found = re.fullmatch(r"(\d{1,9})(?:[xX×](\d{1,9}))?", text.strip())
+    if found is None:
+        raise UsageError(f"--size '{text}': write pixels, such as 512 or 1280x720")
+    width, height = found.groups()
+    return int(width) if height is None else (int(width), int(height))
+
+
+def parse_background(text: str) -> Backdrop:
+    """`transparent`, a CSS colour name, a hex colour, or a picture's file. Raises UsageError."""
     if text.strip().lower() == "transparent":
         return None
+    if Path(text).is_file():
+        return Path(text)
     from PIL import ImageColor
 
     try:
         red, green, blue = ImageColor.getrgb(text.strip())[:3]
     except ValueError:
-        raise UsageError(f"--background '{text}': use a name (white), a hex colour (#1e90ff) or transparent") from None
+        wanted = "a name (white), a hex colour (#1e90ff), transparent, or a picture that exists"
+        raise UsageError(f"--background '{text}': use {wanted}") from None
     return red / 255.0, green / 255.0, blue / 255.0

@@ -25,6 +25,10 @@ def check_render(subject: Subject, out: Path, request: RenderRequest) -> tuple[O
     """
     from avatarcli.export.video import check_output
 
+    if isinstance(request.background, Path):
+        from avatarcli.capture.photo import check_photo
+
+        check_photo(request.background)
     kind = output_kind(out, request)
     check_output(out, transparent=request.background is None, fps=request.fps)
     check_place(out, folder=kind == "frames")
