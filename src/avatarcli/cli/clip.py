@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,11 +49,11 @@ def info(clip: _Input, json: options.Json = False) -> None:
     path = clip_path(clip)
     found = summarise(_load(clip))
     if json:
-        print_json({"path": str(path), **asdict(found)})
+        print_json({"path": str(path), **_rounded(asdict(found))})
         return
 
     def angles(ranges: dict[str, Range]) -> str:
-        return ", ".join(f"{name} {part.low:.0f}° to {part.high:.0f}°" for name, part in ranges.items())
+        return ", ".join(f"{name} {round(part.low)}° to {round(part.high)}°" for name, part in ranges.items())
 
     print(f"{path}: {found.frames} frames, {found.fps:g} frames/s, {found.seconds:.2f} s")
     print(f"head: {angles(found.head)}" + (f", moves {100 * found.translation:.1f} cm" if found.translation else ""))
@@ -63,6 +63,14 @@ def info(clip: _Input, json: options.Json = False) -> None:
     if found.held:
         print(f"{len(found.held)} are held at {MOVES:g} or more")
         _print_actions(found.held)
+
+
+def _rounded(found: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as exact as anyone needs them: coefficients to four places, and degrees and metres with them."""
+    return {
+        key: _rounded(value) if isinstance(value, dict) else round(value, 4) if isinstance(value, float) else value
+        for key, value in found.items()
+    }
 
 
 def convert(

@@ -11,7 +11,7 @@ import typer
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, print_error, print_failure, print_json
 from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, generator_layers, resolve
-from avatarcli.errors import UsageError
+from avatarcli.errors import AvatarError, UsageError
 from avatarcli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ def create(
     ] = None,
     replace: options.Replace = False,
     force: options.ForcePhoto = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done for each photo, and do nothing.")
+    ] = False,
     no_wait: options.NoWait = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -101,6 +104,9 @@ def create(
     hardware = Hardware(gpus, offload, compile)
     run = RunOptions(device, progress, force=force, wait=not no_wait, replace=replace, hardware=hardware)
     made = [Job(photo, place.new_subject(name), further) for photo, name in named.items()]
+    if dry_run:
+        _foretell(made, tree, run, json=json)
+        return
     if len(made) == 1 and cluster is None:
         _create_one(made[0], tree, run, json=json)
         return
@@ -153,6 +159,32 @@ def _create_one(job: Job, config: CreateConfig, run: RunOptions, *, json: bool) 
     _say([result], [], json=json)
 
 
+def _foretell(jobs: list[Job], config: CreateConfig, run: RunOptions, *, json: bool) -> None:
+    """Say what each job would do."""
+    from avatarcli.stages.batch import Outcome
+    from avatarcli.stages.dry_run import stages_to_do
+
+    subjects, failed, code = [], [], 0
+    for job in jobs:
+        try:
+            stages = stages_to_do(job, config, run)
+        except AvatarError as error:
+            code = print_failure(error)
+            failed.append(Outcome(job, error=error))
+            continue
+        subjects.append({"subject": job.subject.name, "photo": str(job.photo), "to_do": list(stages)})
+        if not json:
+            print(f"{job.subject.name}: {'would run ' + ', '.join(stages) if stages else 'up to date'}")
+    if json:
+        print_json({"subjects": subjects, "failed": _failures(failed)})
+    if failed:
+        raise typer.Exit(code if len(jobs) == 1 else 1)
+
+
+def _failures(failed: list[Outcome]) -> list[dict[str, str]]:
+    return [{"photo": str(outcome.job.photo), "error": str(outcome.error)} for outcome in failed]
+
+
 def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) -> None:
     if not json:
         for result in results:
@@ -161,7 +193,7 @@ def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) ->
     print_json(
         {
             "subjects": [report(result) for result in results],
-            "failed": [{"photo": str(outcome.job.photo), "error": str(outcome.error)} for outcome in failed],
+            "failed": _failures(failed),
         }
     )
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from avatarcli.capture.quality import QUALITY_FILE
 from avatarcli.cli import options
-from avatarcli.cli.console import human_bytes, print_json, print_table
+from avatarcli.cli.console import Console, human_bytes, print_json, print_table
 from avatarcli.config import STAGES
-from avatarcli.errors import WorkspaceError
+from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.files import read_json
 from avatarcli.stages.artefacts import FIT_FILE, film_frames, fitted_photos
 from avatarcli.workspace import Subject, Workspace
 
 _FINISHED = "finished"
+_READY = "ready"
 
 
 def register(app: typer.Typer) -> None:
@@ -23,14 +24,24 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: avatar info --subject ada")(info)
 
 
-def list_subjects(workspace: options.Workspace = None, json: options.Json = False) -> None:
+def list_subjects(
+    workspace: options.Workspace = None,
+    names: Annotated[bool, typer.Option("--names", help="Only the names of those that are ready, one a line.")] = False,
+    json: options.Json = False,
+) -> None:
     """List the avatars of the workspace."""
+    if names and json:
+        raise UsageError("--names and --json are two forms of the list: use one of them")
     place = Workspace(workspace)
     found = [_describe(subject, thorough=False) for subject in place.subjects()]
     if json:
         print_json({"workspace": str(place.root), "subjects": found})
+    elif names:
+        for entry in found:
+            if _summary(entry) == _READY:
+                print(entry["subject"])
     elif not found:
-        print(f"no avatar in {place.root} yet: make one with `avatar create photo.jpg`")
+        Console().info(f"no avatar in {place.root} yet: make one with `avatar create photo.jpg`")
     else:
         rows = [(entry["subject"], _summary(entry), human_bytes(entry["bytes"]), _photos(entry)) for entry in found]
         print_table([("subject", "state", "size", "photo"), *rows])
@@ -139,4 +150,4 @@ def _summary(entry: dict[str, Any]) -> str:
             return f"no {stage['stage']} yet"
         if stage["state"] != _FINISHED:
             return f"{stage['stage']} {stage['state']}"
-    return "ready"
+    return _READY

@@ -231,7 +231,7 @@ def run_pipeline(
     device = _resolver(options)
     results = []
     with subject.lock(wait=options.wait, progress=options.progress):
-        _check_owner(subject, sha256, options)
+        check_owner(subject, sha256, options)
         for stage in wanted:
             if only is not None:
                 _warn_if_stale(stage, subject, sha256, config, options.progress, pipeline)
@@ -272,7 +272,8 @@ def _all_current(
     return tuple(results)
 
 
-def _check_owner(subject: Subject, sha256: str, options: RunOptions) -> None:
+def check_owner(subject: Subject, sha256: str, options: RunOptions) -> None:
+    """Raise UsageError when the subject is of another photo, and `options.replace` is not set."""
     if options.replace or _owner(subject) in (None, sha256):
         return
     raise UsageError(
