@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def burst(rate: int) -> np.ndarray:
     """A tone of 300 Hz from 0.5 to 1 s of 1.5 s [N]."""
     t = np.arange(round(1.5 * rate)) / rate
     return 0.5 * np.sin(2 * np.pi * 300 * t) * ((t >= 0.5) & (t < 1.0))
+
+
+def write_wav_of_floats(path: Path, samples: np.ndarray) -> None:
+    """A mono WAV of 32-bit floats, which no encoder checks."""
+    body = samples.astype("<f4").tobytes()
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, 3, 1, RATE, 4 * RATE, 4, 32,
+                       b"data", len(body))  # fmt: skip
+    path.write_bytes(head + body)
 
 
 @pytest.mark.parametrize(("suffix", "rate"), [("wav", 8000), ("mp3", 44100), ("m4a", 48000), ("flac", 22050)])
@@ -49,11 +58,15 @@ def test_what_is_no_voice_is_named(tmp_path: Path, write_sound: SoundWriter, mak
     (tmp_path / "text.wav").write_text("no sound")
     write_sound(tmp_path / "silent.wav", np.zeros((1, RATE)), RATE)
     write_sound(tmp_path / "short.wav", np.ones((1, 400)), RATE)
+    write_wav_of_floats(tmp_path / "nan.wav", np.full(RATE, np.nan))
+    write_wav_of_floats(tmp_path / "empty.wav", np.zeros(0))
     make_video(tmp_path / "mute.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 2)
     for name, reason in (
         ("text.wav", "not sound that can be read"),
         ("silent.wav", "is silent"),
         ("short.wav", "lasts 0.0"),
+        ("nan.wav", "samples that are no numbers"),
+        ("empty.wav", "sound is empty"),
         ("mute.mp4", "no sound in it"),
         ("gone.wav", "there is no file"),
         (".", "is a folder"),

@@ -93,5 +93,8 @@ def _decoded(path: Path) -> NDArray[np.float32]:
     except (av.error.FFmpegError, OSError, ValueError):
         raise SpeechError(f"{path} is not sound that can be read; give {_READABLE}") from None
     if not blocks:
-        raise SpeechError(f"{path}: its sound cannot be decoded; convert it to WAV")
-    return np.concatenate(blocks)
+        raise SpeechError(f"{path}: its sound is empty or cannot be decoded; record it again, or convert it to WAV")
+    samples = np.concatenate(blocks)
+    if not np.isfinite(samples).all():  # which WAV files of floating-point samples can hold
+        raise SpeechError(f"{path} is damaged, it has samples that are no numbers; export it again")
+    return samples
