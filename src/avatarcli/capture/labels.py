@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avatarcli.capture.cover import colour_overlap, cover_map
 from avatarcli.capture.portrait import Label, Portrait
-from avatarcli.geometry.fill import resized
+from avatarcli.geometry.fill import blur, resized
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.photo_fit import PhotoFit
@@ -26,6 +26,11 @@ _THIN = 0.008  # of the picture's width: narrower strips along the face and the 
 _BESIDE, _CLEAR = 0.05, 0.05
 _FEW = 200  # pixels: fewer tell no colours
 _SIZE = 512  # pixels at most, of the picture whose colours are sorted into skin and cover
+# A scalp is bare where the network finds hair on less of it than the first, and what its colours alone say to cover it has skin's
+# tint, is hardly darker (logarithms, for a scalp lies in more or less shade), and has no more grain than the face.
+_BARE, _TINT, _DARKER, _GRAIN = 0.5, 0.08, 1.0, 1.1
+_FEW_BARE = 40  # pixels of that smaller picture
+_FINE = 1 / 270  # of the picture's width: the blur below which grain lies
 
 
 def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: HeadModel) -> Tensor:
@@ -36,14 +41,41 @@ def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: Hea
     raster = rasterize_mesh(posed, model.faces, track.camera.resized(size, size))
     little = resized(hair, size, size)
     cover = cover_map(small.foreground, small.matte, raster, model, track.landmarks * ratio, little)
+    scalp, face = model.shows(raster, "scalp"), model.shows(raster, "face", "nose")
+    bare = has_bare_scalp(small, little, cover, scalp, face)
     cover = resized(cover, portrait.size, portrait.size)
-    return label_pixels(portrait.matte, hair, cover, track.landmarks)
+    return label_pixels(portrait.matte, hair, cover, track.landmarks, bare=bare)
 
 
-def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor) -> Tensor:
+def has_bare_scalp(portrait: Portrait, hair: Tensor, cover: Tensor, scalp: Tensor, face: Tensor) -> bool:
+    """Whether what covers a scalp by its colours alone is skin too: darker at a bald head's outline, in grain and tint the same.
+
+    hair, cover [S, S]: as for `label_pixels`; scalp, face [S, S]: 1 where the fitted head shows them.
+    """
+    if (hair * scalp).sum() > _BARE * scalp.sum():
+        return False
+    # Beside the outline the background shines in.
+    inner = -functional.max_pool2d(-(portrait.matte > 0.95).float()[None], 5, stride=1, padding=2)[0] > 0.5
+    doubtful, skin = (
+        inner & (hair < 0.5) & where for where in ((cover > 0.5) & (scalp > 0.5), (cover < 0.5) & (face > 0.5))
+    )
+    if min(int(doubtful.sum()), int(skin.sum())) < _FEW_BARE:
+        return False
+    logs = (portrait.foreground + 0.04).log()
+    light = logs.mean(-1, keepdim=True)
+    grain = (light - blur(light, _FINE * portrait.size)).abs()[..., 0]
+    if grain[doubtful].mean() > _GRAIN * grain[skin].mean():
+        return False
+    above, below = (portrait.foreground[where].median(0).values for where in (doubtful, skin))
+    darker = (logs[skin].median(0).values - logs[doubtful].median(0).values).norm()
+    return bool((above / above.sum() - below / below.sum()).norm() < _TINT) and bool(darker < _DARKER)
+
+
+def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor, *, bare: bool = False) -> Tensor:
     """Labels (uint8 [H, W]) of what is known of each pixel.
 
     matte [H, W]; hair [H, W]: from the hair network; cover [H, W]: `cover_map`; all in [0, 1]. landmarks [478, 2] pixels.
+    bare: what covers the head beside the network's hair is skin, unless it is a hat (`has_bare_scalp`).
     """
     person = matte > 0.5
     if not person.any():
@@ -58,11 +90,14 @@ def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor) 
     top = person & above & (height > height[person].amax() * _TOP + brows * (1 - _TOP))
 
     labels = torch.where(person, int(Label.SKIN), int(Label.BACKGROUND)).to(torch.uint8)
-    labels[is_hair | rest & (above | (hair > _NO_HAIR))] = Label.HAIR
-    if (rest & top).sum() > _HAT * top.sum():
+    hat = bool((rest & top).sum() > _HAT * top.sum())
+    bare &= not hat
+    missed = rest & (above | (hair > _NO_HAIR)) & (not bare)
+    labels[is_hair | missed] = Label.HAIR
+    if hat:
         labels[rest & above] = Label.HAT
     # Beside the face there may be a hat's flaps, or hair that the network missed; what hangs together with the body is clothes.
-    lower = rest & ~above & (hair <= _NO_HAIR)
+    lower = rest & ~above & ~missed
     broad = torch.from_numpy(_opened(lower.numpy(), _THIN * matte.shape[1]))
     pieces, _ = ndimage.label(broad.numpy())
     on_body = torch.from_numpy(np.isin(pieces, np.unique(pieces[(broad & (height < 0)).numpy()])))

@@ -17,7 +17,7 @@ from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.parallel import SequenceGroup, launch
 from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.relay import relay
-from avatarcli.diffusion.tones import Around, Tones, with_detail, without_islands
+from avatarcli.diffusion.tones import Around, Nape, Tones, with_detail, without_islands
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -35,7 +35,8 @@ class GenerateRequest:
 
     weights: a model's folder (see avatarcli.weights.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
     ours or CogVideoX's. signature: a hash of the weights, by which groups of an earlier run are known to be of the same
-    model. further: other photos of the person. offload, compiled: see Hardware; they change nothing but time and memory.
+    model. nape: where hair must end behind, if that is known. further: other photos of the person. offload, compiled: see
+    Hardware; they change nothing but time and memory.
     """
 
     weights: Path
@@ -47,6 +48,7 @@ class GenerateRequest:
     around: Around
     seed: int
     signature: str
+    nape: Nape | None = None
     further: tuple[Reference, ...] = ()
     offload: bool = False
     compiled: bool = False
@@ -139,5 +141,7 @@ def _finish(
     exact = [photo.camera for photo in (request.reference, *request.further) if photo.exact]
     photos = [functional.normalize(photo.centre, dim=-1) for photo in exact]
     angle = min(float(torch.dot(way, photo).clamp(-1, 1).acos()) for photo in photos)
+    if request.nape is not None:
+        picture = request.nape.shortened(picture, camera, ground, raster.covered.float(), request.tones)
     toned = request.tones.matched(without_islands(picture), hint, ground)
     return with_detail(toned, hint, moved, angle)

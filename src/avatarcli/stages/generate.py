@@ -9,7 +9,7 @@ import torch
 
 from avatarcli.capture.portrait import Label
 from avatarcli.config import GenerateConfig, Hardware
-from avatarcli.diffusion.tones import Around, Tones
+from avatarcli.diffusion.tones import Around, Nape, Tones
 from avatarcli.errors import DeviceError
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
@@ -65,16 +65,19 @@ def generate_views(
     framing, plan = _plan(head, shell, config, config.size)
     hair, clothes = portrait.region(Label.HAIR, Label.HAT), portrait.region(Label.CLOTHES)
     reference, *further = map(Reference.of, person.photos)
+    tones, around = Tones.of(photo, scalp, hair), Around.of(head, shell, photo, clothes, hair)
     request = GenerateRequest(
         weights=weights,
         head=head,
         reference=reference,
         video=MultiViewVideo(out, plan, framing, generator=f"mmvdm:{digest[:16]}"),
         settings=SamplingSettings(steps=config.steps, guidance=config.guidance),
-        tones=Tones.of(photo, scalp, hair),
-        around=Around.of(head, shell, photo, clothes, hair),
+        tones=tones,
+        around=around,
         seed=seed,
         signature=digest,
+        # Other photos, profiles above all, know more of hair behind than the frontal one.
+        nape=None if further else Nape.of(around, bald=tones.bald),
         further=tuple(further),
         offload=hardware.offload,
         compiled=hardware.compile,

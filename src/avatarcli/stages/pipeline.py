@@ -140,7 +140,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=3,
+        version=4,
         after=(),
         weights=(
             HEAD_MODEL,
@@ -153,7 +153,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=4,
+        version=5,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,

@@ -1,7 +1,9 @@
-"""What is done to imagined pictures so that they fit the photo: its tones, its fine detail, no floating slips."""
+"""What is done to imagined pictures so that they fit the photo: its tones, its fine detail, hair no longer than its own,
+no floating slips."""
 
 from avatarcli.diffusion.tones.around import Around, Ground
 from avatarcli.diffusion.tones.detail import with_detail, without_islands
 from avatarcli.diffusion.tones.matching import SKIN_REGIONS, Tones, tone_error
+from avatarcli.diffusion.tones.nape import Nape
 
-__all__ = ["SKIN_REGIONS", "Around", "Ground", "Tones", "tone_error", "with_detail", "without_islands"]
+__all__ = ["SKIN_REGIONS", "Around", "Ground", "Nape", "Tones", "tone_error", "with_detail", "without_islands"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
-from avatarcli.reproject.shell import COLUMNS, Shell, nearest_skin
+from avatarcli.reproject.shell import COLUMNS, ROWS_ABOVE, Shell, nearest_skin
 from avatarcli.reproject.skin_texture import PhotoView
 
 _DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
@@ -25,6 +26,9 @@ _BELOW = 25.0  # rows of 3 mm: how far below and above the cloth that is seen it
 _LONGER = 15  # rows that hair may reach lower behind than beside the neck
 _SOFTNESS = 0.3  # cells of blur a cell of distance from what is seen
 _ASIDE = 0.4  # of a ray's direction: how far to the side it points
+_HAIRY_ROW = 0.3  # of a side's cells in a row: with more hair among them it hangs there
+_CHECKED = 0.02  # metres below the ears and below all hair that the photo must show, for hair to be known to end
+_REACHES = 3.0  # how far hair reaches below the nape behind, by how far it reaches below the ears beside the neck
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,16 @@ class Ground:
 @dataclass(frozen=True)
 class Around:
     """Values on the shell's vertices [N]. cloth [N, 4]: the colour that clothes have there, and how sure that is; dressed,
-    hairy, hanging: as in `Ground`."""
+    hairy, hanging: as in `Ground`. hair_ends, collar: heights (metres) at which hair ends behind, and clothes beside the neck;
+    -inf where that is not known."""
 
     shell: Shell
     cloth: Tensor
     dressed: Tensor
     hairy: Tensor
     hanging: Tensor
+    hair_ends: float = -math.inf
+    collar: float = -math.inf
 
     @classmethod
     def of(
@@ -69,22 +76,27 @@ class Around:
         depth = rasterize_mesh(vertices, shell.faces, photo.camera).depth
         normals = vertex_normals(vertices, shell.faces)
         pixels, facing, visible = visible_points(vertices, normals, photo.camera, depth, tolerance=_DEPTH_TOLERANCE)
+        # Hair that hides the ears may hang behind, and what has the skin's colour at its edge is none.
+        told_of_hair = hair is not None and bool(photo.bare_ears.amax() > 0.5)
+        off_skin, off_hair = ((photo.image - color).square().sum(-1) for color in (photo.skin_color, photo.hair_color))
         # Unknown clothes are none, and unknown hair may hang everywhere.
         clothes = torch.zeros_like(photo.matte) if clothes is None else clothes
         hair = torch.ones_like(photo.matte) if hair is None else hair
         soft = blur(torch.stack([clothes * photo.matte, hair, photo.matte], dim=-1), _BESIDE * photo.camera.width)
         # The mean of the clothes around, for single threads and stripes tell no tone.
         mean = blur(photo.image * clothes[..., None], _BESIDE * photo.camera.width) / soft[..., :1].clamp(min=1e-3)
-        layers = torch.cat([mean, soft, photo.inside[..., None]], dim=-1)
+        surely = hair * (off_hair < off_skin)
+        layers = torch.cat([mean, soft, torch.stack([photo.inside, surely], dim=-1)], dim=-1)
         grid = (shell.rows, COLUMNS)
-        told = sample_image(layers, pixels).view(*grid, 7)
+        told = sample_image(layers, pixels).view(*grid, 8)
         shown = (visible & (facing > _FACING)).view(grid) * ramp(told[..., 6], 0.9, 1.0)
         near = nearest_skin(head.model, head.neutral, vertices)
         torso, neck = (head.model.in_regions(name)[near].float().view(grid) for name in ("torso", "neck"))
         cloth = _carried(told[..., :3], (shown > 0.5) & (told[..., 3] > 0.95) & (torso + neck > 0.5))
         # Where a neckline is shows in front, whether hair hangs beside the neck.
         covers = shown * torch.maximum(torso, neck) * ramp(told[..., 5], 0.4, 0.8)
-        aside = (shell.directions[:, 0].abs() > _ASIDE).view(grid)
+        across = shell.directions[:, 0].view(grid)
+        aside = across.abs() > _ASIDE
         collar = _by_height(told[..., 3], covers * ~aside).cummax(0).values
         hairy = _by_height(told[..., 4], covers * aside)
         dressed = blur((torso + neck * collar[:, None])[..., None], 1.5)
@@ -93,7 +105,14 @@ class Around:
         lowest = ((shown > 0.5) & (told[..., 4] > 0.5)).sum(1) >= _FEW_IN_ROW
         hanging = lowest.flip(0).cummax(0).values.flip(0).float()
         hanging = torch.cat([hanging[:1].expand(_LONGER), hanging])[: len(hairy), None].expand(grid)
-        return cls(shell, cloth.view(-1, 4), dressed.reshape(-1), hairy.reshape(-1), hanging.reshape(-1))
+        heights = vertices[:, 1].view(grid).mean(1)
+        beside = (shown > 0.5) & (torso + neck > 0.5)
+        sides = [(told[..., 7] > 0.5, beside & (across * side > _ASIDE)) for side in (1, -1)]
+        ends = _hair_ends(head, heights, sides) if told_of_hair else -math.inf
+        clad = heights[((told[..., 3] > 0.5) & beside & aside).sum(1) > _FEW_IN_ROW]
+        top = float(clad.amax()) if len(clad) else -math.inf
+        dressed, hairy, hanging = (part.reshape(-1) for part in (dressed, hairy, hanging))
+        return cls(shell, cloth.view(-1, 4), dressed, hairy, hanging, ends, top)
 
     def seen_by(self, camera: Camera, skin: Tensor, neck: Tensor, scalp: Tensor) -> Ground:
         """The values as a camera sees them, continued beyond the shell. skin, neck, scalp [H, W]: see `Ground`."""
@@ -115,6 +134,26 @@ def _carried(color: Tensor, sure: Tensor) -> Tensor:
     )
     certain = torch.exp(-gap / _BELOW)[:, None, None].expand(*sure.shape, 1)
     return torch.cat([spread_nearest(color, sure, _SOFTNESS), certain], dim=-1)
+
+
+def _hair_ends(head: PersonalHead, heights: Tensor, sides: list[tuple[Tensor, Tensor]]) -> float:
+    """The height (metres) at which hair ends behind; -inf where the photo does not show that.
+
+    heights [R] of the shell's rows; sides: of each, which cells [R, C] (bool) show hair, and which are seen of neck and shoulders.
+    """
+    model = head.model
+    # Rows above the skull's middle are no heights.
+    rows = slice(ROWS_ABOVE, None)
+    seen = torch.stack([there[rows].sum(1) for _, there in sides])
+    hairy = torch.stack([(hair & there)[rows].sum(1) for hair, there in sides]) > _HAIRY_ROW * seen
+    known = seen > _FEW_IN_ROW
+    lobes = float(head.neutral[model.in_regions("ear"), 1].amin())
+    longest = float(heights[rows][(hairy & known).any(0)].amin()) if (hairy & known).any() else lobes
+    longest = min(longest, lobes)
+    if not known.any() or heights[rows][known.any(0)].amin() > longest - _CHECKED:
+        return -math.inf
+    nape = float(head.neutral[model.in_regions("scalp"), 1].amin())
+    return nape - _REACHES * (lobes - longest)
 
 
 def _by_height(values: Tensor, weight: Tensor) -> Tensor:

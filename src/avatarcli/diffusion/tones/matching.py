@@ -25,7 +25,7 @@ _POOL = 4  # pixels along each side that wide blurs take together
 _SOLID = 0.95  # alpha of pixels whose colour is the person's alone
 _TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
 _SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
-_BALD = 0.05  # share of the scalp: whoever has less hair on it is bald
+_BALD = 0.2  # share of the scalp: whoever has less hair on it is bald
 _EDGE = 1 / 80  # share of the picture's width: how softly bare skin ends at the hair's edge
 _CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than this is no skin, farther may be
 _DARK = 0.7  # a logarithm: how much darkness blurs a tint
@@ -64,9 +64,9 @@ class Tones:
         bald = bool((photo.hair_color - photo.skin_color).norm() < 0.08)
         if hair is not None:
             bald = bald or bool((hair * scalp).sum() < _BALD * scalp.sum())
-        hair = None if hair is None else _middle(photo.image[(hair > 0.5) & (photo.matte > _SOLID)], hair.numel())
+        hair = None if hair is None else middle_color(photo.image[(hair > 0.5) & (photo.matte > _SOLID)], hair.numel())
         if hair is None:
-            hair = _hair_in(photo.image, photo.matte, scalp, photo.skin_color)
+            hair = hair_in(photo.image, photo.matte, scalp, photo.skin_color)
         return cls(photo.skin_color, bald, hair)
 
     def matched(self, picture: Tensor, hint: Tensor, ground: Ground) -> Tensor:
@@ -78,32 +78,32 @@ class Tones:
         # Changes are smooth: half the size tells them as well, in a quarter of the time.
         change = self._change(halved(picture), halved(hint), ground.halved())
         alpha = picture[..., 3:]
-        logs = _logs(picture[..., :3] / alpha.clamp(min=0.02))
-        return torch.cat([_changed(logs, _enlarged(change, picture.shape[:2])) * alpha, alpha], -1)
+        logs = log_colors(picture[..., :3] / alpha.clamp(min=0.02))
+        return torch.cat([_changed(logs, enlarged(change, picture.shape[:2])) * alpha, alpha], -1)
 
     def _change(self, picture: Tensor, hint: Tensor, ground: Ground) -> Tensor:
         """What is added to the logarithms of a picture's colours [H, W, 3]. Arguments as for `matched`."""
         alpha = picture[..., 3:]
         color = picture[..., :3] / alpha.clamp(min=0.02)
         photo = hint[..., :3] / hint[..., 3:4].clamp(min=0.02)
-        logs = _logs(color)
-        ratio = _logs(photo) - logs
+        logs = log_colors(color)
+        ratio = log_colors(photo) - logs
         opaque = alpha[..., 0] > _SOLID
         solid = opaque & (hint[..., 3] > _SOLID) & (ratio.abs().amax(-1) < _DISAGREE)
         seen = solid * ramp(hint[..., 4], 0.25, 0.6)
-        change, known = _spread(ratio, seen, _like_skin(color, self.skin))
+        change, known = _spread(ratio, seen, like_skin(color, self.skin))
         unseen = 1 - known
         change = (known[..., None] * change).clamp(-_MOST, _MOST)
-        found = None if self.bald else _hair_in(color, alpha[..., 0], ground.scalp, self.skin)
+        found = None if self.bald else hair_in(color, alpha[..., 0], ground.scalp, self.skin)
         skin = self._bare(logs, ground, found)
         change = change + self._skin_change(logs, skin, unseen, opaque)
         lock = torch.zeros_like(skin)
         if found is not None:
             hair, lock = (part * (1 - skin) for part in self._hairy(logs, ground, found))
             if self.hair is not None:
-                wanted = _logs(self.hair).expand_as(logs)
+                wanted = log_colors(self.hair).expand_as(logs)
                 change = change + _toned(logs, wanted, hair, unseen, opaque, _FAR, _HAIR)
-        wanted = _logs(ground.cloth[..., :3])
+        wanted = log_colors(ground.cloth[..., :3])
         cloth = ground.dressed * (1 - skin) * (1 - lock) * (1 - self._chest(logs, wanted))
         return change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, _COARSE, _CLOTH)
 
@@ -115,33 +115,33 @@ class Tones:
         size = logs.shape[1]
         region = blur(ground.skin[..., None], size * _EDGE)[..., 0] * (1 - ground.dressed) * (1 - ground.hairy)
         # In the dark a tint is hardly known.
-        dark = (_logs(self.skin).mean() - logs.mean(-1)).clamp(0, _DARK)
-        skin = region * _tint(logs.exp() - _FLOOR, self.skin, dark.exp())
+        dark = (log_colors(self.skin).mean() - logs.mean(-1)).clamp(0, _DARK)
+        skin = region * tint_likeness(logs.exp() - _FLOOR, self.skin, dark.exp())
         skin = skin * self._off_cloth(logs, ground)
         if hair is None:
             return skin
         # A nape well below the hairline is no hair, where the photo has none hanging beside the neck.
         nape = ground.neck * (1 - ramp(_wide_blur(ground.scalp[..., None], size * _COARSE)[..., 0], 0.02, 0.25))
-        way = _logs(self.skin) - _SHADED - _logs(hair)
+        way = log_colors(self.skin) - _SHADED - log_colors(hair)
         if way.norm() < _TELLING:
             return skin * nape
-        return skin * torch.maximum(ramp((logs - _logs(hair)) @ way / way.dot(way), 0.4, 0.8), nape)
+        return skin * torch.maximum(ramp((logs - log_colors(hair)) @ way / way.dot(way), 0.4, 0.8), nape)
 
     def _off_cloth(self, logs: Tensor, ground: Ground) -> Tensor | float:
         """How far pixels [H, W] are from the colour of the picture's own clothes."""
-        dressed = (ground.dressed > 0.9) & (_like_skin(logs.exp() - _FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
-        found = _middle(logs[dressed], dressed.numel())
+        dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - _FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
+        found = middle_color(logs[dressed], dressed.numel())
         return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
 
     def _chest(self, logs: Tensor, cloth: Tensor) -> Tensor:
         """How likely pixels [H, W] below the neck are bare: like skin, and not like the clothes [H, W, 3] there."""
-        farther = (logs - cloth).norm(dim=-1) - (logs - _logs(self.skin)).norm(dim=-1)
-        return _like_skin(logs.exp() - _FLOOR, self.skin) * ramp(farther, -0.2, 0.2)
+        farther = (logs - cloth).norm(dim=-1) - (logs - log_colors(self.skin)).norm(dim=-1)
+        return like_skin(logs.exp() - _FLOOR, self.skin) * ramp(farther, -0.2, 0.2)
 
     def _hairy(self, logs: Tensor, ground: Ground, found: Tensor) -> tuple[Tensor, Tensor]:
         """How likely pixels [H, W] are hair of the found colour [3], on the head or beside it (clothes of its colour are farther
         off), and how likely a lock, which may be darker, that hangs on the clothes."""
-        difference = logs - _logs(found)
+        difference = logs - log_colors(found)
         shade = difference.mean(-1, keepdim=True).clamp(max=0)
         alike, darker = (
             torch.exp(-(part.norm(dim=-1) / _HAIR_LIKE).square()) for part in (difference, difference - _SHADOW * shade)
@@ -151,12 +151,12 @@ class Tones:
 
     def _skin_change(self, logs: Tensor, skin: Tensor, unseen: Tensor, opaque: Tensor) -> Tensor:
         """Change of unseen skin [H, W], as logarithms [H, W, 3]: its tint near by, its light over a wide surrounding."""
-        wanted = _logs(self.skin).expand_as(logs)
+        wanted = log_colors(self.skin).expand_as(logs)
         light = _toned(logs.mean(-1, keepdim=True), wanted.mean(-1, keepdim=True), skin, unseen, opaque, _FAR, _SKIN)
         tint = _toned(
             logs - logs.mean(-1, keepdim=True),
             wanted - wanted.mean(-1, keepdim=True),
-            skin * (logs.mean(-1) > _logs(self.skin).mean() - 1.1),
+            skin * (logs.mean(-1) > log_colors(self.skin).mean() - 1.1),
             unseen,
             opaque,
             _COARSE,
@@ -175,7 +175,7 @@ def tone_error(picture: Tensor, hint: Tensor) -> float:
     return float((coarse * seen).sum() / seen.sum().clamp(min=1))
 
 
-def _logs(color: Tensor) -> Tensor:
+def log_colors(color: Tensor) -> Tensor:
     return (color + _FLOOR).log()
 
 
@@ -213,12 +213,12 @@ def _changed(logs: Tensor, change: Tensor) -> Tensor:
     return ((logs + change - (1 - kept) * fine).exp() - _FLOOR).clamp(0, 1)
 
 
-def _hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:
+def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:
     """The median colour [3] of what covers the scalp in a picture [H, W, 3]; None where that is little."""
-    return _middle(color[(scalp > 0.5) & (alpha > _SOLID) & (_like_skin(color, skin) < 0.5)], scalp.numel())
+    return middle_color(color[(scalp > 0.5) & (alpha > _SOLID) & (like_skin(color, skin) < 0.5)], scalp.numel())
 
 
-def _middle(hair: Tensor, of: int) -> Tensor | None:
+def middle_color(hair: Tensor, of: int) -> Tensor | None:
     """The median [3] of the colours [N, 3] of hair in a picture of so many pixels; None where they are few."""
     return hair.median(0).values if len(hair) > _FEWEST * of else None
 
@@ -227,24 +227,24 @@ def _wide_blur(values: Tensor, sigma: float) -> Tensor:
     """As `blur`, of wide standard deviations, at a fraction of the size."""
     pool = _POOL if sigma >= 2 * _POOL else _POOL // 2
     small = functional.avg_pool2d(values.permute(2, 0, 1)[None], pool)
-    return _enlarged(blur(small[0].permute(1, 2, 0), sigma / pool), values.shape[:2])
+    return enlarged(blur(small[0].permute(1, 2, 0), sigma / pool), values.shape[:2])
 
 
-def _enlarged(values: Tensor, size: torch.Size) -> Tensor:
+def enlarged(values: Tensor, size: torch.Size) -> Tensor:
     """Values [h, w, C] at a larger size."""
     large = functional.interpolate(values.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=False)
     return large[0].permute(1, 2, 0)
 
 
-def _tint(color: Tensor, skin: Tensor, wide: Tensor | float = 1.0) -> Tensor:
+def tint_likeness(color: Tensor, skin: Tensor, wide: Tensor | float = 1.0) -> Tensor:
     """How near the tint of colours [H, W, 3] is to a skin's [3], in whatever light: 1 … 0 [H, W]. wide: how far off it may be."""
     tint = color / color.sum(-1, keepdim=True).clamp(min=0.05) - skin / skin.sum()
     return torch.exp(-(tint.norm(dim=-1) / (_TINT * wide)).square())
 
 
-def _like_skin(color: Tensor, skin: Tensor) -> Tensor:
+def like_skin(color: Tensor, skin: Tensor) -> Tensor:
     """How much colours [H, W, 3] may be a skin [3] in any but very little light: 1 … 0 [H, W]."""
-    return _tint(color, skin) * ramp(_logs(color).mean(-1) - _logs(skin).mean(), *_SHADE)
+    return tint_likeness(color, skin) * ramp(log_colors(color).mean(-1) - log_colors(skin).mean(), *_SHADE)
 
 
 def _spread(ratio: Tensor, seen: Tensor, likely: Tensor) -> tuple[Tensor, Tensor]:

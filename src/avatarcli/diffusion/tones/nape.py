@@ -1,0 +1,148 @@
+"""Hair behind that is longer than the photo lets it be: long hair would show beside the neck, and none does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatarcli.diffusion.tones.around import Around, Ground, halved
+from avatarcli.diffusion.tones.matching import Tones, enlarged, hair_in, like_skin, log_colors, tint_likeness
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import blur, pull_push, ramp
+from avatarcli.geometry.mesh import rasterize_mesh
+from avatarcli.reproject.shell import CLEARANCE
+
+# Of a ray's direction: of what lies farther in front the photo itself tells, and of what lies less behind on the shoulders.
+_BEHIND, _BACK = 0.25, -0.25
+# Metres off the bare head: what a bare neck may seem to stand; clothes at least and at most, and beside that; hair above the nape
+# beside what the outline tells, and so much of that at most; hair on a bald head.
+_SKIN, _CLOTHES, _LOOSE, _HAIR, _STUBBLE = 0.004, (0.015, 0.03), 0.012, (0.008, 0.025), 0.006
+_TAPER = 0.06  # metres above the nape where hair is as thick as elsewhere
+_FAR = 0.15  # metres off the bare head: so far hair that is too long is looked for
+_OPENS = 0.04  # metres of height over which nothing is cut any more, above and below
+_NECK = 0.05  # metres of height of a neck whose collar is not known
+_COLLAR, _STANDS = 0.01, 0.05  # metres of height in which clothes begin, and in which they come to stand off the neck
+_FADE = (-0.012, 0.003)  # metres above the nape where hair gives way to skin
+_SHOULDERS = 0.08  # metres below the collar: so low the back is the clothes' own affair
+_ALIKE, _STRANDS = 0.35, 0.5  # logarithms: how far colours of one cloth and of one head of hair are from each other
+_SHADE = 0.6  # a logarithm: how much darker than its middle hair may be
+_DARK = 0.4  # of the skin's colour: hair of somebody bald, of which nothing else is known
+_SOFT = 0.8  # pixels of half the size: softness of a cut
+_SOLID = 0.9  # alpha of pixels whose colour is the person's alone
+_FEW = 20  # pixels: fewer of a material do not tell its colour
+
+
+@dataclass(frozen=True)
+class Nape:
+    """Where a person's hair must end behind.
+
+    outer [N, 3]: the vertices of a shell as far as hair and clothes may stand off, metres; faces [F, 3]: its triangles; beyond
+    [N, 3]: vertices farther out, and cut [G, 3]: triangles on them before which there can only be hair that is too long; bare,
+    clothed [N]: how far there must be bare skin, and clothes, rather than hair.
+    """
+
+    outer: Tensor
+    faces: Tensor
+    beyond: Tensor
+    cut: Tensor
+    bare: Tensor
+    clothed: Tensor
+
+    @classmethod
+    def of(cls, around: Around, *, bald: bool) -> Nape | None:
+        """Where hair must end by what a photo tells of it; None where it may hang down behind, for all that is known."""
+        if not (math.isfinite(around.hair_ends) and around.hair_ends > around.collar):
+            return None
+        shell = around.shell
+        above, thickness = shell.vertices[:, 1] - around.hair_ends, shell.thickness.reshape(-1)
+        forward = shell.directions[:, 2]
+        collar = around.collar if math.isfinite(around.collar) else around.hair_ends - _NECK
+        below = collar - shell.vertices[:, 1]
+        clothed = ramp(below, -0.5 * _COLLAR, 0.5 * _COLLAR)
+        room = torch.lerp(torch.full_like(above, _SKIN), thickness.clamp(*_CLOTHES) + _LOOSE, ramp(below, 0.0, _STANDS))
+        least, most = _HAIR
+        hair = torch.full_like(above, _STUBBLE) if bald else least + thickness.clamp(max=most)
+        room = room + ramp(above, 0.0, _TAPER) * hair
+        # No step where the cut begins and ends.
+        room = room + _FAR * ramp(below, _SHOULDERS, _SHOULDERS + _OPENS)
+        near = (forward < _BEHIND) & (below < _SHOULDERS + _OPENS) & ((forward < _BACK) | (clothed < 0.5))
+        if not bald:
+            room = room + _FAR * ramp(above, _TAPER, _TAPER + _OPENS)
+            near &= above < _TAPER + _OPENS
+        bare_head = shell.vertices - (thickness + CLEARANCE)[:, None] * shell.directions
+        behind = (forward < _BEHIND).float()
+        return cls(
+            outer=bare_head + room[:, None] * shell.directions,
+            faces=shell.faces,
+            beyond=bare_head + _FAR * shell.directions,
+            cut=shell.faces[near[shell.faces].all(-1)],
+            bare=behind * (1 - ramp(above, *_FADE)) * (1 - clothed),
+            clothed=behind * clothed,
+        )
+
+    def shortened(self, picture: Tensor, camera: Camera, ground: Ground, head: Tensor, tones: Tones) -> Tensor:
+        """A premultiplied RGBA picture [H, W, 4] without the hair that is too long: skin, clothes or nothing in its place.
+
+        ground: what the fitted person has there; head [H, W]: 1 where the bare head is.
+        """
+        # What is changed is smooth: half the size tells it as well, in a quarter of the time.
+        small, ground = halved(picture), ground.halved()
+        camera = camera.resized(camera.width // 2, camera.height // 2)
+        raster = rasterize_mesh(self.outer, self.faces, camera)
+        bare, clothed = raster.interpolate(torch.stack([self.bare, self.clothed], dim=-1), self.faces).unbind(-1)
+        reach = rasterize_mesh(self.beyond, self.cut, camera).covered & ~raster.covered
+        reach &= halved(head[..., None])[..., 0] == 0
+        alpha = small[..., 3]
+        if not ((reach | (bare + clothed > 0)) & (alpha > 0)).any():
+            return picture
+        color = small[..., :3] / alpha[..., None].clamp(min=0.02)
+        skin_like = like_skin(color, tones.skin)
+        solid = (alpha > _SOLID).float()
+        # The picture's own skin and clothes go on where its hair was.
+        known = skin_like
+        if tones.bald:
+            # The back of a bald head tells how dark skin is there.
+            known = torch.where(bare > 0, skin_like, tint_likeness(color, tones.skin))
+        skin = _continued(color, known * ground.skin * solid * (1 - clothed), tones.skin)
+        hair = None if tones.bald else hair_in(color, alpha, ground.scalp, tones.skin)
+        if hair is None:
+            # Whoever is bald has no hair but what hangs off.
+            too_long = color[reach & (alpha > _SOLID) & (color.mean(-1) < skin.mean(-1))]
+            hair = tones.skin * _DARK if len(too_long) < _FEW else too_long.median(0).values
+        cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
+        on_skin, on_cloth = bare * on_skin, clothed * on_cloth
+        paint = (on_skin * (1 - on_cloth))[..., None] * skin + on_cloth[..., None] * cloth
+        kept = (1 - on_skin) * (1 - on_cloth)
+        cut = blur(reach.float()[..., None], _SOFT)[..., 0]
+        layers = torch.cat([paint, torch.stack([kept, 1 - cut], dim=-1)], dim=-1)
+        paint, kept, whole = enlarged(layers, picture.shape[:2]).split([3, 1, 1], dim=-1)
+        alpha = picture[..., 3:] * whole
+        return torch.cat([whole * kept * picture[..., :3] + alpha * paint, alpha], dim=-1)
+
+
+def _continued(color: Tensor, known: Tensor, typical: Tensor) -> Tensor:
+    """Colours [H, W, 3] spread from where they are known [H, W]; the typical one [3] where that is hardly anywhere."""
+    if known.sum() < _FEW:
+        return typical.expand_as(color)
+    return pull_push(color, ramp(known, 0.3, 0.8))
+
+
+def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The clothes' colour continued [H, W, 3], and how far colours [H, W, 3] are hair rather than skin, and rather than clothes.
+
+    skin [H, W, 3], hair [3]: the colours of both; cloth_at [H, W]: how likely clothes are seen.
+    """
+    logs = log_colors(color)
+    difference = logs - log_colors(hair)
+    darker = difference.mean(-1, keepdim=True).clamp(-_SHADE, 0)
+    like_hair, in_shade = (
+        torch.exp(-(part.norm(dim=-1) / _STRANDS).square()) for part in (difference, difference - darker)
+    )
+    cloth = _continued(color, cloth_at * (1 - like_hair), hair)
+    like_cloth = torch.exp(-((logs - log_colors(cloth)).norm(dim=-1) / _ALIKE).square())
+    way = log_colors(skin) - log_colors(hair)
+    off_skin = 1 - ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), 0.4, 0.8)
+    return cloth, off_skin * (1 - like_cloth * (1 - in_shade)), in_shade * (1 - like_cloth)
