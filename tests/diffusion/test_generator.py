@@ -31,6 +31,7 @@ from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan, Reel, make_plan
 from avatarcli.progress import SilentProgress
 from avatarcli.reproject.shell import fit_shell
+from avatarcli.reproject.skin_texture import PhotoView
 from toy_plan import full_plan
 
 SIZE = 32
@@ -58,7 +59,12 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
     shell = fit_shell(head, head.neutral, camera, torch.ones(SIZE, SIZE), torch.ones(SIZE, SIZE))
     nothing = torch.zeros(len(shell.vertices))
     around = Around(shell, nothing[:, None].expand(-1, 4), nothing, nothing, nothing)
-    return GenerateRequest(folder, head, reference, video, settings, tones, around, seed=1, signature="")
+    blank, light = torch.zeros(SIZE, SIZE), torch.zeros(4, 3)
+    skin, ears = tones.skin, torch.ones(2)
+    photo = PhotoView(
+        picture[..., :3], picture[..., 3], blank, blank, blank + 1, skin, skin, ears, light=light, camera=camera
+    )
+    return GenerateRequest(folder, head, reference, video, settings, tones, around, photo, seed=1, signature="")
 
 
 class Recorder(SilentProgress):

@@ -82,10 +82,15 @@ def test_clothes_slide_along_their_surface_and_do_not_leave_it() -> None:
     points = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
     means = points + torch.stack([along[0] + 0.02 * normals[0], along[0] - 0.003 * normals[0], 0.02 * normals[0]])
     before = means.clone()
-    surface = Surface(torch.tensor([0, 1]), points[:2], normals.expand(2, 3))
-    surface.hold(means, torch.tensor([[1.0, 0, 0, 0]]).repeat(3, 1), torch.full((3, 3), -9.0))
+    surface = Surface(torch.tensor([0, 1]), points[:2], normals.expand(2, 3), torch.tensor([0.03, 0.03]))
+    turns, sizes = torch.tensor([[1.0, 0, 0, 0]]).repeat(3, 1), torch.full((3, 3), -9.0)
+    surface.hold(means, turns, sizes)
     height = ((means - points) * normals).sum(-1)
     torch.testing.assert_close(height, torch.tensor([0.003, -0.003, 0.02]), atol=1e-5, rtol=0)
+    # What may stray less keeps nearer.
+    surface._replace(reach=torch.tensor([0.004, 0.004])).hold(means, turns, sizes)
+    height = ((means - points) * normals).sum(-1)
+    torch.testing.assert_close(height, torch.tensor([0.00075, -0.002, 0.02]), atol=1e-5, rtol=0)
     slid = (means - before) - ((means - before) * normals).sum(-1, keepdim=True) * normals
     assert slid.abs().max() < 1e-6
 
@@ -99,7 +104,7 @@ def test_needles_may_lie_on_the_surface_and_not_stand_out_of_it() -> None:
     log_scales = torch.tensor([0.02, 0.001, 0.001]).log().repeat(3, 1)
     before = log_scales.clone()
     normals = torch.tensor([[0.0, 0.0, 1.0]]).repeat(3, 1)
-    Surface(torch.arange(3), torch.zeros(3, 3), normals).hold(torch.zeros(3, 3), quaternions, log_scales)
+    Surface(torch.arange(3), torch.zeros(3, 3), normals, torch.ones(3)).hold(torch.zeros(3, 3), quaternions, log_scales)
     axes = quaternion_to_matrix(quaternions) * log_scales.exp()[:, None]
     assert torch.equal(log_scales[0], before[0])
     assert (axes[:, 2].abs() < 0.00151).all()

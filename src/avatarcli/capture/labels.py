@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.capture.cover import colour_overlap, cover_map
 from avatarcli.capture.portrait import Label, Portrait

@@ -17,13 +17,14 @@ from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.parallel import SequenceGroup, launch
 from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.relay import relay
-from avatarcli.diffusion.tones import Around, Nape, Tones, with_detail, without_islands
+from avatarcli.diffusion.tones import Around, Nape, Tones, agreed, with_detail, without_islands
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import Progress, SilentProgress
+from avatarcli.reproject.skin_texture import PhotoView
 from avatarcli.weights.models import TRANSFORMER_FOLDER, autoencoder_folder
 
 _COGVIDEOX_AUTOENCODER = "AutoencoderKLCogVideoX"  # diffusers' class, as its config.json says
@@ -34,9 +35,9 @@ class GenerateRequest:
     """All that the result depends on, on the CPU.
 
     weights: a model's folder (see avatarcli.weights.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
-    ours or CogVideoX's. signature: a hash of the weights, by which groups of an earlier run are known to be of the same
-    model. nape: where hair must end behind, if that is known. further: other photos of the person. offload, compiled: see
-    Hardware; they change nothing but time and memory.
+    ours or CogVideoX's. photo: the reference, and what is known of its pixels. signature: a hash of the weights, by which groups
+    of an earlier run are known to be of the same model. nape: where hair must end behind, if that is known. further: other photos
+    of the person. offload, compiled: see Hardware; they change nothing but time and memory.
     """
 
     weights: Path
@@ -46,6 +47,7 @@ class GenerateRequest:
     settings: SamplingSettings
     tones: Tones
     around: Around
+    photo: PhotoView
     seed: int
     signature: str
     nape: Nape | None = None
@@ -120,6 +122,18 @@ def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest
     pipeline.generate(
         conditioner, request.video, seed=request.seed, progress=told, signature=request.signature, finish=finish
     )
+    if group is None or group.rank == 0:
+        _agree(request)
+
+
+def _agree(request: GenerateRequest) -> None:
+    """Bring the stored pictures of the whole head at rest to shared tones. A run that stops here makes them all again."""
+    video, plan = request.video, request.video.plan
+    heads = [view for view in range(plan.views - plan.crops) if (view, 0) in plan.pictures]
+    pictures = [video.read_frame(view, 0) for view in heads]
+    cameras = plan.cameras[torch.tensor(heads, dtype=torch.long)]
+    for view, picture in zip(heads, agreed(pictures, cameras, request.around.shell, request.photo), strict=True):
+        video.write_frame(view, 0, picture)
 
 
 def _finish(

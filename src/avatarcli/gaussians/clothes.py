@@ -22,6 +22,9 @@ _DRESSED = ("neck", "torso")  # regions that carry clothes; hair, which may fly 
 # Metres that a Gaussian may rise from its surface, and sink below it, for a hull is wider than most of its views; and that each of
 # its axes may stand out of it.
 _RISE, _SINK, _THICK = 0.003, 0.008, 0.0015
+# Metres that clothes may stray where a photo shows them: it needs their colours, and what stands before or behind them would be
+# seen from aside.
+REACH_OF_SHOWN_CLOTHES = 0.006
 _BACKGROUND = 0.2  # alpha below which a pixel and all around it show background
 _MARGIN = 1 / 200  # of a picture's width: no outline is known more finely
 _PERSON = 0.8  # alpha above which a photo shows the person
@@ -35,11 +38,13 @@ def dressed(head: PersonalHead, binding: Tensor) -> Tensor:
 
 
 class Surface(NamedTuple):
-    """Where K Gaussians must stay: chosen [K]: their indices; points, normals [K, 3]: of the surface that they start on."""
+    """Where K Gaussians must stay: chosen [K]: their indices; points, normals [K, 3]: of the surface that they start on; reach [K]:
+    metres that each may sink at most."""
 
     chosen: Tensor
     points: Tensor
     normals: Tensor
+    reach: Tensor
 
     @torch.no_grad()
     def hold(self, means: Tensor, quaternions: Tensor, log_scales: Tensor) -> None:
@@ -48,7 +53,9 @@ class Surface(NamedTuple):
         means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres.
         """
         height = ((means[self.chosen] - self.points) * self.normals).sum(-1, keepdim=True)
-        means.index_add_(0, self.chosen, (height.clamp(-_SINK, _RISE) - height) * self.normals)
+        sink = (self.reach / 2).clamp(max=_SINK)[:, None]
+        held = height.clamp(min=-sink).minimum(sink * (_RISE / _SINK))
+        means.index_add_(0, self.chosen, (held - height) * self.normals)
         slope = (self.normals[:, None] @ quaternion_to_matrix(quaternions[self.chosen]))[:, 0].abs()
         longest = math.log(_THICK) - slope.clamp(min=1e-3).log()
         log_scales[self.chosen] = torch.minimum(log_scales[self.chosen], longest)

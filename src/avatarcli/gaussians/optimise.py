@@ -129,7 +129,7 @@ class _State:
         model = self.fixed.head.model
         self._inside_mouth = model.in_regions(*INSIDE_MOUTH)[model.faces].all(-1)[self.binding % len(model.faces)]
         clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
-        self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes])
+        self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes], self.reach[clothes])
 
     @classmethod
     def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:

@@ -31,7 +31,7 @@ from avatarcli.progress import Progress
 from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.person import Person
-from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos
+from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos, with_shown_clothes
 
 _HALFWAY_FILE = ".fit.json"  # hidden: a working file
 _PHOTO_EVERY = 3  # the face that the user knows must come from the user's pixels
@@ -70,6 +70,8 @@ def distill_avatar(
     schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
     photos = training_photos(seen, avatar, config.photo_size)
     authority = Authority.of(avatar, photos)
+    if reach is not None:
+        avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
     pictures = AtHand(ViewPictures(photos, video, head, authority), device)
     judge = _Judge(out, pictures, schedule)
     # The baseline paints strands on its shell.

@@ -74,6 +74,7 @@ def generate_views(
         settings=SamplingSettings(steps=config.steps, guidance=config.guidance),
         tones=tones,
         around=around,
+        photo=photo,
         seed=seed,
         signature=digest,
         # Other photos, profiles above all, know more of hair behind than the frontal one.

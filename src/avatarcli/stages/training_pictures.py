@@ -6,6 +6,7 @@ both speak of the same place, one of them must give way, else the avatar shows b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,14 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.cover import mouth_opening
+from avatarcli.capture.photo import photo_window
+from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
-from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
 from avatarcli.gaussians.optimise import INSIDE_MOUTH
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import lengths
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.fill import blur, ramp
+from avatarcli.geometry.fill import blur, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
@@ -34,11 +38,16 @@ _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not mo
 _SOFT_LIPS = 1 / 400  # of a picture's width: deviation of the border between a mouth's inside and the lips
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
 # The photo's authority: cosines between its direction and a view's (53° and 32°), and between its direction and the surface's.
-_NEAR = (0.6, 0.85)
+# Of clothes it decides for longer (107° and 72°): views draw collars and ties blurred, each in another place.
+_NEAR, _NEAR_CLOTHES = (0.6, 0.85), (-0.3, 0.3)
 _SQUARE = (0.3, 0.6)
 # Metres by which the photo's expression moves skin: where it smiles, it does not know the face at rest.
 _MOVED = (0.0005, 0.002)
+# Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
+_EDGE, _SPREAD = 1 / 60, 0.05
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
+_SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
+_OPAQUE = 2.2  # logit of 0.9, as plain starts have it
 _BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
 
 
@@ -61,24 +70,62 @@ def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingP
     )
 
 
+def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -> TrainingPicture:
+    """The photo with what is worn at its lower border continued straight down, as far as pictures of a bust reach.
+
+    What is cut off there the views imagine, each by itself: a tie that the photo shows would fade or end at its border.
+    portrait: the photo's, at any size. Where its labels show no clothes, or are not known, nothing is continued.
+    """
+    width, framing = photo.camera.width, start.framing
+    portrait = portrait.resized(width)
+    clothes, border = portrait.region(Label.CLOTHES), photo_window(portrait.inside.numpy())[0].stop - 1
+    framed = start.means[:, 1] > framing.target[1] - framing.span / 2
+    lowest = photo.camera.project(start.splats(start.rig(), photo.parameters).means[framed])[0][:, 1].amax()
+    height = max(width, min(math.ceil(float(lowest)), 2 * width))
+    if clothes is None or height <= border:
+        return photo
+    # Single rows show threads and the photo's own border.
+    edge = slice(max(border - round(_EDGE * width), 0), border)
+    worn = blur((clothes * photo.trust)[edge].mean(0)[None, :, None], _EDGE * width)[0, :, 0]
+    layers = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)
+    layers = torch.cat([layers[:border], layers.new_zeros(height - border, width, 4)])
+    layers[border - 1] = layers[edge].mean(0)
+    known = (torch.arange(height) < border)[:, None].expand(height, width)
+    layers = spread_nearest(layers, known, _SPREAD)
+    layers[:border] = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)[:border]
+    below = ramp(worn, 0.5, 0.9).expand(height - border, width)
+    return replace(
+        photo,
+        camera=replace(photo.camera, height=height),
+        color=layers[..., :3],
+        alpha=layers[..., 3],
+        trust=torch.cat([photo.trust[:border], below]),
+    )
+
+
 def without_contradictions(photo: TrainingPicture, start: Avatar, track: PhotoFit, size: int) -> TrainingPicture:
     """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
 
     Shoulders are wide, and cut off by the photo: there the views show others, and patches of both would stand beside each other.
     size: pixels along the side of the picture that the track's landmarks are of.
     """
-    outline = start.render(start.rig(), photo.parameters, photo.camera).alpha
-    rows = torch.arange(len(outline)) * (size / len(outline))
+    outline, width = start.render(start.rig(), photo.parameters, photo.camera).alpha, photo.camera.width
+    rows = torch.arange(len(outline)) * (size / width)
     below = (rows > track.landmarks[CHIN, 1])[:, None]
-    wrong = blur((outline - photo.alpha)[..., None], len(outline) / 200).abs()[..., 0] > _CONTRADICTION
-    around = blur((below & wrong).float()[..., None], len(outline) / 100)[..., 0]
+    wrong = blur((outline - photo.alpha)[..., None], width / 200).abs()[..., 0] > _CONTRADICTION
+    around = blur((below & wrong).float()[..., None], width / 100)[..., 0]
     return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)))
 
 
 def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> list[TrainingPicture]:
     """All photos of a person as training pictures, the frontal one first; where that knows better, the others give way."""
     photos = [
-        without_contradictions(photo_picture(photo, size, -1 - index), start, photo.track, photo.portrait.size)
+        without_contradictions(
+            continued_below(photo_picture(photo, size, -1 - index), photo.portrait, start),
+            start,
+            photo.track,
+            photo.portrait.size,
+        )
         for index, photo in enumerate(seen)
     ]
     frontal, *further = photos
@@ -131,9 +178,35 @@ class Authority:
         """How far a view is believed [H, W]: less the nearer it looks from where a photo does, at what that photo knows."""
         splats = self.start.splats(self.start.rig(), parameters)
         ours, theirs = (functional.normalize(eye - splats.means, dim=-1) for eye in (camera.centre, self.eyes[:, None]))
-        share = (self.share * ramp((ours * theirs).sum(-1), *_NEAR)).amax(0)
+        along = (ours * theirs).sum(-1)
+        near = torch.where(
+            dressed(self.start.head, self.start.binding), ramp(along, *_NEAR_CLOTHES), ramp(along, *_NEAR)
+        )
+        share = (self.share * near).amax(0)
         drawn = rasterize(*splats._replace(colors=share[:, None]), camera)
         return 1 - _YIELD * drawn.color[..., 0].clamp(0, 1)
+
+
+def with_shown_clothes(
+    start: Avatar, reach: Tensor, photos: Sequence[TrainingPicture], authority: Authority
+) -> tuple[Avatar, Tensor]:
+    """The start with the clothes that photos decide about: in the photo's colours, opaque, and with little reach [G].
+
+    The views would start them in means of what they disagree about, and as transparent; whatever a photo does not see behind
+    others nobody would correct then, and it shines through from aside.
+    """
+    sh, opacity = start.sh, start.opacity_logits
+    worn = dressed(start.head, start.binding)
+    for photo, share in zip(photos, authority.share, strict=True):
+        pixels, _ = photo.camera.project(start.splats(start.rig(), photo.parameters).means)
+        rgba = sample_image(torch.cat([photo.color, photo.alpha[..., None]], dim=-1), pixels)
+        shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID)
+        color = rgba[:, :3] / rgba[:, 3:].clamp(min=_SOLID)
+        sh = torch.where(shown[:, None, None], (color[:, None] - 0.5) / SH_C0, sh)
+        opacity = torch.where(shown, opacity.clamp(min=_OPAQUE), opacity)
+        reach = torch.where(shown, reach.clamp(max=REACH_OF_SHOWN_CLOTHES), reach)
+        worn = worn & ~shown
+    return replace(start, sh=sh, opacity_logits=opacity), reach
 
 
 @dataclass(frozen=True)

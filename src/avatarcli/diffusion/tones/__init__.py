@@ -5,5 +5,16 @@ from avatarcli.diffusion.tones.around import Around, Ground
 from avatarcli.diffusion.tones.detail import with_detail, without_islands
 from avatarcli.diffusion.tones.matching import SKIN_REGIONS, Tones, tone_error
 from avatarcli.diffusion.tones.nape import Nape
+from avatarcli.diffusion.tones.together import agreed
 
-__all__ = ["SKIN_REGIONS", "Around", "Ground", "Nape", "Tones", "tone_error", "with_detail", "without_islands"]
+__all__ = [
+    "SKIN_REGIONS",
+    "Around",
+    "Ground",
+    "Nape",
+    "Tones",
+    "agreed",
+    "tone_error",
+    "with_detail",
+    "without_islands",
+]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torch.nn import functional
 
+from avatarcli.diffusion.tones.coarse import halved
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
@@ -17,7 +17,7 @@ from avatarcli.head.model import PersonalHead
 from avatarcli.reproject.shell import COLUMNS, ROWS_ABOVE, Shell, nearest_skin
 from avatarcli.reproject.skin_texture import PhotoView
 
-_DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
+DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
 _FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
 _BESIDE = 1 / 100  # of the photo's width: how far from the border of its clothes they are believed
 _FEWEST_CELLS = 150  # of some 10,000 on the chest and the back: less cloth tells nothing
@@ -75,7 +75,7 @@ class Around:
         vertices = shell.vertices
         depth = rasterize_mesh(vertices, shell.faces, photo.camera).depth
         normals = vertex_normals(vertices, shell.faces)
-        pixels, facing, visible = visible_points(vertices, normals, photo.camera, depth, tolerance=_DEPTH_TOLERANCE)
+        pixels, facing, visible = visible_points(vertices, normals, photo.camera, depth, tolerance=DEPTH_TOLERANCE)
         # Hair that hides the ears may hang behind, and what has the skin's colour at its edge is none.
         told_of_hair = hair is not None and bool(photo.bare_ears.amax() > 0.5)
         off_skin, off_hair = ((photo.image - color).square().sum(-1) for color in (photo.skin_color, photo.hair_color))
@@ -165,8 +165,3 @@ def _by_height(values: Tensor, weight: Tensor) -> Tensor:
     means = (values * weight).sum(1) / total.clamp(min=1e-6)
     nearest = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)[0]
     return ramp(means[torch.from_numpy(nearest).long()], 0.15, 0.5)
-
-
-def halved(picture: Tensor) -> Tensor:
-    """A picture [H, W, C] at half its size, by means."""
-    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)

@@ -9,19 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from avatarcli.diffusion.tones.around import Ground, halved
+from avatarcli.diffusion.tones.around import Ground
+from avatarcli.diffusion.tones.coarse import COARSE, FLOOR, MOST, halved, log_colors, wide_blur, with_change
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.reproject.skin_texture import PhotoView
 
-# Ratios are taken of colours plus this, so that black does not decide.
-_FLOOR = 0.04
-_MOST = 0.4  # a logarithm: tones are changed by half as much again at most
 _DISAGREE = 0.7  # a logarithm: where picture and photo differ by more, they show different things
-# Shares of the picture's width: how coarse a tone is, and how far beyond what the photo sees its correction goes on.
-_COARSE, _FAR = 1 / 20, 1 / 8
-_POOL = 4  # pixels along each side that wide blurs take together
+_FAR = 1 / 8  # of the picture's width: how far beyond what the photo sees its correction goes on
 _SOLID = 0.95  # alpha of pixels whose colour is the person's alone
 _TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
 _SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
@@ -40,7 +35,6 @@ _HAIR = (0.12, 0.8, 1.1)
 _SKIN = (0.15, 0.8, 1.5)
 _CLOTH = (0.1, 0.8, 2.0)
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
-_KEPT = 0.5  # of a surface's own contrast, where its tone is changed by _MOST and a factor of e more: dark noise would become loud
 SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
 
@@ -76,10 +70,7 @@ class Tones:
         person has there.
         """
         # Changes are smooth: half the size tells them as well, in a quarter of the time.
-        change = self._change(halved(picture), halved(hint), ground.halved())
-        alpha = picture[..., 3:]
-        logs = log_colors(picture[..., :3] / alpha.clamp(min=0.02))
-        return torch.cat([_changed(logs, enlarged(change, picture.shape[:2])) * alpha, alpha], -1)
+        return with_change(picture, self._change(halved(picture), halved(hint), ground.halved()))
 
     def _change(self, picture: Tensor, hint: Tensor, ground: Ground) -> Tensor:
         """What is added to the logarithms of a picture's colours [H, W, 3]. Arguments as for `matched`."""
@@ -93,7 +84,7 @@ class Tones:
         seen = solid * ramp(hint[..., 4], 0.25, 0.6)
         change, known = _spread(ratio, seen, like_skin(color, self.skin))
         unseen = 1 - known
-        change = (known[..., None] * change).clamp(-_MOST, _MOST)
+        change = (known[..., None] * change).clamp(-MOST, MOST)
         found = None if self.bald else hair_in(color, alpha[..., 0], ground.scalp, self.skin)
         skin = self._bare(logs, ground, found)
         change = change + self._skin_change(logs, skin, unseen, opaque)
@@ -105,7 +96,7 @@ class Tones:
                 change = change + _toned(logs, wanted, hair, unseen, opaque, _FAR, _HAIR)
         wanted = log_colors(ground.cloth[..., :3])
         cloth = ground.dressed * (1 - skin) * (1 - lock) * (1 - self._chest(logs, wanted))
-        return change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, _COARSE, _CLOTH)
+        return change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, COARSE, _CLOTH)
 
     def _bare(self, logs: Tensor, ground: Ground, hair: Tensor | None) -> Tensor:
         """How likely pixels [H, W] on the head's skin regions are bare: of the skin's tint, however dark, and no hair's.
@@ -116,12 +107,12 @@ class Tones:
         region = blur(ground.skin[..., None], size * _EDGE)[..., 0] * (1 - ground.dressed) * (1 - ground.hairy)
         # In the dark a tint is hardly known.
         dark = (log_colors(self.skin).mean() - logs.mean(-1)).clamp(0, _DARK)
-        skin = region * tint_likeness(logs.exp() - _FLOOR, self.skin, dark.exp())
+        skin = region * tint_likeness(logs.exp() - FLOOR, self.skin, dark.exp())
         skin = skin * self._off_cloth(logs, ground)
         if hair is None:
             return skin
         # A nape well below the hairline is no hair, where the photo has none hanging beside the neck.
-        nape = ground.neck * (1 - ramp(_wide_blur(ground.scalp[..., None], size * _COARSE)[..., 0], 0.02, 0.25))
+        nape = ground.neck * (1 - ramp(wide_blur(ground.scalp[..., None], size * COARSE)[..., 0], 0.02, 0.25))
         way = log_colors(self.skin) - _SHADED - log_colors(hair)
         if way.norm() < _TELLING:
             return skin * nape
@@ -129,14 +120,14 @@ class Tones:
 
     def _off_cloth(self, logs: Tensor, ground: Ground) -> Tensor | float:
         """How far pixels [H, W] are from the colour of the picture's own clothes."""
-        dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - _FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
+        dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
         found = middle_color(logs[dressed], dressed.numel())
         return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
 
     def _chest(self, logs: Tensor, cloth: Tensor) -> Tensor:
         """How likely pixels [H, W] below the neck are bare: like skin, and not like the clothes [H, W, 3] there."""
         farther = (logs - cloth).norm(dim=-1) - (logs - log_colors(self.skin)).norm(dim=-1)
-        return like_skin(logs.exp() - _FLOOR, self.skin) * ramp(farther, -0.2, 0.2)
+        return like_skin(logs.exp() - FLOOR, self.skin) * ramp(farther, -0.2, 0.2)
 
     def _hairy(self, logs: Tensor, ground: Ground, found: Tensor) -> tuple[Tensor, Tensor]:
         """How likely pixels [H, W] are hair of the found colour [3], on the head or beside it (clothes of its colour are farther
@@ -146,7 +137,7 @@ class Tones:
         alike, darker = (
             torch.exp(-(part.norm(dim=-1) / _HAIR_LIKE).square()) for part in (difference, difference - _SHADOW * shade)
         )
-        near = ramp(_wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
+        near = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
         return alike * torch.maximum(near, ground.hanging), darker * ground.hanging
 
     def _skin_change(self, logs: Tensor, skin: Tensor, unseen: Tensor, opaque: Tensor) -> Tensor:
@@ -159,8 +150,8 @@ class Tones:
             skin * (logs.mean(-1) > log_colors(self.skin).mean() - 1.1),
             unseen,
             opaque,
-            _COARSE,
-            (0.0, _CHROMA, _MOST),
+            COARSE,
+            (0.0, _CHROMA, MOST),
         )
         return light + tint
 
@@ -170,13 +161,9 @@ def tone_error(picture: Tensor, hint: Tensor) -> float:
     alpha = picture[..., 3:]
     seen = ((alpha[..., 0] > _SOLID) & (hint[..., 3] > _SOLID)) * ramp(hint[..., 4], 0.25, 0.6)
     difference = (picture[..., :3] - hint[..., :3]) * seen[..., None]
-    layers = blur(torch.cat([difference, seen[..., None]], dim=-1), picture.shape[1] * _COARSE)
+    layers = blur(torch.cat([difference, seen[..., None]], dim=-1), picture.shape[1] * COARSE)
     coarse = (layers[..., :3] / layers[..., 3:].clamp(min=1e-3)).abs().mean(-1)
     return float((coarse * seen).sum() / seen.sum().clamp(min=1))
-
-
-def log_colors(color: Tensor) -> Tensor:
-    return (color + _FLOOR).log()
 
 
 def _toned(
@@ -196,21 +183,13 @@ def _toned(
     behind, share, most = kind
     size, channels = logs.shape[1], logs.shape[-1]
     weight = (where * opaque)[..., None]
-    layers = _wide_blur(torch.cat([(wanted - logs) * weight, weight], dim=-1), size * scale)
+    layers = wide_blur(torch.cat([(wanted - logs) * weight, weight], dim=-1), size * scale)
     darker = layers[..., :channels] / layers[..., channels:].clamp(min=1e-3)
     # What is no darker than it may be there, and no brighter by as much, is right.
     difference = (darker - behind).clamp(min=0) + (darker + behind).clamp(max=0)
     # The soft outline is changed as what lies inside it.
     soft = blur(torch.cat([weight * unseen[..., None], opaque[..., None].to(weight)], dim=-1), size / 100)
     return share * difference.clamp(-most, most) * soft[..., :1] / soft[..., 1:].clamp(min=0.1)
-
-
-def _changed(logs: Tensor, change: Tensor) -> Tensor:
-    """Colours [H, W, 3] of logarithms that are changed; where much, their contrast does not grow with their tone."""
-    size = logs.shape[1]
-    fine = logs - _wide_blur(logs, size * _COARSE)
-    kept = _KEPT ** (change - _MOST).clamp(min=0)
-    return ((logs + change - (1 - kept) * fine).exp() - _FLOOR).clamp(0, 1)
 
 
 def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:
@@ -221,19 +200,6 @@ def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor
 def middle_color(hair: Tensor, of: int) -> Tensor | None:
     """The median [3] of the colours [N, 3] of hair in a picture of so many pixels; None where they are few."""
     return hair.median(0).values if len(hair) > _FEWEST * of else None
-
-
-def _wide_blur(values: Tensor, sigma: float) -> Tensor:
-    """As `blur`, of wide standard deviations, at a fraction of the size."""
-    pool = _POOL if sigma >= 2 * _POOL else _POOL // 2
-    small = functional.avg_pool2d(values.permute(2, 0, 1)[None], pool)
-    return enlarged(blur(small[0].permute(1, 2, 0), sigma / pool), values.shape[:2])
-
-
-def enlarged(values: Tensor, size: torch.Size) -> Tensor:
-    """Values [h, w, C] at a larger size."""
-    large = functional.interpolate(values.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=False)
-    return large[0].permute(1, 2, 0)
 
 
 def tint_likeness(color: Tensor, skin: Tensor, wide: Tensor | float = 1.0) -> Tensor:
@@ -259,7 +225,7 @@ def _spread(ratio: Tensor, seen: Tensor, likely: Tensor) -> tuple[Tensor, Tensor
         weight = (seen * share)[..., None]
         layers = torch.cat([ratio * weight, weight], dim=-1)
         # Near what is seen the tone of that very place, farther off that of the surroundings.
-        near, far = _wide_blur(layers, size * _COARSE), _wide_blur(layers, size * _FAR)
+        near, far = wide_blur(layers, size * COARSE), wide_blur(layers, size * _FAR)
         mixed = near + 0.1 * far
         total += share[..., None] * mixed[..., :3] / mixed[..., 3:].clamp(min=1e-4)
         known += share * ramp(far[..., 3], 0.0, 0.15)

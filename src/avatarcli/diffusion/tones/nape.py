@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.tones.around import Around, Ground, halved
-from avatarcli.diffusion.tones.matching import Tones, enlarged, hair_in, like_skin, log_colors, tint_likeness
+from avatarcli.diffusion.tones.around import Around, Ground
+from avatarcli.diffusion.tones.coarse import enlarged, halved, log_colors
+from avatarcli.diffusion.tones.matching import Tones, hair_in, like_skin, tint_likeness
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, pull_push, ramp
 from avatarcli.geometry.mesh import rasterize_mesh

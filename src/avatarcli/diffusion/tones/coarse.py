@@ -1,0 +1,53 @@
+"""Coarse tones: smooth changes of the logarithms of a picture's colours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.geometry.fill import blur
+
+FLOOR = 0.04  # ratios are taken of colours plus this, so that black does not decide
+MOST = 0.4  # a logarithm: tones are changed by half as much again at most
+COARSE = 1 / 20  # of the picture's width: how coarse a tone is
+_POOL = 4  # pixels along each side that wide blurs take together
+_KEPT = 0.5  # of a surface's own contrast, where its tone is changed by MOST and a factor of e more: dark noise would become loud
+
+
+def log_colors(color: Tensor) -> Tensor:
+    """Logarithms of colours, raised a little."""
+    return (color + FLOOR).log()
+
+
+def with_change(picture: Tensor, change: Tensor) -> Tensor:
+    """A premultiplied RGBA picture [H, W, 4] with a change [h, w, 3] of the logarithms of its colours, at any size."""
+    alpha = picture[..., 3:]
+    logs = log_colors(picture[..., :3] / alpha.clamp(min=0.02))
+    return torch.cat([_changed(logs, enlarged(change, picture.shape[:2])) * alpha, alpha], dim=-1)
+
+
+def _changed(logs: Tensor, change: Tensor) -> Tensor:
+    """Colours [H, W, 3] of logarithms that are changed; where much, their contrast does not grow with their tone."""
+    size = logs.shape[1]
+    fine = logs - wide_blur(logs, size * COARSE)
+    kept = _KEPT ** (change - MOST).clamp(min=0)
+    return ((logs + change - (1 - kept) * fine).exp() - FLOOR).clamp(0, 1)
+
+
+def wide_blur(values: Tensor, sigma: float) -> Tensor:
+    """As `blur`, of wide standard deviations, at a fraction of the size."""
+    pool = _POOL if sigma >= 2 * _POOL else _POOL // 2
+    small = functional.avg_pool2d(values.permute(2, 0, 1)[None], pool)
+    return enlarged(blur(small[0].permute(1, 2, 0), sigma / pool), values.shape[:2])
+
+
+def enlarged(values: Tensor, size: torch.Size) -> Tensor:
+    """Values [h, w, C] at a larger size."""
+    large = functional.interpolate(values.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=False)
+    return large[0].permute(1, 2, 0)
+
+
+def halved(picture: Tensor) -> Tensor:
+    """A picture [H, W, C] at half its size, by means."""
+    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
