@@ -74,6 +74,25 @@ def test_a_photo_without_known_clothes_says_nothing_of_them(sitter: Sitter) -> N
         assert sitter.around(clothes, None).cloth[:, 3].max() == 0
 
 
+def test_a_bare_chest_is_not_dressed_and_the_back_is(sitter: Sitter) -> None:
+    """A wide neckline: between the coat's sides the photo shows skin down to its lower border."""
+    column = torch.arange(SIZE)
+    open_coat = sitter.coat * ((column - SIZE // 2).abs() > SIZE // 8)
+    blank = torch.zeros(SIZE, SIZE)
+    image = torch.where((sitter.coat > open_coat)[..., None], SKIN, sitter.photo.image)
+    photo = replace(sitter.photo, image=image)
+    # Labels may take some of the skin for clothes.
+    labels = torch.maximum(open_coat, sitter.coat * ((column - SIZE // 2).abs() < 4))
+    around = Around.of(sitter.head, sitter.shell, photo, labels, blank)
+    front, behind = (around.seen_by(sitter.view(yaw), blank, blank, blank) for yaw in (0.0, torch.pi))
+    chest = slice(SIZE * 7 // 8, SIZE * 15 // 16)
+    assert front.dressed[chest, SIZE // 2 - 8 : SIZE // 2 + 8].max() < 0.3
+    assert front.dressed[chest, SIZE // 2 - 36 : SIZE // 2 - 24].min() > 0.7
+    assert behind.dressed[chest, SIZE // 2 - 30 : SIZE // 2 + 30].min() > 0.9
+    for ground in (front, behind):
+        assert (ground.cloth[chest, SIZE // 2 - 36 : SIZE // 2 + 36, :3] - SKIN).abs().amax(-1).min() > 0.1
+
+
 def test_hair_hangs_down_to_where_it_is_beside_the_neck(sitter: Sitter) -> None:
     around = sitter.around(sitter.coat, sitter.matte - sitter.coat)
     short, unknown = sitter.around(sitter.coat, torch.zeros(SIZE, SIZE)), sitter.around(sitter.coat, None)

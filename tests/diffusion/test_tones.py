@@ -175,6 +175,31 @@ def test_unseen_clothes_take_the_colour_of_the_photos() -> None:
     assert error(TONES.matched(black, nothing, unknown), black, Y > 0) < 0.01
 
 
+def test_skin_mixed_into_unseen_clothes_goes_and_other_colours_stay() -> None:
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    navy, white = torch.tensor([0.10, 0.12, 0.25]), torch.tensor([0.85, 0.85, 0.88])
+    alpha = truth[..., 3:]
+    share = 0.6 * ((X / 5).sin() > 0.5)[..., None]
+    blotched = torch.cat([torch.lerp(navy.expand(SIZE, SIZE, 3), SKIN, share) * alpha, alpha], dim=-1)
+    collar = (Y > 92) & (Y < 98)
+    blotched[..., :3] = torch.where(collar[..., None], white * alpha, blotched[..., :3])
+    cloth = torch.cat([navy.expand(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, 1)], dim=-1)
+    dressed = replace(ground(), cloth=cloth, dressed=(Y > 80).float())
+    right = TONES.matched(blotched, nothing, dressed)
+    is_picture(right, blotched)
+    jacket = (Y > 102) & (alpha[..., 0] > 0.99)
+    before, after = ((picture[jacket][:, :3] - navy).abs().mean() for picture in (blotched, right))
+    assert after < 0.35 * before
+    inside = (Y > 93) & (Y < 97) & (alpha[..., 0] > 0.99)
+    assert right[inside][:, :3].min() > 0.4  # only coarse tones of it change
+    # Skin itself is left where clothes are not known to be, and where they are of its colour.
+    for bare in (replace(dressed, dressed=NO_SCALP), replace(dressed, cloth=0 * cloth)):
+        assert error(TONES.matched(blotched, nothing, bare), blotched, Y > 0) < 0.01
+    alike = torch.cat([(0.95 * SKIN).expand(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, 1)], dim=-1)
+    beige = torch.cat([SKIN * alpha, alpha], dim=-1)
+    assert error(TONES.matched(beige, nothing, replace(dressed, cloth=alike)), beige, Y > 80) < 0.03
+
+
 def test_a_dark_nape_becomes_as_light_as_skin_unless_hair_hangs_there() -> None:
     truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
     dark = torch.where((Y > 45)[..., None], SKIN * 0.35, HAIR * 0.8)

@@ -44,7 +44,7 @@ _SQUARE = (0.3, 0.6)
 # Metres by which the photo's expression moves skin: where it smiles, it does not know the face at rest.
 _MOVED = (0.0005, 0.002)
 # Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
-_EDGE, _SPREAD = 1 / 60, 0.05
+_EDGE, _SPREAD = 1 / 60, 0.15
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
 _OPAQUE = 2.2  # logit of 0.9, as plain starts have it

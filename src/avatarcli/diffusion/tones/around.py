@@ -15,15 +15,17 @@ from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.reproject.shell import COLUMNS, ROWS_ABOVE, Shell, nearest_skin
-from avatarcli.reproject.skin_texture import PhotoView
+from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
 
 DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
 _FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
 _BESIDE = 1 / 100  # of the photo's width: how far from the border of its clothes they are believed
-_FEWEST_CELLS = 150  # of some 10,000 on the chest and the back: less cloth tells nothing
+_FEWEST_CELLS = 40  # of some 10,000 on the chest and the back: less cloth tells nothing
 _FEW_IN_ROW = 6  # cells of a row that tell its colours
 _BELOW = 25.0  # rows of 3 mm: how far below and above the cloth that is seen its colours fade out
 _LONGER = 15  # rows that hair may reach lower behind than beside the neck
+# Cells around bare skin that may be bare too, and from where on all is taken for dressed, as a back is.
+_NECKLINE = (5.0, 15.0)
 _SOFTNESS = 0.3  # cells of blur a cell of distance from what is seen
 _ASIDE = 0.4  # of a ray's direction: how far to the side it points
 _HAIRY_ROW = 0.3  # of a side's cells in a row: with more hair among them it hangs there
@@ -80,7 +82,7 @@ class Around:
         told_of_hair = hair is not None and bool(photo.bare_ears.amax() > 0.5)
         off_skin, off_hair = ((photo.image - color).square().sum(-1) for color in (photo.skin_color, photo.hair_color))
         # Unknown clothes are none, and unknown hair may hang everywhere.
-        clothes = torch.zeros_like(photo.matte) if clothes is None else clothes
+        clothes = torch.zeros_like(photo.matte) if clothes is None else _without_skin(clothes, photo)
         hair = torch.ones_like(photo.matte) if hair is None else hair
         soft = blur(torch.stack([clothes * photo.matte, hair, photo.matte], dim=-1), _BESIDE * photo.camera.width)
         # The mean of the clothes around, for single threads and stripes tell no tone.
@@ -92,14 +94,25 @@ class Around:
         shown = (visible & (facing > _FACING)).view(grid) * ramp(told[..., 6], 0.9, 1.0)
         near = nearest_skin(head.model, head.neutral, vertices)
         torso, neck = (head.model.in_regions(name)[near].float().view(grid) for name in ("torso", "neck"))
-        cloth = _carried(told[..., :3], (shown > 0.5) & (told[..., 3] > 0.95) & (torso + neck > 0.5))
+        solid = (shown > 0.5) & (told[..., 5] > 0.95)
+        worn, bare = (
+            solid & (part > 0.5) & (where > 0.7)
+            for part, where in ((torso + neck, told[..., 3]), (torso, 1 - told[..., 3] - told[..., 4]))
+        )
+        cloth = _carried(told[..., :3], worn)
         # Where a neckline is shows in front, whether hair hangs beside the neck.
         covers = shown * torch.maximum(torso, neck) * ramp(told[..., 5], 0.4, 0.8)
         across = shell.directions[:, 0].view(grid)
         aside = across.abs() > _ASIDE
         collar = _by_height(told[..., 3], covers * ~aside).cummax(0).values
         hairy = _by_height(told[..., 4], covers * aside)
-        dressed = blur((torso + neck * collar[:, None])[..., None], 1.5)
+        covered = torch.ones_like(torso)
+        if bare.any() and worn.any():
+            known, ahead = worn | bare, (shell.directions[:, 2] > 0).view(grid)
+            nearest = spread_nearest(worn.float()[..., None], known, _SOFTNESS)[..., 0]
+            far = ramp(torch.from_numpy(distance_transform_edt(~known.numpy())).float(), *_NECKLINE)
+            covered = torch.where(ahead, torch.maximum(nearest, far), covered)
+        dressed = blur((torso * covered + neck * collar[:, None])[..., None], 1.5)
         hairy = hairy.flip(0).cummax(0).values.flip(0)[:, None].expand(grid)
         # Behind it may reach lower than any that the photo shows.
         lowest = ((shown > 0.5) & (told[..., 4] > 0.5)).sum(1) >= _FEW_IN_ROW
@@ -120,6 +133,12 @@ class Around:
         values = torch.cat([self.cloth, torch.stack([self.dressed, self.hairy, self.hanging], dim=-1)], dim=-1)
         seen = pull_push(raster.interpolate(values, self.shell.faces), raster.covered.float())
         return Ground(skin, neck, scalp, seen[..., :4], *seen[..., 4:].unbind(-1))
+
+
+def _without_skin(clothes: Tensor, photo: PhotoView) -> Tensor:
+    """Clothes [H, W] without the bare skin that labels take for them, unless most of them look like skin."""
+    plain = clothes * (skin_likeness(photo.image, photo.skin_color) < 0.5)
+    return plain if plain.sum() > 0.5 * clothes.sum() else clothes
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:

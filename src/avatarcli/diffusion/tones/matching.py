@@ -34,6 +34,10 @@ _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to ea
 _HAIR = (0.12, 0.8, 1.1)
 _SKIN = (0.15, 0.8, 1.5)
 _CLOTH = (0.1, 0.8, 2.0)
+# Distances of colours: off the line between clothes and skin up to which one is a mixture of both, and is none; and between clothes
+# and skin from where mixtures can be told.
+_BESIDE, _APART = (0.12, 0.25), (0.2, 0.4)
+_SURE = 0.3  # how sure the colour of clothes must be for mixtures to be told
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
 SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
@@ -94,9 +98,14 @@ class Tones:
             if self.hair is not None:
                 wanted = log_colors(self.hair).expand_as(logs)
                 change = change + _toned(logs, wanted, hair, unseen, opaque, _FAR, _HAIR)
+        cloth = ground.dressed * (1 - skin) * (1 - lock) * opaque
+        blotches = self._blotches(logs, ground, cloth * unseen)
         wanted = log_colors(ground.cloth[..., :3])
-        cloth = ground.dressed * (1 - skin) * (1 - lock) * (1 - self._chest(logs, wanted))
-        return change + _toned(logs, wanted, cloth, unseen * ground.cloth[..., 3], opaque, COARSE, _CLOTH)
+        return (
+            change
+            + blotches
+            + _toned(logs + blotches, wanted, cloth, unseen * ground.cloth[..., 3], opaque, COARSE, _CLOTH)
+        )
 
     def _bare(self, logs: Tensor, ground: Ground, hair: Tensor | None) -> Tensor:
         """How likely pixels [H, W] on the head's skin regions are bare: of the skin's tint, however dark, and no hair's.
@@ -124,10 +133,18 @@ class Tones:
         found = middle_color(logs[dressed], dressed.numel())
         return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
 
-    def _chest(self, logs: Tensor, cloth: Tensor) -> Tensor:
-        """How likely pixels [H, W] below the neck are bare: like skin, and not like the clothes [H, W, 3] there."""
-        farther = (logs - cloth).norm(dim=-1) - (logs - log_colors(self.skin)).norm(dim=-1)
-        return like_skin(logs.exp() - FLOOR, self.skin) * ramp(farther, -0.2, 0.2)
+    def _blotches(self, logs: Tensor, ground: Ground, where: Tensor) -> Tensor:
+        """Change of clothes [H, W], as logarithms [H, W, 3], that takes skin out of them: of cloth that it hardly sees in the photo
+        a model makes a mixture of both."""
+        cloth = ground.cloth[..., :3]
+        way = self.skin - cloth
+        away = logs.exp() - FLOOR - cloth
+        length = way.norm(dim=-1, keepdim=True)
+        share = (away * way).sum(-1, keepdim=True) / length.square().clamp(min=1e-3)
+        beside = (away - share * way).norm(dim=-1, keepdim=True)
+        mixed = share.clamp(0, 1) * (1 - ramp(beside, *_BESIDE)) * ramp(length, *_APART)
+        known = where * ramp(ground.cloth[..., 3], 0.0, _SURE)
+        return known[..., None] * (log_colors(cloth) - log_colors(cloth + mixed * way))
 
     def _hairy(self, logs: Tensor, ground: Ground, found: Tensor) -> tuple[Tensor, Tensor]:
         """How likely pixels [H, W] are hair of the found colour [3], on the head or beside it (clothes of its colour are farther

@@ -24,6 +24,7 @@ _ALIKE = 0.5  # a logarithm: what is farther from the mean shows something else
 _LIGHTER = 2.0  # per unit of logarithm that a view counts more than a darker one: what is imagined drifts into the dark
 _ROUNDS = 3  # after them views come hardly nearer, for only smooth changes are made
 _PROPER = 2  # rounds that find a mean of what is alike
+_SMOOTH = 0.075  # of the picture's width: finer changes than this would tint a shirt beside a tie that another view shows elsewhere
 _HARDLY = 0.05  # of the surroundings: changes fade where less than this is shared
 
 
@@ -41,7 +42,7 @@ def agreed(pictures: Sequence[Tensor], cameras: Camera, shell: Shell, photo: Pho
     """Premultiplied RGBA pictures [H, W, 4] of a head at rest, one a camera [V], in tones that they share.
 
     At each place of the shell all that see it are brought near to their mean, by changes that are smooth in each picture. The
-    photo has a say, and does not change.
+    photo has a say; where it sees a place squarely, the pictures have its tones already and stay as they are.
     """
     if not len(pictures):
         return []
@@ -57,6 +58,7 @@ def agreed(pictures: Sequence[Tensor], cameras: Camera, shell: Shell, photo: Pho
     fixed = _look(shown, photo.camera, shell, normals, COARSE * size * finer)
     own = torch.stack([look.logs for look in looks])
     weights = torch.stack([*(look.weight for look in looks), _ANCHOR * fixed.weight])
+    unseen = 1 - fixed.weight[:, None]
     changes = [torch.zeros(size, size, 3) for _ in looks]
     for _ in range(_ROUNDS):
         found = [sample_image(change, look.pixels) for change, look in zip(changes, looks, strict=True)]
@@ -64,9 +66,9 @@ def agreed(pictures: Sequence[Tensor], cameras: Camera, shell: Shell, photo: Pho
         mean = _mean(torch.cat([logs, fixed.logs[None]]), weights)
         for view, look in enumerate(looks):
             missing = mean - logs[view]
-            weight = look.weight[:, None] * _alike(missing / 2)
+            weight = look.weight[:, None] * _alike(missing / 2) * unseen
             spread = look.raster.interpolate(torch.cat([missing * weight, weight], dim=-1), shell.faces)
-            layers = wide_blur(spread, COARSE * size)
+            layers = wide_blur(spread, _SMOOTH * size)
             changes[view] = (changes[view] + layers[..., :3] / (layers[..., 3:] + _HARDLY)).clamp(-MOST, MOST)
     return [with_change(picture, change) for picture, change in zip(pictures, changes, strict=True)]
 
