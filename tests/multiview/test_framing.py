@@ -53,3 +53,10 @@ def test_the_same_framing_at_any_size(mean_head: PersonalHead) -> None:
     yaw, pitch = torch.tensor([0.3]), torch.tensor([0.2])
     small, large = framing.cameras(yaw, pitch, 50)[0], framing.cameras(yaw, pitch, 200)[0]
     torch.testing.assert_close(4 * small.project(mean_head.neutral)[0], large.project(mean_head.neutral)[0])
+
+
+def test_coming_closer_turns_to_the_head() -> None:
+    framing = Framing((0.0, -0.06, 0.0), 0.42)
+    assert framing.closer(1.0) == framing
+    assert framing.closer(2.0) == Framing((0.0, 0.0, 0.0), 0.21)
+    assert -0.06 < framing.closer(1.25).target[1] < 0.0

@@ -151,6 +151,7 @@ def test_rendering_and_writing_go_by_one_table(form: PictureFormat) -> None:
     ("out", "request_", "reason"),
     [
         ("a.avi", RenderRequest(orbit=360.0), r"cannot write '\.avi'"),
+        ("out/.mp4", RenderRequest(orbit=360.0), "no name before the ending"),
         ("a.png", RenderRequest(orbit=360.0), "holds one picture"),
         ("a.jpg", RenderRequest(orbit=360.0), "holds one picture"),
         ("a.jpg", RenderRequest(background=None), "no soft transparency"),

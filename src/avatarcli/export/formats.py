@@ -100,6 +100,8 @@ PICTURE_FORMATS = (
 
 def picture_format(path: Path) -> PictureFormat:
     """The format that a name asks for by its ending; none is a folder of numbered PNGs. Raises UsageError when it is unknown."""
+    if any(path.name.lower() in form.endings for form in PICTURE_FORMATS if path.name):
+        raise UsageError(f"{path}: there is no name before the ending")  # what `-o "$NAME.png"` is without a NAME
     for form in PICTURE_FORMATS:
         if path.suffix.lower() in form.endings:
             return form
