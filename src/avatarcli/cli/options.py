@@ -99,7 +99,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help=f"A file in {endings()}, a folder of PNGs, or - (a PNG on stdout). Default: a name made of the subject's.",
+        help=f"A file in {endings()}, a folder of PNGs, or - (a PNG on stdout). Default: named after the subject.",
     ),
 ]
 Size = Annotated[str, typer.Option(metavar="PIXELS", help="Side of the picture, or width and height as in 1280x720.")]
