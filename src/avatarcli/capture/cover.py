@@ -116,6 +116,13 @@ def mouth_opening(landmarks: Tensor, height: int, width: int) -> Tensor:
     return _polygon(landmarks[inner_lips], height, width)
 
 
+def eye_openings(landmarks: Tensor, height: int, width: int) -> Tensor:
+    """The picture [H, W] (bool) between the lids of both eyes. landmarks [478, 2] pixels."""
+    right = [33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7]
+    left = [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249]
+    return _polygon(landmarks[right], height, width) | _polygon(landmarks[left], height, width)
+
+
 def _polygon(points: Tensor, height: int, width: int) -> Tensor:
     """The pixels [H, W] (bool) whose centres lie inside a polygon [N, 2], by the even-odd rule."""
     rows = torch.arange(height, dtype=torch.float32) + 0.5

@@ -18,6 +18,7 @@ from avatarcli.gaussians.avatar import Avatar, Correctives
 from avatarcli.gaussians.clothes import Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
+from avatarcli.gaussians.openings import between_rims
 from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
@@ -33,8 +34,6 @@ _RATES = {
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _SHAPE = ("quaternions", "log_scales")
 _FALL = 0.1
-# Regions that are drawn as the head model has them: views imagine teeth, gums and tongue as one pink mass.
-INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 _HOLD_EVERY = 4  # steps, in which clothes stray little
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
@@ -126,8 +125,8 @@ class _State:
         """Make anew what depends on which Gaussians there are."""
         self._rig, self._motions = Rig.create(self.fixed.head, self.binding), dict[int, Motion]()
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
-        model = self.fixed.head.model
-        self._inside_mouth = model.in_regions(*INSIDE_MOUTH)[model.faces].all(-1)[self.binding % len(model.faces)]
+        hidden = between_rims(self.fixed.head)
+        self._in_openings = hidden[self.binding % len(hidden)] & self.moving
         clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
         self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes], self.reach[clothes])
 
@@ -202,8 +201,8 @@ class _State:
         if self._drawn_means.grad is not None:
             self.density.add(self._drawn_means.grad, self._focal)
         # Adam would follow the faintest pull of a pixel at the lips as far as a strong one.
-        self.density.pull[self._inside_mouth] = 0
-        free = (self.follows <= (Follows.PHOTOS if photo else Follows.ALL)) & ~self._inside_mouth
+        self.density.pull[self._in_openings] = 0
+        free = (self.follows <= (Follows.PHOTOS if photo else Follows.ALL)) & ~self._in_openings
         _hold((self.parameters[key].grad for key in _PER_GAUSSIAN), free)
         # Whatever may follow less than all keeps its shape and its tint: one photo would give it any, where it shows little of it.
         every = self.follows == Follows.ALL

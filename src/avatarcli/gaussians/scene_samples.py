@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles
+from avatarcli.gaussians.openings import detail
 from avatarcli.geometry.mesh import sample_image, vertex_normals
 from avatarcli.geometry.space import z_order
 from avatarcli.head.model import PARTS, REGIONS, PersonalHead
@@ -18,7 +19,7 @@ from avatarcli.reproject.scene import Scene
 # what hair and clothes hide needs only enough to fill gaps.
 _DENSITY = {
     "face": 1.6, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.1, "eyelid": 5.0, "lip": 4.0, "nose": 2.0,
-    "mouth_cavity": 0.8, "eye_socket": 0.5, "eye": 4.0, "tongue": 0.8, "teeth": 1.5,
+    "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 16.0, "tongue": 4.0, "teeth": 14.0,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7
 _NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
@@ -42,9 +43,9 @@ def _areas(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def skin_weights(head: PersonalHead, density_of: Mapping[str, float]) -> Tensor:
-    """Area × importance [F] of the head's triangles, by their region."""
+    """Area × importance [F] of the head's triangles, by their region and by what shows of eyes and mouth."""
     model = head.model
-    density = torch.tensor([density_of[name] for name in REGIONS])[model.region[model.faces]].amax(1)
+    density = torch.tensor([density_of[name] for name in REGIONS])[model.region[model.faces]].amax(1) * detail(head)
     # The ball behind the lids is never seen.
     eye = (model.face_part == PARTS.index("eye_l")) | (model.face_part == PARTS.index("eye_r"))
     centres = head.neutral[model.faces].mean(1)

@@ -13,6 +13,7 @@ from avatarcli.gaussians.beard import Beard, carry_beard
 from avatarcli.gaussians.glasses import REACH_OF_GLASSES, Glasses
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.gaussians.initialise import SurfaceSamples
+from avatarcli.gaussians.openings import hidden_at_rest
 from avatarcli.gaussians.optimise import REACH_OF_SKIN
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
@@ -25,7 +26,7 @@ from avatarcli.reproject.skin_texture import skin_likeness
 # How densely each region is covered where the views show it. What they hide needs only enough to fill gaps.
 _SEEN = {
     "face": 1.6, "scalp": 1.0, "ear": 1.2, "neck": 0.8, "torso": 0.6, "eyelid": 5.0, "lip": 4.0, "nose": 2.0,
-    "mouth_cavity": 0.8, "eye_socket": 0.5, "eye": 4.0, "tongue": 0.8, "teeth": 1.5,
+    "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 16.0, "tongue": 4.0, "teeth": 14.0,
 }  # fmt: skip
 _HIDDEN = 0.04
 # Of the hull beside plain skin: hair has detail, clothes little.
@@ -220,8 +221,8 @@ def _seen_colors(
         share = (visible & (rgba[:, 3] > 0.8)) * (facing - _FACING).clamp(min=0).square() * finer
         total += share[:, None] * rgba[:, :3] / rgba[:, 3:].clamp(min=0.3)
         weight += share[:, None]
-    # Eyes, teeth and tongue keep the texture's colours.
-    plain = model.face_part[skin.binding] == PARTS.index("skin")
+    # Eyes, rolled-up lids and what is inside the mouth keep the texture's colours.
+    plain = (model.face_part[skin.binding] == PARTS.index("skin")) & ~hidden_at_rest(head)[skin.binding]
     colors = torch.where(plain[:, None], total / weight, skin.colors)
     unseen = behind & plain & (weight[:, 0] < _SEEN_WELL)
     known = (plain & ~unseen).nonzero()[:, 0]

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, borrow, pull_push, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.hidden import rolled_up
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
 from avatarcli.reproject.eye_texture import paint_eye
+from avatarcli.reproject.mouth_texture import paint_cavity, paint_teeth, paint_tongue
 from avatarcli.reproject.shading import hollows, lit, neighbour_mean
 
 ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
 _DEPTH_TOLERANCE = 0.003  # metres
 _FAR = 40.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
+_LID, _NEAR_EYE = 0.95, 0.035  # light of shut lids beside that of the skin around the eye; metres around its middle
 _SMOOTHING = 4  # steps: borders of regions become about a centimetre wide
-# sRGB colours of what a photo seldom shows.
-_CAVITY, _TONGUE, _GUM, _TOOTH = (0.20, 0.07, 0.07), (0.62, 0.33, 0.32), (0.55, 0.27, 0.27), (0.86, 0.81, 0.74)
 
 
 @dataclass(frozen=True)
@@ -110,23 +108,47 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     guess = photo.skin_color * lit(photo.light, normal, photo.skin_color)
     guess = guess * atlas.surface(hollows(model, head.neutral), model.faces)
     values = torch.lerp(torch.lerp(guess, values, near), values, dressed)
+    values = _with_shut_lids(head, atlas, values, trust * skin_likeness(color, photo.skin_color))
     # What a photo shows inside a mouth is mostly teeth, which belong to the teeth alone.
-    throat = _over(color, trust * (color.mean(-1) < 0.4), _inside_mouth(head, atlas, torch.tensor(_CAVITY)))
-    values = torch.where(cavity[:, None], throat, values)
-    tongue = _inside_mouth(head, atlas, torch.tensor(_TONGUE))
-    values = torch.where((part == PARTS.index("tongue"))[:, None], tongue, values)
+    points = atlas.surface(head.neutral, model.faces)
+    throat = _over(color[cavity], trust[cavity] * (color[cavity].mean(-1) < 0.4), paint_cavity(head, points[cavity]))
+    values[cavity] = throat
+    tongue = part == PARTS.index("tongue")
+    rest = functional.normalize(atlas.surface(vertex_normals(head.neutral, model.faces), model.faces), dim=-1)
+    values[tongue] = paint_tongue(head, points[tongue], rest[tongue])
     # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
     teeth = (part == PARTS.index("teeth_upper")) | (part == PARTS.index("teeth_lower"))
     bright = color[teeth & (trust > 0.6) & (color.mean(-1) > 0.5)]
-    tooth = bright.median(0).values if len(bright) > 100 else torch.tensor(_TOOTH)
+    tooth = bright.median(0).values if len(bright) > 100 else None
     for name in ("teeth_upper", "teeth_lower"):
-        values = torch.where((part == PARTS.index(name))[:, None], _teeth(head, atlas, name, tooth), values)
+        here = part == PARTS.index(name)
+        values[here] = paint_teeth(head, points[here], atlas.face[here], name, tooth)
     for name in ("eye_l", "eye_r"):
         here = part == PARTS.index(name)
-        values[here] = paint_eye(head, atlas.surface(head.neutral, model.faces)[here], color[here], trust[here], name)
+        values[here] = paint_eye(head, points[here], color[here], trust[here], name)
     # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
     everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
     return everywhere, atlas.picture(trust[:, None])[..., 0]
+
+
+def _with_shut_lids(head: PersonalHead, atlas: Atlas, values: Tensor, bare: Tensor) -> Tensor:
+    """The texture [T, 3] with lids, as far as open eyes roll them up, in the colour of the skin around the eye.
+
+    Rolled up they are a narrow band in the shadow of a fold: unrolled as the photo shows them, they would be bruised.
+    bare [T]: how surely the photo shows bare skin.
+    """
+    model = head.model
+    share = atlas.surface(rolled_up(model)[:, None], model.faces)
+    points = atlas.surface(head.neutral, model.faces)
+    face = model.region[model.faces[atlas.face, 0]] == REGIONS.index("face")
+    for name in ("eye_l", "eye_r"):
+        distance = (points - head.joints[model.joint_names.index(name)]).norm(dim=-1)
+        near = distance < _NEAR_EYE
+        skin = values[near & face & (bare > 0.5) & (share[:, 0] == 0)]
+        if len(skin):
+            lid = _LID * skin.median(0).values
+            values = torch.where(near[:, None], torch.lerp(values, lid, share), values)
+    return values
 
 
 def _smooth_region(model: HeadModel, *names: str) -> Tensor:
@@ -172,27 +194,6 @@ def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
     brightness = difference.mean(-1)
     tint = (difference - brightness[..., None]).norm(dim=-1)
     return torch.exp(-((brightness / 0.22).square()) - (tint / 0.08).square())
-
-
-def _inside_mouth(head: PersonalHead, atlas: Atlas, color: Tensor) -> Tensor:
-    """A colour [T, 3] that darkens towards the throat, as light falls off in a mouth."""
-    depth = atlas.surface(head.neutral, head.model.faces)[:, 2]
-    lips = head.neutral[head.model.in_regions("lip")][:, 2].amax()
-    return color * torch.exp(-((lips - depth - 0.014).clamp(min=0) / 0.04))[:, None]
-
-
-def _teeth(head: PersonalHead, atlas: Atlas, name: str, tooth: Tensor) -> Tensor:
-    """Teeth of a given colour [3] and gums [T, 3]. Every tooth is a small component of the mesh, the gum is the largest."""
-    model = head.model
-    faces = model.faces[model.face_part == PARTS.index(name)].numpy()
-    count = model.vertex_count
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    _, label = connected_components(graph, directed=False)
-    gum = np.bincount(label[faces[:, 0]]).argmax()
-    is_gum = torch.from_numpy(label[model.faces[atlas.face, 0].numpy()] == gum)
-    gums, teeth = _inside_mouth(head, atlas, torch.tensor(_GUM)), _inside_mouth(head, atlas, tooth)
-    return torch.where(is_gum[:, None], gums, teeth)
 
 
 def _over(color: Tensor, trust: Tensor, generic: Tensor) -> Tensor:

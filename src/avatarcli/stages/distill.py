@@ -20,6 +20,7 @@ from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
+from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, new_correctives, optimise
 from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule
 from avatarcli.gaussians.scene_samples import sample_scene
@@ -72,7 +73,8 @@ def distill_avatar(
     authority = Authority.of(avatar, photos)
     if reach is not None:
         avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
-    pictures = AtHand(ViewPictures(photos, video, head, authority), device)
+    hidden = between_rims(head), hidden_at_rest(head)
+    pictures = AtHand(ViewPictures(photos, video, head, authority, hidden), device)
     judge = _Judge(out, pictures, schedule)
     # The baseline paints strands on its shell.
     hair = (

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.capture.cover import mouth_opening
+from avatarcli.capture.cover import eye_openings, mouth_opening
 from avatarcli.capture.photo import photo_window
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
-from avatarcli.gaussians.optimise import INSIDE_MOUTH
+from avatarcli.gaussians.openings import RIMS
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import lengths
@@ -35,7 +35,7 @@ from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.shell import CHIN
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
-_SOFT_LIPS = 1 / 400  # of a picture's width: deviation of the border between a mouth's inside and the lips
+_SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
 # The photo's authority: cosines between its direction and a view's (53° and 32°), and between its direction and the surface's.
 # Of clothes it decides for longer (107° and 72°): views draw collars and ties blurred, each in another place.
@@ -107,14 +107,19 @@ def without_contradictions(photo: TrainingPicture, start: Avatar, track: PhotoFi
     """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
 
     Shoulders are wide, and cut off by the photo: there the views show others, and patches of both would stand beside each other.
+    Nor is it believed where it shows an eye and the head model a lid, or the other way round: lids would be painted with eyes.
     size: pixels along the side of the picture that the track's landmarks are of.
     """
-    outline, width = start.render(start.rig(), photo.parameters, photo.camera).alpha, photo.camera.width
+    model, width = start.head.model, photo.camera.width
+    raster = rasterize_mesh(start.head.in_world(photo.parameters)[0], model.faces, photo.camera)
+    eyes = eye_openings(track.landmarks * (width / size), *photo.alpha.shape)
+    agreed = (model.shows(raster, "eye") > 0) == eyes
+    outline = start.render(start.rig(), photo.parameters, photo.camera).alpha
     rows = torch.arange(len(outline)) * (size / width)
     below = (rows > track.landmarks[CHIN, 1])[:, None]
     wrong = blur((outline - photo.alpha)[..., None], width / 200).abs()[..., 0] > _CONTRADICTION
     around = blur((below & wrong).float()[..., None], width / 100)[..., 0]
-    return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)))
+    return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)) * agreed)
 
 
 def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> list[TrainingPicture]:
@@ -211,12 +216,16 @@ def with_shown_clothes(
 
 @dataclass(frozen=True)
 class ViewPictures:
-    """The photos, the frontal one first, then every picture of the video, read when it is asked for."""
+    """The photos, the frontal one first, then every picture of the video, read when it is asked for.
+
+    hidden: which triangles [F] (bool) are drawn as the start has them in pictures at rest, and in those with an expression.
+    """
 
     photos: Sequence[TrainingPicture]
     video: MultiViewVideo
     head: PersonalHead
     authority: Authority
+    hidden: tuple[Tensor, Tensor]
 
     def __len__(self) -> int:
         return len(self.photos) + len(self.video.plan.pictures)
@@ -229,8 +238,7 @@ class ViewPictures:
         camera, parameters = self.video.plan.cameras[view], self.video.plan.parameters[frame : frame + 1]
         # With another expression a model may imagine other hair. It is wanted for the face.
         trust = self.authority.trust(parameters, camera) if frame == 0 else face_mask(self.head, parameters, camera)
-        if frame:
-            draw_mouth(picture, self.authority.start, parameters, camera)
+        draw_openings(picture, self.authority.start, self.hidden[frame > 0], parameters, camera)
         return TrainingPicture(
             camera=camera,
             parameters=parameters,
@@ -241,23 +249,28 @@ class ViewPictures:
         )
 
 
-def draw_mouth(picture: Tensor, start: Avatar, parameters: HeadParameters, camera: Camera) -> None:
-    """Draw the inside of an open mouth as the start has it, see INSIDE_MOUTH, into a premultiplied RGBA picture [H, W, 4]."""
+def draw_openings(picture: Tensor, start: Avatar, hidden: Tensor, parameters: HeadParameters, camera: Camera) -> None:
+    """Draw around eyes and mouth what is hidden at rest as the start has it into a premultiplied RGBA picture [H, W, 4].
+
+    hidden [F] (bool): its triangles.
+    """
     model = start.head.model
     vertices = start.head.in_world(parameters)[0]
-    lips, _ = camera.project(vertices[model.in_regions("lip")])
     size = torch.tensor([camera.width, camera.height])
-    low, high = (torch.minimum(edge.long().clamp(min=0), size) for edge in (lips.amin(0), lips.amax(0) + 1))
-    if (high <= low).any():
-        return
-    (left, top), (right, bottom) = low.tolist(), high.tolist()
-    window = camera.cropped(left, top, right - left, bottom - top)
-    inside = model.shows(rasterize_mesh(vertices, model.faces, window), *INSIDE_MOUTH)
-    if inside.any():
-        drawn = start.render(start.rig(), parameters, window)
-        mouth = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1)
-        part = picture[top:bottom, left:right]
-        part.lerp_(mouth, blur(inside[..., None], camera.width * _SOFT_LIPS))
+    for rim in RIMS:
+        edge, _ = camera.project(vertices[model.in_regions(rim)])
+        low, high = (torch.minimum(end.long().clamp(min=0), size) for end in (edge.amin(0), edge.amax(0) + 1))
+        if (high <= low).any():
+            continue
+        (left, top), (right, bottom) = low.tolist(), high.tolist()
+        window = camera.cropped(left, top, right - left, bottom - top)
+        raster = rasterize_mesh(vertices, model.faces, window)
+        inside = (raster.covered & hidden[raster.face.clamp(min=0)]).float()
+        if inside.any():
+            drawn = start.render(start.rig(), parameters, window)
+            opening = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1)
+            part = picture[top:bottom, left:right]
+            part.lerp_(opening, blur(inside[..., None], camera.width * _SOFT_RIMS))
 
 
 def face_mask(head: PersonalHead, parameters: HeadParameters, camera: Camera) -> Tensor:

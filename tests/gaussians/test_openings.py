@@ -1,0 +1,71 @@
+"""What shows between lids and lips: which triangles, how densely they are covered, and that a fit leaves them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from avatarcli.head.track import HeadParameters
+
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.openings import between_rims, detail, hidden_at_rest
+from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
+from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
+from avatarcli.head.hidden import rolled_up
+from avatarcli.head.model import PersonalHead
+
+
+def test_teeth_are_covered_where_an_open_mouth_shows_them(mean_head: PersonalHead) -> None:
+    model, density = mean_head.model, detail(mean_head)
+    centres = mean_head.neutral[model.faces].mean(1)
+    teeth = model.in_regions("teeth")[model.faces].all(-1)
+    front = teeth & (centres[:, 2] > centres[teeth, 2].amax() - 0.002)
+    back = teeth & (centres[:, 2] < centres[teeth, 2].amin() + 0.01)
+    assert density[front].mean() > 0.35
+    assert density[front].mean() > 2 * density[back].mean()
+    skin = model.in_regions("face", "scalp", "neck")[model.faces].all(-1) & ~hidden_at_rest(mean_head)
+    assert (density[skin] == 1).all()
+
+
+def test_irises_are_covered_most_finely_and_backs_of_eyes_not_at_all(mean_head: PersonalHead) -> None:
+    model, density = mean_head.model, detail(mean_head)
+    centre = mean_head.joints[model.joint_names.index("eye_l")]
+    rows = model.part("eye_l")
+    ball = ((model.faces >= rows.start) & (model.faces < rows.stop)).all(-1)
+    ahead = torch.nn.functional.normalize(mean_head.neutral[model.faces].mean(1) - centre, dim=-1)[:, 2]
+    assert (density[ball & (ahead > 0.95)] > density[ball & (ahead > 0.5) & (ahead < 0.8)].amax()).all()
+    assert (density[ball & (ahead < 0.3)] == 0).all()
+
+
+def test_lids_roll_up_above_the_eyes(mean_head: PersonalHead) -> None:
+    model, lid = mean_head.model, rolled_up(mean_head.model)
+    shut = torch.tensor(expression_vector(NAMED_EXPRESSIONS["blink"]))
+    way = torch.tensordot(shut, model.expression_basis, dims=1)
+    assert (way[lid == 1].norm(dim=-1) > 0.004).all()
+    eyes = mean_head.joints[[model.joint_names.index(name) for name in ("eye_l", "eye_r")]]
+    apart = torch.cdist(mean_head.neutral[lid > 0.5], eyes).amin(-1)
+    assert len(apart) > 10
+    assert apart.amax() < 0.03
+    rolled = hidden_at_rest(mean_head) & ~between_rims(mean_head)
+    assert (model.face_part[rolled] == 0).all()
+    assert rolled.any()
+
+
+def test_a_fit_does_not_touch_them(make_avatar: Callable[..., Avatar]) -> None:
+    avatar = make_avatar(300)
+    inside = between_rims(avatar.head).nonzero()[:, 0]
+    binding = avatar.binding.clone()
+    binding[:40] = inside[torch.arange(40) * (len(inside) // 40)]
+    avatar = replace(avatar, binding=binding)
+    camera = avatar.framing.cameras(torch.zeros(1), torch.zeros(1), 32)[0]
+    white = TrainingPicture(
+        camera, HeadParameters.at_rest(), -1, torch.ones(32, 32, 3), torch.ones(32, 32), torch.ones(32, 32)
+    )
+    fitted = optimise(avatar, [white], Schedule(6, 1, 300, seed=0), device="cpu")
+    assert torch.equal(fitted.binding, binding)
+    kept = torch.isin(binding, inside)
+    assert 40 <= int(kept.sum()) < 100
+    assert torch.equal(fitted.sh[kept], avatar.sh[kept])
+    assert torch.equal(fitted.means[kept], avatar.means[kept])
+    assert (fitted.sh != avatar.sh)[~kept].any()
