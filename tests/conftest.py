@@ -27,8 +27,8 @@ from PIL import Image
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles, start_gaussians
-from avatarcli.gaussians.optimise import new_correctives
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.multiview.framing import Framing

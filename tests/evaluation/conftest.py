@@ -9,8 +9,8 @@ import torch
 
 from avatarcli.config import CreateConfig, PreprocessConfig, to_json
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import start_gaussians
-from avatarcli.gaussians.optimise import new_correctives
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.multiview.framing import Framing
 from avatarcli.progress import SilentProgress

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
-from avatarcli.gaussians.optimise import new_correctives
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
@@ -22,6 +22,7 @@ from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.parameters import HeadParameters
+from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import make_plan

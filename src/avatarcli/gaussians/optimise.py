@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -16,6 +15,7 @@ from torch.nn import functional
 from avatarcli.files import replacing
 from avatarcli.gaussians.avatar import Avatar, Correctives
 from avatarcli.gaussians.clothes import Surface, Witness, dressed, find_strays
+from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
 from avatarcli.gaussians.openings import between_rims
@@ -24,7 +24,6 @@ from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.rotations import quaternion_to_matrix
 
-_HIDDEN = 32  # width of the correctives' network
 # Learning rates of Adam, in the unit of the parameter: metres, log, logit, SH coefficient. Positions and correctives fall to a
 # tenth over the run, for late steps should settle detail, not move it.
 _RATES = {
@@ -129,6 +128,13 @@ class _State:
         self._in_openings = hidden[self.binding % len(hidden)] & self.moving
         clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
         self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes], self.reach[clothes])
+        model, directions = self.fixed.head.model, self.parameters["basis"].shape[1]
+        followed = may_follow(model, self.binding % len(model.faces), directions) & self.moving[:, None]
+        # What is zero in the network is no connection of it.
+        self._connected = {
+            "basis": followed[..., None],
+            **{key: self.parameters[key].detach() != 0 for key in ("hidden_weight", "output_weight")},
+        }
 
     @classmethod
     def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:
@@ -207,6 +213,10 @@ class _State:
         # Whatever may follow less than all keeps its shape and its tint: one photo would give it any, where it shows little of it.
         every = self.follows == Follows.ALL
         _hold((self.parameters[key].grad for key in _SHAPE), every)
+        for key, connected in self._connected.items():
+            gradient = self.parameters[key].grad
+            if gradient is not None:
+                gradient *= connected
         shade = self.parameters["sh"].grad
         if shade is not None:
             shade.copy_(torch.where(every[:, None, None], shade, shade.mean(-1, keepdim=True)))
@@ -305,11 +315,3 @@ def _hold(tensors: Iterable[Tensor | None], free: Tensor) -> None:
 def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
     groups = [{"params": [value], "lr": _RATES[key], "name": key} for key, value in parameters.items()]
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
-
-
-def new_correctives(count: int, directions: int, generator: torch.Generator) -> Correctives:
-    """Correctives that do nothing yet, for `count` Gaussians and `directions` coefficients."""
-    # A face shows about four expressions at a time.
-    hidden = torch.randn(_HIDDEN, 52, generator=generator) / math.sqrt(4)
-    output = torch.randn(directions, _HIDDEN, generator=generator) / math.sqrt(_HIDDEN)
-    return Correctives(hidden, torch.zeros(_HIDDEN), output, torch.zeros(count, directions, 3))

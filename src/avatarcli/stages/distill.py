@@ -16,12 +16,13 @@ from avatarcli.config import DistillConfig
 from avatarcli.files import read_json, replacing, write_atomically
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
+from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
-from avatarcli.gaussians.optimise import REACH_OF_SKIN, new_correctives, optimise
+from avatarcli.gaussians.optimise import REACH_OF_SKIN, optimise
 from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.gaussians.strands import HairSurface, comb
