@@ -30,6 +30,13 @@ def test_eyes_and_mouth_move_coefficients_of_their_own() -> None:
     assert (eyes != mouth).all()
 
 
+def test_what_no_picture_shows_moves_nothing() -> None:
+    shown = torch.stack([face(jawOpen=0.7), face(eyeWideLeft=0.5)])
+    correctives = new_correctives(1, DIRECTIONS, torch.Generator().manual_seed(0), shown)
+    assert (correctives.coefficients(face(jawOpen=1.0)) != 0).any()
+    assert (correctives.coefficients(face(mouthShrugLower=1.0, browDownLeft=1.0)) == 0).all()
+
+
 def test_skin_follows_what_moves_it(mean_head: PersonalHead) -> None:
     model = mean_head.model
     landmarks = mean_head.model.landmarks(mean_head.neutral)

@@ -19,15 +19,24 @@ from avatarcli.head.model import HeadModel
 _HIDDEN = 32  # width of the network
 _AT_ONCE = 4  # expressions that a face shows at a time, about
 _UPPER, _UPPER_SHARE = ("brow", "eye"), 3 / 8  # names of the upper face's expressions; their share of all directions
+_SHOWN = 0.1  # strength from which a picture shows an expression
 _MOVES = 0.0003  # metres by which an expression moves what it may correct
 
 
-def new_correctives(count: int, directions: int, generator: torch.Generator) -> Correctives:
-    """Correctives that do nothing yet, for `count` Gaussians and `directions` coefficients."""
+def new_correctives(
+    count: int, directions: int, generator: torch.Generator, shown: Tensor | None = None
+) -> Correctives:
+    """Correctives that do nothing yet, for `count` Gaussians and `directions` coefficients.
+
+    shown [..., 52]: the expressions of the pictures that they will learn from; None: any. They never answer to others, about which
+    they could only guess.
+    """
     hidden = torch.randn(_HIDDEN, len(EXPRESSION_NAMES), generator=generator) / math.sqrt(_AT_ONCE)
     output = torch.randn(directions, _HIDDEN, generator=generator) / math.sqrt(_HIDDEN)
     units, answers = _upper_part(_HIDDEN), _upper_part(directions)
     hidden = hidden * (units[:, None] == _upper_expressions())
+    if shown is not None:
+        hidden = hidden * (shown.view(-1, len(EXPRESSION_NAMES)).amax(0) > _SHOWN)
     output = output * (answers[:, None] == units)
     return Correctives(hidden, torch.zeros(_HIDDEN), output, torch.zeros(count, directions, 3))
 

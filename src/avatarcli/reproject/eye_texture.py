@@ -8,8 +8,12 @@ it, and of the photo's pixels only those count that look like a part of it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,27 +43,62 @@ _BESIDE_LIDS = (0.05, 0.2)  # from what is hidden: there lids throw shadows
 _PRIOR = 4.0  # texels' worth of the generic eye in each ring
 
 
-def paint_eye(head: PersonalHead, points: Tensor, color: Tensor, trust: Tensor, name: str) -> Tensor:
-    """Colours [T, 3] of all texels of one eyeball.
+EYES = ("eye_l", "eye_r")  # joints, and parts of the head model
 
-    points [T, 3]: the texels on the eyeball at rest, looking ahead; color [T, 3], trust [T]: what the photo says; name: the eye's
-    joint.
+
+class ShownEye(NamedTuple):
+    """What the photo says of one eyeball. points [T, 3]: its texels at rest, looking ahead; color [T, 3]; trust [T]."""
+
+    points: Tensor
+    color: Tensor
+    trust: Tensor
+
+
+def paint_eyes(head: PersonalHead, shown: Sequence[ShownEye]) -> list[Tensor]:
+    """Colours [T, 3] of all texels of both eyeballs, in the order of EYES.
+
+    Where the photo shows the iris of only one, for a lid, hair or a reflection in glasses hides the other, both look alike.
     """
-    place = _flat(points - head.joints[head.model.joint_names.index(name)])
-    seen = trust > _SEEN
-    if int(seen.sum()) < _FEW:
-        return _generic_eye(place.norm(dim=-1))
-    centre, size = _find_iris(place[seen], color[seen].mean(-1))
-    around = place - centre
-    radius = around.norm(dim=-1) / size
-    level = seen & (around[:, 1].abs() < _BAND)
-    drawn = _whole_eye(radius, color, level)
-    difference = color - drawn
-    apart = difference.abs().mean(-1)
-    reflection = (radius < _REFLECTIONS) & (difference.mean(-1) > 0)
-    alike = torch.where(reflection, torch.ones(()), 1 - ramp(apart, *_ALIKE)) * (1 - ramp(radius, *_IRIS_ENDS))
-    share = ramp(trust, _SEEN, 0.9) * alike * ramp(_from_hidden(place, seen), *_BESIDE_LIDS)
-    return torch.lerp(drawn, color, share[:, None])
+    centres = [head.joints[head.model.joint_names.index(name)] for name in EYES]
+    looks = [_Look.of(_flat(eye.points - centre), eye) for eye, centre in zip(shown, centres, strict=True)]
+    clearer = max(looks, key=lambda look: look.contrast)
+    sources = [look if look.contrast or not clearer.contrast else clearer for look in looks]
+    return [look.with_photo(_whole_eye(look.radius, source)) for look, source in zip(looks, sources, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One eye in the picture of it from the front. place [T, 2], see `_flat`; radius [T]: about the middle of the iris, where it
+    ends at 1; contrast: between the white and it, 0 where it was not found; level [T] (bool): which texels show the eye."""
+
+    place: Tensor
+    radius: Tensor
+    color: Tensor
+    trust: Tensor
+    contrast: float
+    level: Tensor
+
+    @classmethod
+    def of(cls, place: Tensor, eye: ShownEye) -> _Look:
+        seen = eye.trust > _SEEN
+        centre, size, contrast = _find_iris(place[seen], eye.color[seen].mean(-1))
+        around = place - centre
+        level = seen & (around[:, 1].abs() < _BAND)
+        return cls(place, around.norm(dim=-1) / size, eye.color, eye.trust, contrast, level)
+
+    def with_photo(self, drawn: Tensor) -> Tensor:
+        """The drawn eye [T, 3] with what the photo shows of its iris."""
+        seen = self.trust > _SEEN
+        if not self.contrast:
+            return drawn
+        difference = self.color - drawn
+        reflection = (self.radius < _REFLECTIONS) & (difference.mean(-1) > 0)
+        alike = torch.where(reflection, torch.ones(()), 1 - ramp(difference.abs().mean(-1), *_ALIKE))
+        inside = 1 - ramp(self.radius, *_IRIS_ENDS)
+        hidden, _ = cKDTree(self.place[~seen].numpy()).query(self.place.numpy())
+        away = ramp(torch.from_numpy(hidden).to(drawn), *_BESIDE_LIDS)
+        share = ramp(self.trust, _SEEN, 0.9) * alike * inside * away
+        return torch.lerp(drawn, self.color, share[:, None])
 
 
 def _flat(points: Tensor) -> Tensor:
@@ -70,14 +109,14 @@ def _flat(points: Tensor) -> Tensor:
     return functional.normalize(direction[:, :2], dim=-1) * angle[:, None]
 
 
-def _find_iris(place: Tensor, light: Tensor) -> tuple[Tensor, float]:
-    """The middle [2] of a dark disc in a bright surrounding, and its size; (0, 0) and 1 where there is none.
+def _find_iris(place: Tensor, light: Tensor) -> tuple[Tensor, float, float]:
+    """The middle [2] of a dark disc in a bright surrounding, its size and its contrast; (0, 0), 1 and 0 where there is none.
 
     place [T, 2], light [T]: of the texels that the photo shows. The tracker turns the eye by its iris, to some degrees.
     """
     offsets = torch.cartesian_prod(_OFFSETS, _OFFSETS)
     cost = (offsets.square() * torch.tensor(_FAR_OFF)).sum(-1)
-    best, found = _LEAST_CONTRAST, (torch.zeros(2), 1.0)
+    best, found = _LEAST_CONTRAST, (torch.zeros(2), 1.0, 0.0)
     apart = place - offsets[:, None]
     level = apart[..., 1].abs() < _BAND
     for size in _SIZES:
@@ -88,17 +127,18 @@ def _find_iris(place: Tensor, light: Tensor) -> tuple[Tensor, float]:
         contrast = (outside @ light) / outside.sum(-1).clamp(min=1) - (inside @ light) / inside.sum(-1).clamp(min=1)
         score = torch.where(enough, contrast - cost, -torch.inf)
         if float(score.amax()) > best:
-            best, found = float(score.amax()), (offsets[score.argmax()], size)
+            best, found = float(score.amax()), (offsets[score.argmax()], size, float(score.amax()))
     return found
 
 
-def _whole_eye(radius: Tensor, color: Tensor, level: Tensor) -> Tensor:
-    """An eye without lids, the same all around: colours [T, 3] at radii [T]. level [T] (bool): which colours show it."""
+def _whole_eye(radius: Tensor, shown: _Look) -> Tensor:
+    """An eye without lids, the same all around: colours [T, 3] at radii [T], as one eye shows them."""
+    color, level = shown.color, shown.level
     rings = (torch.arange(_RINGS) + 0.5) / _RINGS * _EDGE
     generic = _generic_eye(rings)
     profile = []
     for ring, guess in zip(rings, generic, strict=True):
-        here = level & ((radius - ring).abs() < _EDGE / _RINGS)
+        here = level & ((shown.radius - ring).abs() < _EDGE / _RINGS)
         own = color[here].median(0).values if here.any() else guess
         profile.append((own * here.sum() + guess * _PRIOR) / (here.sum() + _PRIOR))
     position = (radius / _EDGE * _RINGS - 0.5).clamp(0, _RINGS - 1)
@@ -106,7 +146,7 @@ def _whole_eye(radius: Tensor, color: Tensor, level: Tensor) -> Tensor:
     high = (low + 1).clamp(max=_RINGS - 1)
     iris = torch.lerp(torch.stack(profile)[low], torch.stack(profile)[high], (position - low)[:, None])
     white = _generic_eye(torch.tensor([_WHITE]))[0]
-    beside = color[level & (radius > _WHITE_FROM) & (radius < _WHITE_TO)]
+    beside = color[level & (shown.radius > _WHITE_FROM) & (shown.radius < _WHITE_TO)]
     if len(beside) > _FEW:
         # At its corners and below its lids the white is red or dark: its brighter part tells how light it is, and half its tint.
         light = beside.mean(-1)
@@ -114,14 +154,6 @@ def _whole_eye(radius: Tensor, color: Tensor, level: Tensor) -> Tensor:
         white = (own + white * (own.mean() / white.mean())) / 2
     white = _generic_eye(radius.clamp(min=_WHITE)) * (white / _generic_eye(torch.tensor([_WHITE]))[0])
     return torch.lerp(iris, white, ramp(radius, _EDGE - _SOFT, _EDGE + _SOFT)[:, None])
-
-
-def _from_hidden(place: Tensor, seen: Tensor) -> Tensor:
-    """How far [T] each place [T, 2] is from the nearest one that is not seen [T] (bool)."""
-    from scipy.spatial import cKDTree
-
-    distance, _ = cKDTree(place[~seen].numpy()).query(place.numpy())
-    return torch.from_numpy(distance).to(place)
 
 
 def _generic_eye(angle: Tensor) -> Tensor:

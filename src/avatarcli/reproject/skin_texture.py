@@ -13,7 +13,7 @@ from avatarcli.geometry.fill import blur, borrow, pull_push, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.hidden import rolled_up
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
-from avatarcli.reproject.eye_texture import paint_eye
+from avatarcli.reproject.eye_texture import EYES, ShownEye, paint_eyes
 from avatarcli.reproject.mouth_texture import paint_cavity, paint_teeth, paint_tongue
 from avatarcli.reproject.shading import hollows, lit, neighbour_mean
 
@@ -123,9 +123,10 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     for name in ("teeth_upper", "teeth_lower"):
         here = part == PARTS.index(name)
         values[here] = paint_teeth(head, points[here], atlas.face[here], name, tooth)
-    for name in ("eye_l", "eye_r"):
-        here = part == PARTS.index(name)
-        values[here] = paint_eye(head, points[here], color[here], trust[here], name)
+    balls = [part == PARTS.index(name) for name in EYES]
+    painted = paint_eyes(head, [ShownEye(points[ball], color[ball], trust[ball]) for ball in balls])
+    for ball, eye in zip(balls, painted, strict=True):
+        values[ball] = eye
     # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
     everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
     return everywhere, atlas.picture(trust[:, None])[..., 0]
@@ -141,7 +142,7 @@ def _with_shut_lids(head: PersonalHead, atlas: Atlas, values: Tensor, bare: Tens
     share = atlas.surface(rolled_up(model)[:, None], model.faces)
     points = atlas.surface(head.neutral, model.faces)
     face = model.region[model.faces[atlas.face, 0]] == REGIONS.index("face")
-    for name in ("eye_l", "eye_r"):
+    for name in EYES:
         distance = (points - head.joints[model.joint_names.index(name)]).norm(dim=-1)
         near = distance < _NEAR_EYE
         skin = values[near & face & (bare > 0.5) & (share[:, 0] == 0)]

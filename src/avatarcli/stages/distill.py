@@ -61,7 +61,7 @@ def distill_avatar(
     start = start_gaussians(samples, SH_C0)
     avatar = Avatar(
         head=head,
-        correctives=new_correctives(len(start.means), config.correctives, generator),
+        correctives=new_correctives(len(start.means), config.correctives, generator, video.plan.parameters.expression),
         framing=video.framing,
         provenance=provenance,
         **start._asdict(),
