@@ -16,6 +16,7 @@ from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
 from avatarcli.reproject.eye_texture import EYES, ShownEye, paint_eyes
 from avatarcli.reproject.mouth_texture import paint_cavity, paint_teeth, paint_tongue
 from avatarcli.reproject.shading import hollows, lit, neighbour_mean
+from avatarcli.reproject.teeth import looks_like_tooth
 
 ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
 _DEPTH_TOLERANCE = 0.003  # metres
@@ -118,8 +119,8 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     values[tongue] = paint_tongue(head, points[tongue], rest[tongue])
     # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
     teeth = (part == PARTS.index("teeth_upper")) | (part == PARTS.index("teeth_lower"))
-    bright = color[teeth & (trust > 0.6) & (color.mean(-1) > 0.5)]
-    tooth = bright.median(0).values if len(bright) > 100 else None
+    shown = color[teeth & (trust > 0.6) & looks_like_tooth(color, photo.skin_color)]
+    tooth = shown.median(0).values if len(shown) > 100 else None
     for name in ("teeth_upper", "teeth_lower"):
         here = part == PARTS.index(name)
         values[here] = paint_teeth(head, points[here], atlas.face[here], name, tooth)

@@ -68,13 +68,18 @@ def _lowered(head: PersonalHead, part: str, down: Tensor) -> PersonalHead:
     return replace(head, neutral=neutral)
 
 
+def looks_like_tooth(colors: Tensor, skin: Tensor) -> Tensor:
+    """Which colours [...] (bool) of [..., 3] are bright and pale enough beside a skin [3] for teeth, not lips or gums."""
+    bright = colors.mean(-1) > _BRIGHT * skin.mean()
+    redness = (colors[..., 0] - colors[..., 2]) / colors.mean(-1).clamp(min=0.05)
+    return bright & (redness < _PALE * (skin[0] - skin[2]) / skin.mean())
+
+
 def _tooth_share(image: Tensor, upper: Tensor, lower: Tensor, skin: Tensor) -> Tensor:
     """Share [L] of each line from an upper to a lower lip's point [L, 2] that shows teeth, from its first tooth down."""
     along = (torch.arange(_SAMPLES) + 0.5) / _SAMPLES
     pixels = upper[:, None] + along[:, None] * (lower - upper)[:, None]
     colors = sample_image(image, pixels.reshape(-1, 2)).view(len(upper), _SAMPLES, 3)
-    bright = colors.mean(-1) > _BRIGHT * skin.mean()
-    redness = (colors[..., 0] - colors[..., 2]) / colors.mean(-1).clamp(min=0.05)
-    tooth = bright & (redness < _PALE * (skin[0] - skin[2]) / skin.mean())
+    tooth = looks_like_tooth(colors, skin)
     last = (tooth * along).amax(-1)
     return torch.where(tooth.float().mean(-1) > 0.2, last, torch.zeros_like(last))
