@@ -40,6 +40,8 @@ _EDGE, _PLAIN = 0.001, 0.1
 # Dark lenses: light beside the skin's below which a point is dark, metres around the middle of an eye, and how much is dark there.
 # Bare eyes have up to 0.37 and those in thick rims 0.5, those behind dark lenses 0.85 and more.
 _DARK, _AROUND, _SHARE = 0.42, 0.011, 0.7
+# Metres between two layers of a dark lens: lids shine through one, and the fit would paint its reflections on them.
+_LAYER = 0.0008
 # Rims: lines up to so wide (metres), so far from the middle of an eye, that are darker than what is beside them by so much of the
 # skin's light, on the way below the eye. The eyes of bare faces have up to 0.19 there, thin metal rims 0.28 and more.
 _WIDTH, _BLUR = 0.006, 0.0004
@@ -91,9 +93,8 @@ def find_glasses(head: PersonalHead, photo: PhotoView, parameters: HeadParameter
     pixels, _ = photo.camera.project(points @ motion.affine[0].T + motion.shift[0])
     colors = sample_image(photo.image, pixels).view(sheet.shape)
     light = (colors.mean(-1) / photo.skin_color.mean().clamp(min=0.05)).numpy()
-    worn = _dark_lenses(light, eyes)
-    if worn is None:
-        worn = _rims(light, eyes)
+    dark = _dark_lenses(light, eyes)
+    worn = _rims(light, eyes) if dark is None else dark
     if worn is None:
         return None
     plain = np.abs(light - ndimage.uniform_filter(light, round(_WIDTH / _STEP))) < _PLAIN
@@ -113,6 +114,9 @@ def find_glasses(head: PersonalHead, photo: PhotoView, parameters: HeadParameter
         opacity=torch.full((count,), 0.95),
         binding=carrier.expand(count),
     )
+    if dark is not None:
+        behind = starts._replace(points=starts.points - _LAYER * normal)
+        starts = SurfaceSamples(*(torch.cat(both) for both in zip(starts, behind, strict=True)))
     return Glasses(starts)
 
 
