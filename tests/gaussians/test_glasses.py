@@ -72,6 +72,10 @@ def test_dark_lenses_cover_the_eyes_and_no_more(mean_head: PersonalHead, camera:
     # Both are filled to the middle, with dark starts.
     assert (away.amin(0) < 0.1).all()
     assert starts.colors.amax() < 0.4
+    # In two layers, for lids must not shine through.
+    front, back = starts.points.chunk(2)
+    assert ((front - back).norm(dim=-1) < 0.002).all()
+    assert (front[:, 2] > back[:, 2]).all()
 
 
 @pytest.mark.parametrize("rim", [0.0015, 0.004])

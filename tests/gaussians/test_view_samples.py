@@ -120,7 +120,11 @@ def test_skin_lies_on_its_triangles_and_cover_keeps_still_but_for_the_beard(
     corners = mean_head.neutral[faces[samples.binding % len(faces)]]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     height = ((samples.points - corners[:, 0]) * torch.nn.functional.normalize(normal, dim=-1)).sum(-1)
-    assert height[on_skin].abs().max() < 1e-5
+    # Eyes lie a little deeper, for lids to lie before them.
+    eye = on_skin & (region == REGIONS.index("eye"))
+    assert height[on_skin & ~eye].abs().max() < 1e-5
+    assert eye.any()
+    assert height[eye].max() < -0.0005
     # Cover stands off the skin, on the nearest triangle of it.
     distance = (samples.points - corners.mean(1)).norm(dim=-1)[~on_skin]
     assert distance.min() > 0.003

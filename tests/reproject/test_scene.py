@@ -170,7 +170,7 @@ def test_gaussians_start_on_the_scene(scene: Scene) -> None:
     on_skin = samples.binding < len(model.faces)
     assert on_skin.any()
     assert int(samples.binding.max()) < 2 * len(model.faces)
-    # Those on the skin lie in the plane of their triangle, those of the shell within reach of theirs.
+    # Those on the skin lie in the plane of their triangle, eyes a millimetre below, those of the shell within reach of theirs.
     corners = PersonalHead.create(model, torch.zeros(model.identity_size)).neutral[
         model.faces[samples.binding % len(model.faces)]
     ]
@@ -178,7 +178,9 @@ def test_gaussians_start_on_the_scene(scene: Scene) -> None:
         torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1
     )
     off_plane = ((samples.points - corners[:, 0]) * normal).sum(-1).abs()
-    assert off_plane[on_skin].max() < 1e-5
+    eyeball = torch.isin(model.face_part[samples.binding % len(model.faces)], torch.tensor([1, 2])) & on_skin
+    assert off_plane[on_skin & ~eyeball].max() < 1e-5
+    assert off_plane[eyeball].max() < 0.0015
     assert (samples.points - corners.mean(1)).norm(dim=-1)[~on_skin].median() < 0.02
     assert samples.opacity.amin() > 0
     assert samples.spacing.amin() > 1e-4

@@ -22,6 +22,9 @@ _DENSITY = {
     "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 16.0, "tongue": 4.0, "teeth": 14.0,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7
+# Metres that eyes lie deeper than the head model's: Gaussians are drawn in the order of their middles, and a lid's lies farther back
+# than the bulge of an eye beside it, which would shine through.
+_SUNK = 0.001
 _NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
 _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
 
@@ -73,8 +76,9 @@ def sample_skin(
     triangle = order[triangle]
     points, normals, tangents = _surface(head.neutral, model.faces, triangle, barycentric)
     uv = (model.uv[model.face_uv[triangle]] * barycentric[..., None]).sum(1)
+    sunk = _SUNK * model.in_regions("eye")[model.faces].all(-1)[triangle]
     return SurfaceSamples(
-        points=points,
+        points=points - sunk[:, None] * normals,
         normals=normals,
         tangents=tangents,
         spacing=_spacing(head.neutral, model.faces, weight, triangle, count),
