@@ -22,8 +22,8 @@ _DENSITY = {
     "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 16.0, "tongue": 4.0, "teeth": 14.0,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7
-# Metres that eyes lie deeper than the head model's: Gaussians are drawn in the order of their middles, and a lid's lies farther back
-# than the bulge of an eye beside it, which would shine through.
+# Metres that eyes lie deeper than the head model's: Gaussians are drawn in the order of their middles, and a lid's may lie farther
+# back than the bulge of an eye beside it, which would shine through.
 _SUNK = 0.001
 _NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
 _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
