@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.capture.labels import hair_before_backdrop, label_pixels
+from avatarcli.capture.labels import hair_before_backdrop, has_bare_scalp, label_pixels
 from avatarcli.capture.portrait import Label, Portrait
 
 SIZE = 200
@@ -23,11 +23,11 @@ BODY = (ROWS > 130) & ((COLUMNS - 100).abs() < 70)
 NECK = (ROWS > 100) & (ROWS <= 130) & ((COLUMNS - 100).abs() < 18)
 
 
-def labelled(hair: Tensor, cover: Tensor, person: Tensor) -> Tensor:
+def labelled(hair: Tensor, cover: Tensor, person: Tensor, *, bare: bool = False) -> Tensor:
     landmarks = torch.full((478, 2), 100.0)
     landmarks[10], landmarks[152] = torch.tensor([100.0, 48.0]), torch.tensor([100.0, 115.0])
     landmarks[[66, 296]] = torch.tensor([[88.0, 66.0], [112.0, 66.0]])
-    return label_pixels(person.float(), hair.float(), cover.float(), landmarks)
+    return label_pixels(person.float(), hair.float(), cover.float(), landmarks, bare=bare)
 
 
 PERSON = FACE | CROWN | BODY | NECK
@@ -93,3 +93,37 @@ def test_without_labels_or_hair_nothing_looks_alike() -> None:
     assert hair_before_backdrop(Portrait(picture, picture, PERSON.float(), everywhere)) == 0
     bald = labelled(torch.zeros_like(PERSON), BODY, PERSON)
     assert hair_before_backdrop(Portrait(picture, picture, PERSON.float(), everywhere, bald)) == 0
+
+
+def portrait_of_scalp(scalp: Tensor, grain: float) -> Portrait:
+    """A face under a scalp of one colour [3] with so much more grain than the face."""
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(SIZE, SIZE, 1, generator=generator) * 0.01
+    picture = torch.where(CROWN[..., None], scalp + grain * noise, torch.tensor([0.8, 0.62, 0.55]) + noise)
+    return Portrait(picture, picture, PERSON.float(), torch.ones(SIZE, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("scalp", "grain", "found", "bare"),
+    [
+        ((0.62, 0.47, 0.42), 0.8, 0.1, True),  # skin in the shade
+        ((0.62, 0.47, 0.42), 4.0, 0.1, False),  # stubble
+        ((0.62, 0.47, 0.42), 0.8, 0.9, False),  # the network knows better
+        ((0.25, 0.35, 0.6), 0.8, 0.1, False),  # a blue cloth
+        ((0.10, 0.08, 0.07), 0.2, 0.1, False),  # black hair, whose grain the camera lost
+    ],
+)
+def test_a_smooth_scalp_of_the_skins_tint_is_bare(
+    scalp: tuple[float, float, float], grain: float, found: float, bare: bool
+) -> None:
+    portrait = portrait_of_scalp(torch.tensor(scalp), grain)
+    crown = CROWN.float()
+    assert has_bare_scalp(portrait, crown * found, crown, crown, (FACE & ~CROWN).float()) is bare
+
+
+def test_cover_of_a_bare_scalp_is_skin_but_a_hat_is_a_hat() -> None:
+    sides = CROWN & ((COLUMNS - 100).abs() > 25)
+    labels = labelled(torch.zeros_like(CROWN), sides | BODY, PERSON, bare=True)
+    assert (labels[sides & (ROWS < 55)] == Label.SKIN).all()
+    assert (labels != Label.HAIR).all()
+    assert (labelled(torch.zeros_like(CROWN), CROWN | BODY, PERSON, bare=True)[CROWN] == Label.HAT).all()

@@ -1,14 +1,15 @@
-"""Clothes and hanging hair of a photo that is known, carried around a head."""
+"""Clothes and hanging hair of a photo that is known, carried around a head; hair behind that it does not show."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.tones import Around
+from avatarcli.diffusion.tones import SKIN_REGIONS, Around, Nape, Tones
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
@@ -17,7 +18,7 @@ from avatarcli.reproject.shell import Shell, fit_shell
 from avatarcli.reproject.skin_texture import PhotoView
 
 SIZE = 128
-SKIN = torch.tensor([0.8, 0.6, 0.5])
+SKIN, DARK = torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.2, 0.12, 0.08])
 RED, BLUE = (
     torch.tensor([0.7, 0.1, 0.1]),
     torch.tensor([0.1, 0.1, 0.7]),
@@ -110,3 +111,98 @@ def test_what_was_padded_tells_nothing(sitter: Sitter) -> None:
     photo = replace(sitter.photo, inside=(torch.arange(SIZE) < SIZE * 5 // 8).float()[:, None].expand(SIZE, SIZE))
     around = Around.of(sitter.head, sitter.shell, photo, sitter.coat, torch.zeros(SIZE, SIZE))
     assert around.cloth[:, 3].max() == 0
+
+
+def with_hair(sitter: Sitter, lowest: float) -> tuple[PhotoView, Tensor]:
+    """The sitter's photo with dark hair on the scalp and beside the neck down to `lowest` (metres), and where it is [H, W]."""
+    model, head, camera = sitter.head.model, sitter.head.neutral, sitter.photo.camera
+    raster = rasterize_mesh(head, model.faces, camera)
+    height = raster.interpolate(head, model.faces)[..., 1]
+    hair = torch.maximum(
+        model.shows(raster, "scalp"), model.shows(raster, "neck", "torso") * (height > lowest) * raster.covered
+    )
+    image = torch.where(hair[..., None] > 0, DARK, sitter.photo.image)
+    return replace(sitter.photo, image=image, hair_color=DARK), hair
+
+
+def test_hair_behind_ends_as_the_photo_shows(sitter: Sitter) -> None:
+    nape = float(sitter.head.neutral[sitter.head.model.in_regions("scalp"), 1].amin())
+
+    def ends(lowest: float, **changed: Tensor) -> float:
+        photo, hair = with_hair(sitter, lowest)
+        return Around.of(sitter.head, sitter.shell, replace(photo, **changed), sitter.coat, hair).hair_ends
+
+    assert ends(1.0) == pytest.approx(nape)  # none beside the neck
+    assert ends(-0.15) < nape - 0.15
+    # Nothing is known of hair behind hidden ears, below a photo that ends at the mouth, and without labels.
+    assert ends(1.0, bare_ears=torch.zeros(2)) == -math.inf
+    above = (torch.arange(SIZE) < SIZE * 9 // 16).float()[:, None].expand(SIZE, SIZE)
+    assert ends(1.0, inside=above) == -math.inf
+    assert sitter.around(sitter.coat, None).hair_ends == -math.inf
+
+
+def drawn(sitter: Sitter, camera: Camera, tail: tuple[float, float, float, float] | None) -> Tensor:
+    """A premultiplied RGBA picture [H, W, 4] of the sitter with dark hair, and with a tail of it that is as wide (x) and as far
+    behind the middle (z, both ends) as it says, from the nape down to a height (all metres)."""
+    model, head = sitter.head.model, sitter.head.neutral
+    raster = rasterize_mesh(head, model.faces, camera)
+    color = torch.where(model.shows(raster, "torso")[..., None] > 0, BLUE, SKIN)
+    color = torch.where(model.shows(raster, "scalp")[..., None] > 0, DARK, color)
+    alpha = raster.covered.float()
+    if tail is not None:
+        half, near, far, low = tail
+        corners = torch.cartesian_prod(
+            torch.tensor([-half, half]), torch.tensor([-0.03, low]), torch.tensor([near, far])
+        )
+        left, top = camera.project(corners)[0].amin(0).long()
+        right, bottom = camera.project(corners)[0].amax(0).long()
+        color[top:bottom, left:right], alpha[top:bottom, left:right] = DARK, 1.0
+    return torch.cat([color * alpha[..., None], alpha[..., None]], dim=-1)
+
+
+def shortened(sitter: Sitter, camera: Camera, picture: Tensor, *, lowest: float = 1.0) -> Tensor:
+    photo, hair = with_hair(sitter, lowest)
+    around = Around.of(sitter.head, sitter.shell, photo, sitter.coat, hair)
+    nape = Nape.of(around, bald=False)
+    if nape is None:
+        return picture
+    model = sitter.head.model
+    raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
+    ground = around.seen_by(camera, *(model.shows(raster, *names) for names in (SKIN_REGIONS, ("neck",), ("scalp",))))
+    return nape.shortened(picture, camera, ground, raster.covered.float(), Tones(SKIN, bald=False))
+
+
+def test_a_tail_that_the_photo_does_not_show_is_cut_off(sitter: Sitter) -> None:
+    """Seen from the side, it hangs behind a bare neck."""
+    camera = sitter.view(torch.pi / 2)
+    tail = drawn(sitter, camera, (0.02, -0.10, -0.17, -0.13))
+    without = drawn(sitter, camera, None)
+    hung = tail[..., 3] - without[..., 3]
+    assert hung.sum() > 100
+    after = shortened(sitter, camera, tail)
+    assert ((after[..., 3] * hung).sum() / hung.sum()) < 0.1
+    # Everything else is as it was, but for the neck's own edge.
+    same = (hung == 0) & ((after - tail).abs().amax(-1) < 0.02)
+    assert same.sum() > 0.97 * (hung == 0).sum()
+    assert torch.equal(shortened(sitter, camera, tail, lowest=-0.15), tail)  # a photo with long hair lets it be
+
+
+def test_hair_before_the_neck_becomes_skin_and_before_the_coat_cloth(sitter: Sitter) -> None:
+    """Seen from behind, a tail covers both."""
+    camera = sitter.view(torch.pi)
+    without = drawn(sitter, camera, None)
+    tail = drawn(sitter, camera, (0.025, -0.09, -0.10, -0.21))
+    after = shortened(sitter, camera, tail)
+    covered = (tail - without).abs().amax(-1) > 0.05
+    model = sitter.head.model
+    raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
+    height = raster.interpolate(sitter.head.neutral, model.faces)[..., 1]
+    collar = sitter.around(sitter.coat, None).collar
+    for region, low, high, wanted in (("neck", collar + 0.01, -0.05, SKIN), ("torso", -1, collar - 0.01, BLUE)):
+        there = covered & (model.shows(raster, region) > 0) & (height > low) & (height < high)
+        assert there.sum() > 15
+        error = (after[there][:, :3] - wanted).norm(dim=-1).median()
+        assert error < 0.4 * (DARK - wanted).norm()
+    assert after[..., 3][covered].min() > 0.99  # no holes
+    crown = (model.shows(raster, "scalp") > 0) & (torch.arange(SIZE) < 40)[:, None]
+    assert torch.allclose(after[crown], tail[crown], atol=1e-4)

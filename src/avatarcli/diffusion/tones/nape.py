@@ -19,17 +19,19 @@ from avatarcli.reproject.shell import CLEARANCE
 # Of a ray's direction: of what lies farther in front the photo itself tells, and of what lies less behind on the shoulders.
 _BEHIND, _BACK = 0.25, -0.25
 # Metres off the bare head: what a bare neck may seem to stand; clothes at least and at most, and beside that; hair above the nape
-# beside what the outline tells, and so much of that at most; hair on a bald head.
-_SKIN, _CLOTHES, _LOOSE, _HAIR, _STUBBLE = 0.004, (0.015, 0.03), 0.012, (0.008, 0.025), 0.006
-_TAPER = 0.06  # metres above the nape where hair is as thick as elsewhere
+# beside what the outline tells; hair on a bald head.
+_SKIN, _CLOTHES, _LOOSE, _HAIR, _STUBBLE = 0.004, (0.015, 0.03), 0.012, 0.005, 0.006
+_TAPER = 0.09  # metres above the nape where hair is as thick as elsewhere
+_MASS = (0.022, 0.032)  # metres: how thick hair is that tapers, and that does not
 _FAR = 0.15  # metres off the bare head: so far hair that is too long is looked for
 _OPENS = 0.04  # metres of height over which nothing is cut any more, above and below
 _NECK = 0.05  # metres of height of a neck whose collar is not known
 _COLLAR, _STANDS = 0.01, 0.05  # metres of height in which clothes begin, and in which they come to stand off the neck
-_FADE = (-0.012, 0.003)  # metres above the nape where hair gives way to skin
+_FADE = (-0.012, 0.018)  # metres above the nape where hair gives way to skin
 _SHOULDERS = 0.08  # metres below the collar: so low the back is the clothes' own affair
 _ALIKE, _STRANDS = 0.35, 0.5  # logarithms: how far colours of one cloth and of one head of hair are from each other
 _SHADE = 0.6  # a logarithm: how much darker than its middle hair may be
+_SHADED = 0.82  # of the photo's skin: how bright a nape is at most
 _DARK = 0.4  # of the skin's colour: hair of somebody bald, of which nothing else is known
 _SOFT = 0.8  # pixels of half the size: softness of a cut
 _SOLID = 0.9  # alpha of pixels whose colour is the person's alone
@@ -64,9 +66,15 @@ class Nape:
         below = collar - shell.vertices[:, 1]
         clothed = ramp(below, -0.5 * _COLLAR, 0.5 * _COLLAR)
         room = torch.lerp(torch.full_like(above, _SKIN), thickness.clamp(*_CLOTHES) + _LOOSE, ramp(below, 0.0, _STANDS))
-        least, most = _HAIR
-        hair = torch.full_like(above, _STUBBLE) if bald else least + thickness.clamp(max=most)
-        room = room + ramp(above, 0.0, _TAPER) * hair
+        hair = torch.full_like(above, _STUBBLE) if bald else thickness + _HAIR
+        # Short hair tapers to the neck, a mass of it hangs over: the outline at the height of the ears tells.
+        volume = float(thickness[(forward < _BEHIND) & (above > 0) & (above < _TAPER)].median())
+        mass = float(ramp(torch.tensor(volume), *_MASS))
+        room = (
+            room
+            + ramp(above, 0.0, _TAPER * (1 - mass) + _OPENS * mass) * hair
+            + mass * ramp(above, -_OPENS, 0.0) * volume
+        )
         # No step where the cut begins and ends.
         room = room + _FAR * ramp(below, _SHOULDERS, _SHOULDERS + _OPENS)
         near = (forward < _BEHIND) & (below < _SHOULDERS + _OPENS) & ((forward < _BACK) | (clothed < 0.5))
@@ -102,22 +110,23 @@ class Nape:
         color = small[..., :3] / alpha[..., None].clamp(min=0.02)
         skin_like = like_skin(color, tones.skin)
         solid = (alpha > _SOLID).float()
-        # The picture's own skin and clothes go on where its hair was.
-        known = skin_like
-        if tones.bald:
-            # The back of a bald head tells how dark skin is there.
-            known = torch.where(bare > 0, skin_like, tint_likeness(color, tones.skin))
-        skin = _continued(color, known * ground.skin * solid * (1 - clothed), tones.skin)
         hair = None if tones.bald else hair_in(color, alpha, ground.scalp, tones.skin)
         if hair is None:
             # Whoever is bald has no hair but what hangs off.
-            too_long = color[reach & (alpha > _SOLID) & (color.mean(-1) < skin.mean(-1))]
+            too_long = color[reach & (alpha > _SOLID) & (color.mean(-1) < _SHADED * tones.skin.mean())]
             hair = tones.skin * _DARK if len(too_long) < _FEW else too_long.median(0).values
+        # The picture's own skin and clothes go on where its hair was: skin in the shade too, where it can be told from hair.
+        tint = tint_likeness(color, tones.skin)
+        shade = tint * (1 - _likeness(color, hair, _STRANDS))
+        known = torch.maximum(skin_like, torch.where(bare > 0, shade, tint) if tones.bald else shade)
+        skin = _continued(color, known * ground.skin * solid * (1 - clothed), tones.skin)
+        skin = skin * (_SHADED * tones.skin.mean() / skin.mean(-1, keepdim=True).clamp(min=0.05)).clamp(max=1)
         cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
         on_skin, on_cloth = bare * on_skin, clothed * on_cloth
         paint = (on_skin * (1 - on_cloth))[..., None] * skin + on_cloth[..., None] * cloth
         kept = (1 - on_skin) * (1 - on_cloth)
-        cut = blur(reach.float()[..., None], _SOFT)[..., 0]
+        # A soft edge, of which nothing reaches into what stays.
+        cut = (2 * blur(reach.float()[..., None], _SOFT)[..., 0] - 1).clamp(min=0)
         layers = torch.cat([paint, torch.stack([kept, 1 - cut], dim=-1)], dim=-1)
         paint, kept, whole = enlarged(layers, picture.shape[:2]).split([3, 1, 1], dim=-1)
         alpha = picture[..., 3:] * whole
@@ -131,6 +140,11 @@ def _continued(color: Tensor, known: Tensor, typical: Tensor) -> Tensor:
     return pull_push(color, ramp(known, 0.3, 0.8))
 
 
+def _likeness(color: Tensor, other: Tensor, width: float) -> Tensor:
+    """How alike colours [H, W, 3] and others are: 1 … 0 [H, W]. width: a logarithm, how far apart those of one material are."""
+    return torch.exp(-((log_colors(color) - log_colors(other)).norm(dim=-1) / width).square())
+
+
 def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The clothes' colour continued [H, W, 3], and how far colours [H, W, 3] are hair rather than skin, and rather than clothes.
 
@@ -139,11 +153,9 @@ def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tupl
     logs = log_colors(color)
     difference = logs - log_colors(hair)
     darker = difference.mean(-1, keepdim=True).clamp(-_SHADE, 0)
-    like_hair, in_shade = (
-        torch.exp(-(part.norm(dim=-1) / _STRANDS).square()) for part in (difference, difference - darker)
-    )
-    cloth = _continued(color, cloth_at * (1 - like_hair), hair)
-    like_cloth = torch.exp(-((logs - log_colors(cloth)).norm(dim=-1) / _ALIKE).square())
+    in_shade = torch.exp(-((difference - darker).norm(dim=-1) / _STRANDS).square())
+    cloth = _continued(color, cloth_at * (1 - _likeness(color, hair, _STRANDS)), hair)
+    like_cloth = _likeness(color, cloth, _ALIKE)
     way = log_colors(skin) - log_colors(hair)
     off_skin = 1 - ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), 0.4, 0.8)
     return cloth, off_skin * (1 - like_cloth * (1 - in_shade)), in_shade * (1 - like_cloth)
