@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from avatarcli.stages.pipeline import name_subjects
+from avatarcli.stages.naming import name_subjects
 from avatarcli.workspace import Workspace
 
 TILE = 224  # pixels: side of a picture of the sheet

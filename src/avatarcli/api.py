@@ -15,7 +15,8 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.progress import Progress, SilentProgress
 from avatarcli.settings import Layer
 from avatarcli.stages.artefacts import AVATAR_FILE
-from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
+from avatarcli.stages.naming import name_subjects
+from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.stages.render import draw_frames
 from avatarcli.stages.render_request import WHITE, Background, RenderRequest, check_expression
 from avatarcli.workspace import Workspace

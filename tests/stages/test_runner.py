@@ -17,7 +17,8 @@ import pytest
 from avatarcli.config import CreateConfig, DistillConfig, GenerateConfig
 from avatarcli.errors import DeviceError, PhotoError, UsageError, WorkspaceError
 from avatarcli.progress import SilentProgress
-from avatarcli.stages.pipeline import RunOptions, name_subjects, run_pipeline
+from avatarcli.stages.naming import name_subjects
+from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.stages.runner import Stage, StageContext
 from avatarcli.system import MissingLibraryError
 from avatarcli.workspace import Subject, Workspace

@@ -83,7 +83,8 @@ def create(
     Work that is up to date is not redone: run the same command again to finish an interrupted batch.
     """
     from avatarcli.stages.batch import Job, MakeAvatar, run_in_processes, run_in_turn
-    from avatarcli.stages.pipeline import RunOptions, name_subjects
+    from avatarcli.stages.naming import name_subjects
+    from avatarcli.stages.pipeline import RunOptions
 
     if ((jobs or 1) > 1 or cluster is not None) and (gpus or 1) > 1:
         raise UsageError("--jobs and --cluster give each subject one GPU: leave out --gpus")

@@ -49,7 +49,8 @@ def preprocess(
 
     Look at overlay.png to check the fit.
     """
-    from avatarcli.stages.pipeline import RunOptions, name_subjects
+    from avatarcli.stages.naming import name_subjects
+    from avatarcli.stages.pipeline import RunOptions
 
     photo, further = (photos[0], photos[1:]) if photos else (None, [])
     if further and not together:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from avatarcli import __version__
 from avatarcli.config import CreateConfig, DeviceName, Hardware, to_json
-from avatarcli.errors import PhotoError, UsageError, WeightsError, WorkspaceError
-from avatarcli.files import sha256_file, why_not_a_file
-from avatarcli.progress import Progress, SilentProgress
-from avatarcli.records import Manifest, fingerprint_of
+from avatarcli.errors import UsageError, WeightsError, WorkspaceError
+from avatarcli.progress import Progress
+from avatarcli.records import Manifest
+from avatarcli.stages.naming import SOURCE, different_photos, owner, photos_hash, workspace_photos
 from avatarcli.stages.runner import Stage, StageContext, StageResult, run_stage, stage_fingerprint
-from avatarcli.workspace import Subject, Workspace, redo_commands, slug
+from avatarcli.workspace import Subject, redo_commands
 
 if TYPE_CHECKING:
     from avatarcli.stages.person import Person
@@ -27,8 +27,6 @@ HEAD_MODEL = "head/head.safetensors"
 # Settings that concern only one of the generators.
 _OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
 _OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
-MOST_PHOTOS = 8  # of one person: the model was trained with about as many pictures beside each other
-_SOURCE = "source"  # the user's photo or film, copied beside what was made of it
 
 
 def _preprocess(context: StageContext) -> None:
@@ -62,7 +60,7 @@ def _preprocess(context: StageContext) -> None:
     # The workspace keeps the photos, so that later commands need nothing else.
     for photo, folder in folders.items():
         ending = photo.suffix.lower()
-        copy = _SOURCE + (ending if re.fullmatch(r"\.[a-z0-9]{1,5}", ending) else "")
+        copy = SOURCE + (ending if re.fullmatch(r"\.[a-z0-9]{1,5}", ending) else "")
         shutil.copyfile(photo, folder / copy)
 
 
@@ -274,7 +272,7 @@ def _all_current(
 
 def check_owner(subject: Subject, sha256: str, options: RunOptions) -> None:
     """Raise UsageError when the subject is of another photo, and `options.replace` is not set."""
-    if options.replace or _owner(subject) in (None, sha256):
+    if options.replace or owner(subject) in (None, sha256):
         return
     raise UsageError(
         f"{subject.name} is the avatar of another photo ({subject.manifest().photo}), or of this one before it was edited:"
@@ -286,100 +284,6 @@ def _say_what_is_outdated(subject: Subject, progress: Progress, pipeline: Sequen
     redo = [stage.name for stage in pipeline if stage.name in subject.outdated(stage.name)]
     if redo:
         progress.info(f"{subject.name}: {' and '.join(redo)} out of date now: run {redo_commands(subject.name, redo)}")
-
-
-def photo_hash(photo: Path) -> str:
-    """SHA-256 of a photo's file. Raises PhotoError when there is no file to read."""
-    if photo.is_dir():
-        raise PhotoError(f"{photo} is a folder: name the photos in it, as in `avatar create {photo}/*.jpg`")
-    if photo.exists() and (problem := why_not_a_file(photo, "photo")) is not None:
-        raise PhotoError(problem)
-    try:
-        return sha256_file(photo)
-    except FileNotFoundError:
-        raise PhotoError(f"{photo}: no such file") from None
-    except OSError as error:
-        raise PhotoError(f"cannot read {photo}: {error.strerror}") from error
-
-
-def photos_hash(photos: Sequence[Path]) -> str:
-    """One hash for all photos of a person, whatever their order; of a single one, its own. Raises PhotoError."""
-    hashes = sorted(photo_hash(photo) for photo in photos)
-    return hashes[0] if len(hashes) == 1 else fingerprint_of({"photos": hashes})
-
-
-def different_photos(photos: Sequence[Path]) -> list[Path]:
-    """The photos without those that another one is a copy of.
-
-    Raises:
-        PhotoError: one cannot be read.
-        UsageError: there are too many.
-    """
-    found: dict[str, Path] = {}
-    for photo in photos:
-        found.setdefault(photo_hash(photo), photo)
-    if len(found) > MOST_PHOTOS:
-        raise UsageError(f"{len(found)} photos of one person: at most {MOST_PHOTOS} can be used together")
-    return list(found.values())
-
-
-def workspace_photos(subject: Subject) -> list[Path]:
-    """The copies of the photos in the workspace, the frontal one first. Raises WorkspaceError when preprocess has not been run."""
-    record = subject.record("preprocess")
-    names = [name for name in (record.files if record else ()) if Path(name).stem == _SOURCE]
-    if not names:
-        raise WorkspaceError(f"{subject.name} has no photo in the workspace: run `avatar create` on the photo")
-    return [subject.stage_path("preprocess") / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
-
-
-def name_subjects(
-    workspace: Workspace,
-    photos: Sequence[Path],
-    *,
-    further: Sequence[Path] = (),
-    replace: bool = False,
-    progress: Progress | None = None,
-) -> dict[Path, str]:
-    """A subject for every photo, named after its file; a photo that is given twice counts once.
-
-    A name that belongs to another photo, of this call or in the workspace, gets a piece of the photo's hash, of which
-    `progress` is warned; with `replace` the workspace's photos lose their names. Photos that cannot be read keep the
-    plain name: making them fails with the reason. further: more photos of the person of the only one in `photos`.
-    """
-    progress = progress or SilentProgress()
-    names: dict[Path, str] = {}
-    owners: dict[str, tuple[str, Path]] = {}  # name -> photo hash, photo
-    for photo in dict.fromkeys(photos):
-        name = slug(photo.stem)
-        try:
-            sha256 = photos_hash(different_photos([photo, *further]))
-        except PhotoError:
-            names[photo] = name
-            continue
-        if any(sha256 == owner for owner, _ in owners.values()):
-            continue
-        other = owners.get(name)
-        kept = None if replace else _owner(workspace.new_subject(name))
-        if other is not None or kept not in (None, sha256):
-            longer = f"{name}-{sha256[:8]}"
-            if other is not None:
-                why, mend = f"{other[1]} is called {name} too", "rename the file to choose"
-            else:
-                why = f"there is an avatar {name} of another photo, or of this one before it was edited"
-                mend = f"--subject NAME gives another name, --replace makes {name} anew"
-            progress.warn(f"{photo} becomes {longer}: {why}; {mend}")
-            name = longer
-        owners[name] = sha256, photo
-        names[photo] = name
-    return names
-
-
-def _owner(subject: Subject) -> str | None:
-    """The hash of the photo that a subject was made of; None when there is no subject that can be read."""
-    try:
-        return subject.manifest().photo_sha256 if subject.exists() else None
-    except WorkspaceError:
-        return None
 
 
 def _resolver(options: RunOptions) -> Callable[[], str]:
