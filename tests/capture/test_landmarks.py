@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatarcli.capture.face_crop import FaceCrop
 from avatarcli.capture.landmarks import choose_face, detect_face, find_faces, measure_face, upright
 from avatarcli.errors import PhotoError
 from avatarcli.head.expressions import EXPRESSION_INDEX
@@ -32,6 +33,13 @@ def test_finds_the_face(photo: NDArray[np.uint8]) -> None:
     right_eye, left_eye, chin = face.points[468], face.points[473], face.points[152]
     assert right_eye[0] < left_eye[0]
     assert chin[1] > right_eye[1] + face.interocular
+
+
+def test_a_crop_knows_its_face(photo: NDArray[np.uint8]) -> None:
+    found = detect_face(photo)
+    seen = FaceCrop.of(photo, 256, found)
+    assert seen.crop.image.shape == (256, 256, 3)
+    assert np.abs(seen.face.points - seen.crop.to_crop(found.points)).max() < 0.1 * seen.face.interocular
 
 
 def test_small_face_in_a_large_picture_is_found_at_its_place(photo: NDArray[np.uint8]) -> None:

@@ -154,7 +154,9 @@ def test_an_open_mouth_shows_its_dark_inside(scene: Scene, photo: Preprocessed) 
 
 
 def test_the_same_seed_makes_the_same_scene(model: HeadModel, photo: Preprocessed, scene: Scene) -> None:
-    again = SeenPerson.of(model, photo).scene(0)
+    seen = SeenPerson.of(model, photo)
+    again = seen.scene(0)
+    assert seen.scene(0) is again  # built once
     for first, second in (
         (scene.skin, again.skin),
         (scene.cover, again.cover),

@@ -14,8 +14,8 @@ from avatarcli.errors import PhotoError
 from avatarcli.gaussians.pictures import Schedule
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import fitted_photos
-from avatarcli.stages.person import Person
 from avatarcli.stages.photos import preprocess_photos
+from avatarcli.stages.pipeline import _loaded
 from avatarcli.stages.source import Source
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
@@ -55,7 +55,10 @@ def test_photos_share_a_head_and_the_light_in_any_order(photos: list[Path], tmp_
     red = listed[1]["photo"] == "second.png"
     expected = torch.tensor([1.0, 1 / 0.7, 1 / 0.7]) if red else torch.tensor([1.0, 0.7, 0.7])
     torch.testing.assert_close(gain, expected, atol=0.12, rtol=0)
-    _, further = Person.load(there).photos
+    person = _loaded(there, "content")
+    assert _loaded(there, "content") is person
+    assert _loaded(there, "made anew") is not person
+    _, further = person.photos
     assert further.portrait.size == further.track.camera.width
     assert further.exact
 
