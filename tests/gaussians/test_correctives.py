@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from avatarcli.head.track import HeadParameters
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import Avatar
@@ -14,6 +13,7 @@ from avatarcli.gaussians.correctives import may_follow, new_correctives
 from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import PersonalHead
+from avatarcli.head.parameters import HeadParameters
 
 DIRECTIONS = 8
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from avatarcli.head.track import HeadParameters
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.openings import between_rims, detail, hidden_at_rest
@@ -14,6 +13,7 @@ from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.hidden import rolled_up
 from avatarcli.head.model import PersonalHead
+from avatarcli.head.parameters import HeadParameters
 
 
 def test_teeth_are_covered_where_an_open_mouth_shows_them(mean_head: PersonalHead) -> None:

@@ -13,7 +13,7 @@ from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import HeadModel, PersonalHead
-from avatarcli.head.track import HeadParameters
+from avatarcli.head.parameters import HeadParameters
 
 _SIZE, _DISTANCE, _AROUND = 192, 1.0, 1.3  # of the views: pixels, metres, and how much of the region's width they show
 _ROLLS = (0.001, 0.005)  # metres that shutting eyes move the skin between the brow and the rolled-up lid

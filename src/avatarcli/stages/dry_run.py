@@ -7,7 +7,8 @@ from avatarcli.capture.video import is_film
 from avatarcli.config import CreateConfig
 from avatarcli.errors import WorkspaceError
 from avatarcli.stages.batch import Job
-from avatarcli.stages.pipeline import PIPELINE, RunOptions, check_owner, different_photos, photos_hash
+from avatarcli.stages.naming import different_photos, photos_hash
+from avatarcli.stages.pipeline import PIPELINE, RunOptions, check_owner
 from avatarcli.stages.runner import stage_fingerprint
 
 
