@@ -198,5 +198,12 @@ def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
     return torch.exp(-((brightness / 0.22).square()) - (tint / 0.08).square())
 
 
+def without_skin(clothes: Tensor, image: Tensor, skin: Tensor) -> Tensor:
+    """Clothes [H, W] of a picture [H, W, 3] without what looks like the person's skin [3]: labels may take an open neckline for
+    clothes. Where most of them look so, they are of that colour, and stay."""
+    plain = clothes * (skin_likeness(image, skin) < 0.5)
+    return plain if plain.sum() > 0.5 * clothes.sum() else clothes
+
+
 def _over(color: Tensor, trust: Tensor, generic: Tensor) -> Tensor:
     return color * trust[:, None] + generic * (1 - trust[:, None])

@@ -33,6 +33,7 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.shell import CHIN
+from avatarcli.reproject.skin_texture import without_skin
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
@@ -84,6 +85,9 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -
     height = max(width, min(math.ceil(float(lowest)), 2 * width))
     if clothes is None or height <= border:
         return photo
+    skin = portrait.foreground[portrait.labels == Label.SKIN]
+    if len(skin):
+        clothes = without_skin(clothes, portrait.foreground, skin.median(0).values)
     # Single rows show threads and the photo's own border.
     edge = slice(max(border - round(_EDGE * width), 0), border)
     worn = blur((clothes * photo.trust)[edge].mean(0)[None, :, None], _EDGE * width)[0, :, 0]

@@ -15,7 +15,7 @@ from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.reproject.shell import COLUMNS, ROWS_ABOVE, Shell, nearest_skin
-from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
+from avatarcli.reproject.skin_texture import PhotoView, without_skin
 
 DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
 _FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
@@ -82,7 +82,9 @@ class Around:
         told_of_hair = hair is not None and bool(photo.bare_ears.amax() > 0.5)
         off_skin, off_hair = ((photo.image - color).square().sum(-1) for color in (photo.skin_color, photo.hair_color))
         # Unknown clothes are none, and unknown hair may hang everywhere.
-        clothes = torch.zeros_like(photo.matte) if clothes is None else _without_skin(clothes, photo)
+        clothes = (
+            torch.zeros_like(photo.matte) if clothes is None else without_skin(clothes, photo.image, photo.skin_color)
+        )
         hair = torch.ones_like(photo.matte) if hair is None else hair
         soft = blur(torch.stack([clothes * photo.matte, hair, photo.matte], dim=-1), _BESIDE * photo.camera.width)
         # The mean of the clothes around, for single threads and stripes tell no tone.
@@ -133,12 +135,6 @@ class Around:
         values = torch.cat([self.cloth, torch.stack([self.dressed, self.hairy, self.hanging], dim=-1)], dim=-1)
         seen = pull_push(raster.interpolate(values, self.shell.faces), raster.covered.float())
         return Ground(skin, neck, scalp, seen[..., :4], *seen[..., 4:].unbind(-1))
-
-
-def _without_skin(clothes: Tensor, photo: PhotoView) -> Tensor:
-    """Clothes [H, W] without the bare skin that labels take for them, unless most of them look like skin."""
-    plain = clothes * (skin_likeness(photo.image, photo.skin_color) < 0.5)
-    return plain if plain.sum() > 0.5 * clothes.sum() else clothes
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:
