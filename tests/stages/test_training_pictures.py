@@ -261,8 +261,8 @@ def test_clothes_go_on_below_the_border_of_a_photo(mean_head: PersonalHead) -> N
     )
     torch.testing.assert_close(tie, torch.tensor([0.8, 0.1, 0.1]), atol=0.1, rtol=0)
     torch.testing.assert_close(cloth, torch.tensor([0.1, 0.1, 0.6]), atol=0.02, rtol=0)
-    assert beside.max() < 0.02
-    assert made.alpha[low, :6].max() < 0.02
+    assert beside.max() < 0.05
+    assert made.alpha[low, :6].max() < 0.1
 
 
 @pytest.mark.parametrize("label", [Label.SKIN, Label.HAIR, None])
