@@ -19,7 +19,7 @@ from avatarcli.reproject.shell import CLEARANCE
 # Of a ray's direction: of what lies farther in front the photo itself tells, and of what lies less behind on the shoulders.
 _BEHIND, _BACK = 0.25, -0.25
 _TOLD = (0.25, 0.5)  # so far to the front or the back the photo's outline tells what stands off, and no more
-_RAISED = (0.008, 0.015)  # metres off the neck there: it is not bare
+_RAISED = (0.02, 0.03)  # metres off the neck there: it is not bare, however little hair is about
 # Metres off the bare head: what a bare neck may seem to stand; clothes at least and at most, and beside that; hair above the nape
 # beside what the outline tells; hair on a bald head.
 _SKIN, _CLOTHES, _LOOSE, _HAIR, _STUBBLE = 0.004, (0.015, 0.03), 0.012, 0.005, 0.006
@@ -77,9 +77,9 @@ class Nape:
             + ramp(above, 0.0, _TAPER * (1 - mass) + _OPENS * mass) * hair
             + mass * ramp(above, -_OPENS, 0.0) * volume
         )
-        # Beside the neck the photo shows how far anything stands off, a raised collar perhaps.
-        told = 1 - ramp(forward.abs(), *_TOLD)
-        room = torch.maximum(room, told * thickness)
+        # Beside the neck the photo shows what stands off far: a raised collar.
+        raised = (1 - ramp(forward.abs(), *_TOLD)) * ramp(thickness, *_RAISED)
+        room = torch.maximum(room, raised * thickness)
         # No step where the cut begins and ends.
         room = room + _FAR * ramp(below, _SHOULDERS, _SHOULDERS + _OPENS)
         near = (forward < _BEHIND) & (below < _SHOULDERS + _OPENS) & ((forward < _BACK) | (clothed < 0.5))
@@ -93,7 +93,7 @@ class Nape:
             faces=shell.faces,
             beyond=bare_head + _FAR * shell.directions,
             cut=shell.faces[near[shell.faces].all(-1)],
-            bare=behind * (1 - ramp(above, *_FADE)) * (1 - clothed) * (1 - told * ramp(thickness, *_RAISED)),
+            bare=behind * (1 - ramp(above, *_FADE)) * (1 - clothed) * (1 - raised),
             clothed=behind * clothed,
         )
 
