@@ -10,7 +10,8 @@ from PIL import Image
 
 from avatarcli.config import CreateConfig, to_json
 from avatarcli.records import Manifest
-from avatarcli.stages.pipeline import PIPELINE, photo_hash
+from avatarcli.stages.naming import photo_hash
+from avatarcli.stages.pipeline import PIPELINE
 from avatarcli.stages.runner import stage_fingerprint
 from avatarcli.workspace import Subject, Workspace
 from toy_command import Avatar, commit_stage

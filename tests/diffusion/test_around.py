@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.tones import SKIN_REGIONS, Around, Nape, Tones
+from avatarcli.diffusion.tones.nape import _thin
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
@@ -206,3 +207,13 @@ def test_hair_before_the_neck_becomes_skin_and_before_the_coat_cloth(sitter: Sit
     assert after[..., 3][covered].min() > 0.99  # no holes
     crown = (model.shows(raster, "scalp") > 0) & (torch.arange(SIZE) < 40)[:, None]
     assert torch.allclose(after[crown], tail[crown], atol=1e-4)
+
+
+def test_what_is_thinner_than_a_disc_is_a_stump() -> None:
+    alpha = torch.zeros(128, 128)
+    alpha[30:90, 30:90] = 1
+    alpha[58:61, 90:110] = 1
+    thin = _thin(alpha)
+    assert thin[58:61, 92:110].all()
+    assert not thin[40:80, 40:80].any()
+    assert not thin[:, 110:].any()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +38,7 @@ _SHADE = 0.6  # a logarithm: how much darker than its middle hair may be
 _SHADED = 0.82  # of the photo's skin: how bright a nape is at most
 _DARK = 0.4  # of the skin's colour: hair of somebody bald, of which nothing else is known
 _SOFT = 0.8  # pixels of half the size: softness of a cut
+_STUMP = 1 / 18  # of the picture's width: what is thinner and stands off a bald head is the stump of a tail
 _SOLID = 0.9  # alpha of pixels whose colour is the person's alone
 _FEW = 20  # pixels: fewer of a material do not tell its colour
 
@@ -107,9 +110,11 @@ class Nape:
         camera = camera.resized(camera.width // 2, camera.height // 2)
         raster = rasterize_mesh(self.outer, self.faces, camera)
         bare, clothed = raster.interpolate(torch.stack([self.bare, self.clothed], dim=-1), self.faces).unbind(-1)
-        reach = rasterize_mesh(self.beyond, self.cut, camera).covered & ~raster.covered
-        reach &= halved(head[..., None])[..., 0] == 0
         alpha = small[..., 3]
+        off_head = rasterize_mesh(self.beyond, self.cut, camera).covered & (halved(head[..., None])[..., 0] == 0)
+        reach = off_head & ~raster.covered
+        if tones.bald:
+            reach |= off_head & (clothed < 0.5) & _thin(alpha)
         if not ((reach | (bare + clothed > 0)) & (alpha > 0)).any():
             return picture
         color = small[..., :3] / alpha[..., None].clamp(min=0.02)
@@ -136,6 +141,14 @@ class Nape:
         paint, kept, whole = enlarged(layers, picture.shape[:2]).split([3, 1, 1], dim=-1)
         alpha = picture[..., 3:] * whole
         return torch.cat([whole * kept * picture[..., :3] + alpha * paint, alpha], dim=-1)
+
+
+def _thin(alpha: Tensor) -> Tensor:
+    """Which pixels [H, W] (bool) of a shape with this alpha no disc of the width of a stump fits around."""
+    radius = max(1, round(_STUMP * alpha.shape[1] / 2))
+    shape = (alpha > 0.5).numpy().astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return torch.from_numpy(cv2.morphologyEx(shape, cv2.MORPH_OPEN, disc) < shape)
 
 
 def _continued(color: Tensor, known: Tensor, typical: Tensor) -> Tensor:
