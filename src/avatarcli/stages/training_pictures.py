@@ -111,13 +111,13 @@ def without_contradictions(photo: TrainingPicture, start: Avatar, track: PhotoFi
     """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
 
     Shoulders are wide, and cut off by the photo: there the views show others, and patches of both would stand beside each other.
-    Nor is it believed where it shows an eye and the head model a lid, or the other way round: lids would be painted with eyes.
+    Nor is it believed where it shows an eye and the head model a lid: lids would be painted with eyes.
     size: pixels along the side of the picture that the track's landmarks are of.
     """
     model, width = start.head.model, photo.camera.width
     raster = rasterize_mesh(start.head.in_world(photo.parameters)[0], model.faces, photo.camera)
     eyes = eye_openings(track.landmarks * (width / size), *photo.alpha.shape)
-    agreed = (model.shows(raster, "eye") > 0) == eyes
+    agreed = (model.shows(raster, "eye") > 0) | ~eyes
     outline = start.render(start.rig(), photo.parameters, photo.camera).alpha
     rows = torch.arange(len(outline)) * (size / width)
     below = (rows > track.landmarks[CHIN, 1])[:, None]
