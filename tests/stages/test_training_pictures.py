@@ -291,25 +291,34 @@ def test_skin_that_is_labelled_as_clothes_does_not_go_on(mean_head: PersonalHead
 
 
 def test_clothes_that_a_photo_shows_start_as_it_shows_them(mean_head: PersonalHead) -> None:
-    start, rest, camera = bare(mean_head), HeadParameters.at_rest(), view(mean_head, 0.0)
-    faint = replace(start, opacity_logits=torch.full_like(start.opacity_logits, -1.0))
+    bust, rest, camera = bare(mean_head), HeadParameters.at_rest(), view(mean_head, 0.0)
+    region = mean_head.model.region[mean_head.model.faces[bust.binding]].long()
+    torso, nose = ((region == REGIONS.index(name)).all(-1) for name in ("torso", "nose"))
+    blue = (torch.tensor([0.1, 0.1, 0.8]) - 0.5) / SH_C0
+    start = replace(bust, sh=torch.where(torso[:, None, None], blue, bust.sh))
     red = torch.tensor([0.8, 0.1, 0.1]).expand(SIZE, SIZE, 3)
     ones = torch.ones(SIZE, SIZE)
     photo = TrainingPicture(camera, rest, -1, red, ones, ones)
     authority = Authority.of(start, [photo])
-    made, reach = with_shown_clothes(faint, torch.full((start.count,), 0.015), [photo], authority)
-    region = mean_head.model.region[mean_head.model.faces[start.binding]].long()
-    torso, nose = ((region == REGIONS.index(name)).all(-1) for name in ("torso", "nose"))
+
+    def made(of: Avatar) -> tuple[Avatar, Tensor]:
+        faint = replace(of, opacity_logits=torch.full_like(of.opacity_logits, -1.0))
+        return with_shown_clothes(faint, torch.full((of.count,), 0.015), [photo], authority)
+
+    worn, reach = made(start)
     front, back = torso & (authority.share[0] > 0.9), torso & (start.means[:, 2] < -0.08)
     assert front.sum() > 20
-    color = 0.5 + SH_C0 * made.sh[:, 0]
+    color = 0.5 + SH_C0 * worn.sh[:, 0]
     torch.testing.assert_close(color[front], red[0, 0].expand_as(color[front]), atol=1e-4, rtol=0)
-    assert made.opacity_logits[front].min() > 2
+    assert worn.opacity_logits[front].min() > 2
     assert reach[front].max() < 0.01
     for other in (back, nose):
-        assert torch.equal(made.sh[other], start.sh[other])
-        assert made.opacity_logits[other].max() == -1
+        assert torch.equal(worn.sh[other], start.sh[other])
+        assert worn.opacity_logits[other].max() == -1
         assert reach[other].min() == pytest.approx(0.015)
+    # What the views show as skin is none of the clothes.
+    skin, _ = made(bust)
+    assert torch.equal(skin.sh, bust.sh)
 
 
 def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(mean_head: PersonalHead) -> None:

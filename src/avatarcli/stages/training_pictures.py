@@ -33,7 +33,7 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.shell import CHIN
-from avatarcli.reproject.skin_texture import without_skin
+from avatarcli.reproject.skin_texture import skin_likeness, without_skin
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
@@ -48,6 +48,7 @@ _MOVED = (0.0005, 0.002)
 _EDGE, _SPREAD = 1 / 60, 0.15
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
+_BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
 _OPAQUE = 2.2  # logit of 0.9, as plain starts have it
 _BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
 
@@ -206,11 +207,16 @@ def with_shown_clothes(
     """
     sh, opacity = start.sh, start.opacity_logits
     worn = dressed(start.head, start.binding)
+    face = start.head.model.in_regions("face")[start.head.model.faces].all(-1)
+    on_face = face[start.binding % len(face)] & (start.binding < len(face))
+    skin = SH_C0 * start.sh[on_face, 0].median(0).values + 0.5
     for photo, share in zip(photos, authority.share, strict=True):
         pixels, _ = photo.camera.project(start.splats(start.rig(), photo.parameters).means)
         rgba = sample_image(torch.cat([photo.color, photo.alpha[..., None]], dim=-1), pixels)
-        shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID)
         color = rgba[:, :3] / rgba[:, 3:].clamp(min=_SOLID)
+        # What all views show as skin lies on a neck beside the collar that the photo shows at its place.
+        bare = skin_likeness(SH_C0 * start.sh[:, 0] + 0.5, skin) > _BARE
+        shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID) & ~(bare & (skin_likeness(color, skin) < _BARE))
         sh = torch.where(shown[:, None, None], (color[:, None] - 0.5) / SH_C0, sh)
         opacity = torch.where(shown, opacity.clamp(min=_OPAQUE), opacity)
         reach = torch.where(shown, reach.clamp(max=REACH_OF_SHOWN_CLOTHES), reach)
