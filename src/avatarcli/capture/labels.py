@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from avatarcli.capture.cover import colour_overlap, cover_map
 from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.fill import blur, resized
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import HeadModel, PersonalHead
@@ -62,7 +63,7 @@ def has_bare_scalp(portrait: Portrait, hair: Tensor, cover: Tensor, scalp: Tenso
     )
     if min(int(doubtful.sum()), int(skin.sum())) < _FEW_BARE:
         return False
-    logs = (portrait.foreground + 0.04).log()
+    logs = log_colors(portrait.foreground)
     light = logs.mean(-1, keepdim=True)
     grain = (light - blur(light, _FINE * portrait.size)).abs()[..., 0]
     if grain[doubtful].mean() > _GRAIN * grain[skin].mean():

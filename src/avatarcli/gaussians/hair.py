@@ -11,12 +11,12 @@ from torch import Tensor
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.head.model import REGIONS, HeadModel
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 
-_FLOOR = 0.04  # logarithms are taken of colours plus this, so that the noise of black does not count
 _CHIN = 152  # MediaPipe's point at the tip of the chin
 _FULL = 0.95  # of the matte: hair at the outline shows the background
 _FEW = 0.004  # share of the picture: less hair tells nothing of its strands
@@ -64,16 +64,6 @@ class HairPhoto:
         camera = track.camera.resized(portrait.size, portrait.size)
         bare = (1 - hair) * full
         return cls(camera, track.parameters(), logs, sure, bare, lowest + _LOWER * portrait.size)
-
-
-def log_colors(colors: Tensor) -> Tensor:
-    """Logarithms of colours in [0, 1], black not far below dark."""
-    return (colors.clamp(min=0) + _FLOOR).log()
-
-
-def from_log_colors(logs: Tensor) -> Tensor:
-    """Colours of their `log_colors`."""
-    return (logs.exp() - _FLOOR).clamp(0, 1)
 
 
 def splat_log_colors(avatar: Avatar) -> Tensor:

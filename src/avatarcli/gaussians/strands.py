@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
-from avatarcli.gaussians.hair import HairPhoto, find_hair, from_log_colors, splat_log_colors
+from avatarcli.gaussians.hair import HairPhoto, find_hair, splat_log_colors
 from avatarcli.gaussians.optimise import Follows
 from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.geometry.colors import from_log_colors
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix

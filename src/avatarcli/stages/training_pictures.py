@@ -210,12 +210,12 @@ def with_shown_clothes(
     face = start.head.model.in_regions("face")[start.head.model.faces].all(-1)
     on_face = face[start.binding % len(face)] & (start.binding < len(face))
     skin = SH_C0 * start.sh[on_face, 0].median(0).values + 0.5
+    # What all views show as skin lies on a neck beside the collar that the photo shows at its place.
+    bare = skin_likeness(SH_C0 * start.sh[:, 0] + 0.5, skin) > _BARE
     for photo, share in zip(photos, authority.share, strict=True):
         pixels, _ = photo.camera.project(start.splats(start.rig(), photo.parameters).means)
         rgba = sample_image(torch.cat([photo.color, photo.alpha[..., None]], dim=-1), pixels)
         color = rgba[:, :3] / rgba[:, 3:].clamp(min=_SOLID)
-        # What all views show as skin lies on a neck beside the collar that the photo shows at its place.
-        bare = skin_likeness(SH_C0 * start.sh[:, 0] + 0.5, skin) > _BARE
         shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID) & ~(bare & (skin_likeness(color, skin) < _BARE))
         sh = torch.where(shown[:, None, None], (color[:, None] - 0.5) / SH_C0, sh)
         opacity = torch.where(shown, opacity.clamp(min=_OPAQUE), opacity)

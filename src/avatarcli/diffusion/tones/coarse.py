@@ -6,18 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.geometry.colors import from_log_colors, log_colors
 from avatarcli.geometry.fill import blur
 
-FLOOR = 0.04  # ratios are taken of colours plus this, so that black does not decide
 MOST = 0.4  # a logarithm: tones are changed by half as much again at most
 COARSE = 1 / 20  # of the picture's width: how coarse a tone is
 _POOL = 4  # pixels along each side that wide blurs take together
 _KEPT = 0.5  # of a surface's own contrast, where its tone is changed by MOST and a factor of e more: dark noise would become loud
-
-
-def log_colors(color: Tensor) -> Tensor:
-    """Logarithms of colours, raised a little."""
-    return (color + FLOOR).log()
 
 
 def with_change(picture: Tensor, change: Tensor) -> Tensor:
@@ -32,7 +27,7 @@ def _changed(logs: Tensor, change: Tensor) -> Tensor:
     size = logs.shape[1]
     fine = logs - wide_blur(logs, size * COARSE)
     kept = _KEPT ** (change - MOST).clamp(min=0)
-    return ((logs + change - (1 - kept) * fine).exp() - FLOOR).clamp(0, 1)
+    return from_log_colors(logs + change - (1 - kept) * fine)
 
 
 def wide_blur(values: Tensor, sigma: float) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.tones.around import Ground
-from avatarcli.diffusion.tones.coarse import COARSE, FLOOR, MOST, halved, log_colors, wide_blur, with_change
+from avatarcli.diffusion.tones.coarse import COARSE, MOST, halved, wide_blur, with_change
+from avatarcli.geometry.colors import COLOR_FLOOR, log_colors
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.reproject.skin_texture import PhotoView
 
@@ -116,7 +117,7 @@ class Tones:
         region = blur(ground.skin[..., None], size * _EDGE)[..., 0] * (1 - ground.dressed) * (1 - ground.hairy)
         # In the dark a tint is hardly known.
         dark = (log_colors(self.skin).mean() - logs.mean(-1)).clamp(0, _DARK)
-        skin = region * tint_likeness(logs.exp() - FLOOR, self.skin, dark.exp())
+        skin = region * tint_likeness(logs.exp() - COLOR_FLOOR, self.skin, dark.exp())
         skin = skin * self._off_cloth(logs, ground)
         if hair is None:
             return skin
@@ -129,7 +130,7 @@ class Tones:
 
     def _off_cloth(self, logs: Tensor, ground: Ground) -> Tensor | float:
         """How far pixels [H, W] are from the colour of the picture's own clothes."""
-        dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
+        dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - COLOR_FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
         found = middle_color(logs[dressed], dressed.numel())
         return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
 
@@ -138,7 +139,7 @@ class Tones:
         a model makes a mixture of both."""
         cloth = ground.cloth[..., :3]
         way = self.skin - cloth
-        away = logs.exp() - FLOOR - cloth
+        away = logs.exp() - COLOR_FLOOR - cloth
         length = way.norm(dim=-1, keepdim=True)
         share = (away * way).sum(-1, keepdim=True) / length.square().clamp(min=1e-3)
         beside = (away - share * way).norm(dim=-1, keepdim=True)
