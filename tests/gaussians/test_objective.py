@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+from avatarcli.gaussians import objective
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted, picture_loss, pose
 from avatarcli.head.parameters import HeadParameters
@@ -79,6 +81,14 @@ def test_only_trusted_pixels_count() -> None:
     assert picture_loss(wrong, alpha, wanted._replace(trust=doubtful)) == pytest.approx(0, abs=1e-6)
     # A hole is seen before every background but the one that has its colour.
     assert picture_loss(color, alpha.clamp(max=0.3), wanted) > 0.05
+
+
+def test_python_frees_nothing_while_a_gpu_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting = []
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda *_: collecting.append(gc.isenabled()))
+    objective._recorded(lambda: None)
+    assert collecting == [False]
+    assert gc.isenabled()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

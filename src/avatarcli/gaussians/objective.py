@@ -6,9 +6,11 @@ replay them, which takes a tenth of the time that Python needs to ask for all th
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -139,4 +141,17 @@ def _recorded(function: Callable[..., Any], *arguments: Any) -> Callable[..., An
     with warnings.catch_warnings():
         # torch records on another stream than it tried the function on, and warns of its own doing.
         warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
-        return cast(Callable[..., Any], torch.cuda.make_graphed_callables(function, arguments))
+        with _no_garbage_collection():
+            return cast(Callable[..., Any], torch.cuda.make_graphed_callables(function, arguments))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Python's collector would free the graphs of an earlier recorder, and CUDA gives up a recording during which that happens."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
