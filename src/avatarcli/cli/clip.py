@@ -23,11 +23,9 @@ _MAX_SPEED = 100.0
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        help="Inspect, convert, make, cut, retime and mix motion clips.",
-        epilog="Example: avatar clip convert take.csv -o take.npz",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+    group = options.command_group(
+        "Inspect, convert, make, cut, retime and mix motion clips.",
+        example="avatar clip convert take.csv -o take.npz",
     )
     group.command(epilog="Example: avatar clip info speech")(info)
     group.command(epilog="Example: avatar clip convert take.csv -o take.npz")(convert)

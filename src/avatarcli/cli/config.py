@@ -15,11 +15,9 @@ from avatarcli.settings import to_toml
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        help="See the settings that avatars are made with.",
-        epilog="Example: avatar config show --preset draft > mine.toml",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+    group = options.command_group(
+        "See the settings that avatars are made with.",
+        example="avatar config show --preset draft > mine.toml",
     )
     group.command(epilog="Example: avatar config show --preset draft > mine.toml")(show)
     app.add_typer(group, name="config")

@@ -12,11 +12,9 @@ from avatarcli.cli.console import Console, print_json
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        help="Make data to train the models on.",
-        epilog="Example: avatar data studio --assets makehuman --out videos --subjects 100",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+    group = options.command_group(
+        "Make data to train the models on.",
+        example="avatar data studio --assets makehuman --out videos --subjects 100",
     )
     group.command(epilog="Example: avatar data studio --assets makehuman --out videos --subjects 100")(studio)
     data_people.register(group)

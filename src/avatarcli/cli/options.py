@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""What several commands share: options, and the form of a group of commands."""
 
 from __future__ import annotations
 
@@ -126,6 +126,11 @@ SpokenLanguage = Annotated[
     ),
 ]
 SpeechSeed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of blinks, brows and head motion.", **SEEDS)]
+
+
+def command_group(help: str, *, example: str) -> typer.Typer:
+    """A group of commands, such as `avatar clip`, which says what it has when it is called by itself."""
+    return typer.Typer(help=help, epilog=f"Example: {example}", no_args_is_help=True, rich_markup_mode=None)
 
 
 def chosen_subject(workspace: Path | None, name: str | None) -> folders.Subject:

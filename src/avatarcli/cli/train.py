@@ -50,11 +50,9 @@ _Minutes = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        help="Train the models. Several GPUs (experimental): accelerate launch -m avatarcli train …",
-        epilog="Example: avatar train mmvdm --data scenes --output runs/mini",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+    group = options.command_group(
+        "Train the models. Several GPUs (experimental): accelerate launch -m avatarcli train …",
+        example="avatar train mmvdm --data scenes --output runs/mini",
     )
     group.command(epilog="Example: avatar train autoencoder --data videos -o runs/autoencoder")(autoencoder)
     group.command(epilog="Example: avatar train mmvdm --data scenes -o runs/mini --config mini")(mmvdm)

@@ -13,12 +13,7 @@ from avatarcli.cli.console import Console, human_bytes, print_error, print_json,
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        help="List, check and fetch model files.",
-        epilog="Example: avatar weights verify",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    group = options.command_group("List, check and fetch model files.", example="avatar weights verify")
     group.command("list", epilog="Example: avatar weights list --json")(list_weights)
     group.command("verify", epilog="Example: avatar weights verify")(verify)
     group.command("pull", epilog="Example: avatar weights pull cogvideox-2b")(pull)
