@@ -7,9 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,7 @@ from avatarcli.stages.pipeline import PipelineResult, RunOptions, run_pipeline
 from avatarcli.stages.render_request import RenderRequest
 from avatarcli.stages.rendering import render_subject
 from avatarcli.workspace import Subject, Workspace
+from listening import Listener
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "astronaut.png"
 TINY = CreateConfig(
@@ -40,17 +39,6 @@ TINY = CreateConfig(
     distill=DistillConfig(gaussians=1500, iterations=30, photo_size=64, correctives=2),
 )
 LONGER = replace(TINY, distill=replace(TINY.distill, iterations=150))  # long enough to leave a checkpoint, at step 50
-
-
-@dataclass
-class Recorder(SilentProgress):
-    """Remembers the steps that each task was advanced by."""
-
-    steps: dict[str, list[int]] = field(default_factory=dict)
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield self.steps.setdefault(description, []).append
 
 
 def make(subject: Subject, config: CreateConfig, progress: SilentProgress | None = None) -> PipelineResult:
@@ -165,9 +153,9 @@ run_pipeline(subject, Path(photo), from_json(json.loads(config)), RunOptions("cp
     assert child.returncode == -signal.SIGKILL
     assert sha256_file(subject.artefact("distill", AVATAR_FILE)) == good
     assert subject.damaged_file("distill") is None
-    recorder = Recorder()
-    assert cached(make(subject, LONGER, recorder)) == {"preprocess": True, "generate": True, "distill": False}
-    assert recorder.steps["distill"][0] >= 50  # it took up the checkpoint
-    assert sum(recorder.steps["distill"]) == 150
+    listener = Listener()
+    assert cached(make(subject, LONGER, listener)) == {"preprocess": True, "generate": True, "distill": False}
+    assert listener.steps["distill"][0] >= 50  # it took up the checkpoint
+    assert sum(listener.steps["distill"]) == 150
     assert sorted(path.name for path in subject.path.iterdir() if "partial" in path.name) == []
     assert Avatar.load(subject.artefact("distill", AVATAR_FILE)).count > 1000

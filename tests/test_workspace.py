@@ -12,20 +12,10 @@ from pathlib import Path
 import pytest
 
 from avatarcli.errors import UsageError, WorkspaceError
-from avatarcli.progress import SilentProgress
 from avatarcli.records import Manifest, fingerprint_of
 from avatarcli.workspace import Subject, Workspace, default_root, slug
 from children import kill, run_python
-
-
-class _Listener(SilentProgress):
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.heard.append(message)
-
-    warn = info
+from listening import Listener
 
 
 def _finish(subject: Subject, stage: str, fingerprint: str, text: str) -> None:
@@ -182,17 +172,17 @@ def test_a_second_process_is_told_who_holds_the_subject_and_waits(subject: Subje
     assert child.stdout.readline() == "held\n"
     with pytest.raises(WorkspaceError, match=f"process {child.pid} on "), subject.lock(wait=False):
         pass
-    listener = _Listener()
+    listener = Listener()
 
-    class _ReleaseWhenHeard(_Listener):
+    class _ReleaseWhenHeard(Listener):
         def info(self, message: str) -> None:
             assert child.stdin is not None
-            listener.heard.append(message)
+            listener.said.append(message)
             child.stdin.write("\n")
             child.stdin.flush()
 
     with subject.lock(progress=_ReleaseWhenHeard()):
-        assert str(child.pid) in listener.heard[0]
+        assert str(child.pid) in listener.said[0]
         assert child.wait(timeout=10) == 0
     child.communicate()
 
@@ -258,15 +248,15 @@ def test_the_last_subject_is_remembered_and_survives_its_deletion(tmp_path: Path
         made.save_manifest(Manifest(name, f"{name}.jpg", "0" * 64, {}))
         os.utime(made.path / "manifest.json", (1e9 - age, 1e9 - age))
     workspace.remember("ada")
-    listener = _Listener()
+    listener = Listener()
     assert workspace.subject(progress=listener).name == "ada"
-    assert listener.heard == []
+    assert listener.said == []
     shutil.rmtree(tmp_path / "ada")
     assert workspace.subject(progress=listener).name == "cleo"
-    assert "'ada', is gone: taking the newest, cleo" in listener.heard[-1]
+    assert "'ada', is gone: taking the newest, cleo" in listener.said[-1]
     (tmp_path / ".last").unlink()
     assert workspace.subject(progress=listener).name == "cleo"
-    assert "nobody knows which was made last: taking the newest, cleo" in listener.heard[-1]
+    assert "nobody knows which was made last: taking the newest, cleo" in listener.said[-1]
     assert [subject.name for subject in workspace.subjects()] == ["ben", "cleo"]
 
 

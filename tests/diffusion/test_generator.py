@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from avatarcli.multiview.plan import Plan, Reel, make_plan
 from avatarcli.progress import SilentProgress
 from avatarcli.reproject.shell import fit_shell
 from avatarcli.reproject.skin_texture import PhotoView
+from listening import Listener
 from toy_plan import full_plan
 
 SIZE = 32
@@ -67,18 +66,6 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
     return GenerateRequest(folder, head, reference, video, settings, tones, around, photo, seed=1, signature="")
 
 
-class Recorder(SilentProgress):
-    """Remembers the size of each task, and how far it came."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[str, list[int]] = {}
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        steps = self.tasks.setdefault(description, [total])
-        yield steps.append
-
-
 def uneven_plan(framing: Framing) -> Plan:
     """Two heads at rest and a face that moves: the clip has one latent more than the stills."""
     grid = full_plan(framing, 3, 2, SIZE)
@@ -110,17 +97,17 @@ def test_two_processes_make_what_one_makes(
         replace(request_of, settings=settings, video=MultiViewVideo(tmp_path / name, plan, framing, "mmvdm"))
         for name in ("alone", "together")
     ]
-    recorders = Recorder(), Recorder()
-    for request, processes, progress in zip(requests, (0, 2), recorders, strict=True):
+    listeners = Listener(), Listener()
+    for request, processes, progress in zip(requests, (0, 2), listeners, strict=True):
         generate_on_gpus(request, processes, progress)
     alone, together = (request.video for request in requests)
     assert MultiViewVideo.load(together.folder).plan.clips == plan.clips
     for place in plan.pictures:
         assert (alone.read_frame(*place) - together.read_frame(*place)).abs().amax() <= 0.02
     assert alone.read_frame(0, 0)[..., :3].std() > 0.01
-    for recorder in recorders:
+    for listener in listeners:
         for task, total in {"condition": len(plan.clips), "denoise": len(groups)}.items():
-            assert recorder.tasks[task][0] == sum(recorder.tasks[task][1:]) == total
+            assert listener.totals[task] == sum(listener.steps[task]) == total
     assert (together.folder / ".latents").is_dir()
 
 

@@ -18,21 +18,9 @@ from avatarcli.progress import SilentProgress
 from avatarcli.stages import batch
 from avatarcli.stages.batch import Job, Outcome, run_in_processes, run_in_turn
 from avatarcli.workspace import Workspace
+from listening import Listener
 
 HERE = Path(__file__).parent
-
-
-class Recorder(SilentProgress):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str) -> None:
-        self.said.append(f"warning: {message}")
 
 
 Make = Callable[[dict[str, str]], list[Job]]
@@ -85,7 +73,7 @@ def test_processes_do_each_job_once_and_survive_what_happens_to_some(make: Make,
     from toy_work import ToyWork
 
     jobs = make({"ada": "abc", "bad": "fail", "odd": "odd", "dead": "kill", "eve": "xyz"})
-    progress = Recorder()
+    progress = Listener()
     work = ToyWork(tmp_path / "diary.txt")
     ended = by_name(list(run_in_processes(jobs, work, progress, processes=2, device="cpu")))
     assert set(ended) == {"ada", "bad", "odd", "dead", "eve"}
@@ -94,7 +82,7 @@ def test_processes_do_each_job_once_and_survive_what_happens_to_some(make: Make,
         assert result is not None
         assert [stage.cached for stage in result.stages] == [False, False]
         assert [line[1] for line in diary(tmp_path) if line[0] == "finished"].count(name) == 1
-        assert f"warning: {name}: a toy" in progress.said
+        assert f"{name}: a toy" in progress.warnings
     assert isinstance(ended["bad"].error, PhotoError)
     assert str(ended["bad"].error) == "no face in it"
     assert isinstance(ended["bad"].error.__cause__, RemoteTraceback)
@@ -113,7 +101,7 @@ def test_a_process_that_died_is_replaced_for_the_jobs_that_wait(make: Make, tmp_
     jobs = make({"dead": "kill", "eve": "xyz"})
     # One process, so that nobody else can take the second job before the first has died.
     work = ToyWork(tmp_path / "diary.txt")
-    ended = by_name(list(run_in_processes(jobs, work, Recorder(), processes=1, device="cpu")))
+    ended = by_name(list(run_in_processes(jobs, work, Listener(), processes=1, device="cpu")))
     assert isinstance(ended["dead"].error, DeviceError)
     assert ended["eve"].result is not None
     assert len({line[2] for line in diary(tmp_path)}) == 2
@@ -125,7 +113,7 @@ def test_cores_and_gpus_are_shared_out(make: Make, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(batch, "visible_gpus", lambda: ["5", "7"])
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     jobs = make({"a": "hold", "b": "hold", "c": "hold"})
-    outcomes = run_in_processes(jobs, ToyWork(tmp_path / "diary.txt"), Recorder(), processes=3, device="auto")
+    outcomes = run_in_processes(jobs, ToyWork(tmp_path / "diary.txt"), Listener(), processes=3, device="auto")
     places = [job.subject.stage_path("upper") / "where.txt" for job in jobs]
     (tmp_path / "go").touch()
     assert len(list(outcomes)) == 3

@@ -21,6 +21,7 @@ from avatarcli.progress import SilentProgress
 from avatarcli.stages.batch import Job, Outcome, run_in_turn
 from avatarcli.stages.cluster import run_on_cluster
 from avatarcli.workspace import Workspace
+from listening import Listener
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'avatarcli[ray]'")
 
@@ -70,14 +71,6 @@ def address() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Recorder(SilentProgress):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.said.append(message)
-
-
 def until(holds: Callable[[], bool], seconds: float = 40) -> None:
     end = time.monotonic() + seconds
     while not holds():
@@ -109,7 +102,7 @@ def test_every_subject_ends_once_though_a_worker_is_killed(
 
     killer = threading.Thread(target=kill_the_one_that_is_held)
     killer.start()
-    progress = Recorder()
+    progress = Listener()
     work = ToyWork(tmp_path / "diary.txt")
     outcomes: list[Outcome] = list(run_on_cluster(jobs, work, progress, address=address, at_once=None, device="auto"))
     killer.join()

@@ -31,6 +31,7 @@ from avatarcli.stages.pipeline import PipelineResult, RunOptions, _generate_sett
 from avatarcli.weights import shipped as weights
 from avatarcli.weights.models import ENVIRONMENT_VARIABLE, SHIPPED_MODEL, find_model, generator_of, model_digest
 from avatarcli.workspace import Subject, Workspace
+from listening import Listener
 
 PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 MMVDM = GenerateConfig("mmvdm", views=3, face_views=1, frames=2, size=64, steps=2)
@@ -97,18 +98,8 @@ def test_heads_and_faces_are_imagined(subject: Subject, model: Path) -> None:
     assert torch.allclose(cameras.world_to_camera[3], cameras.world_to_camera[0], atol=1e-5)
 
 
-class Warned(SilentProgress):
-    """Remembers the warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 def test_of_views_that_show_nobody_a_bare_head_is_made_with_a_warning(subject: Subject, model: Path) -> None:
-    progress = Warned()
+    progress = Listener()
     config = config_with(replace(MMVDM, weights=str(model)))
     result = run_pipeline(subject, PHOTO, config, RunOptions("cpu", progress))
     assert cached(result) == [True, True, False]

@@ -22,18 +22,9 @@ from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.stages.runner import Stage, StageContext
 from avatarcli.system import MissingLibraryError
 from avatarcli.workspace import Subject, Workspace
+from listening import Listener
 
 _OPTIONS = RunOptions("cpu", SilentProgress())
-
-
-class _Listener(SilentProgress):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.said.append(message)
-
-    warn = info
 
 
 @dataclass
@@ -93,7 +84,7 @@ def test_only_what_changed_is_redone(toy: _Toy) -> None:
 def test_what_follows_a_redone_stage_is_out_of_date_until_it_is_redone(toy: _Toy) -> None:
     toy.run()
     assert toy.subject.outdated("count") == []
-    listener = _Listener()
+    listener = Listener()
     toy.photo.write_text("abcd")
     toy.run(only="upper", options=replace(_OPTIONS, replace=True, progress=listener))
     assert "count out of date now: run `avatar count --subject ada`" in listener.said[-1]
@@ -143,7 +134,7 @@ def test_a_workspace_that_cannot_be_written_is_up_to_date_or_says_so(
     # Root may write everywhere, so the system's answer is given for it.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     shutil.rmtree(toy.subject.workspace.root / ".locks")
-    listener = _Listener()
+    listener = Listener()
     assert toy.run(options=replace(_OPTIONS, progress=listener)) == []
     assert "up to date" in listener.said[-1]
     assert "read-only" in listener.said[-1]
@@ -308,7 +299,7 @@ def test_a_longer_name_is_said_and_can_be_avoided(toy: _Toy) -> None:
     toy.photo.write_text("edited")
     namesake = toy.photo.with_suffix(".png")
     namesake.write_text("other")
-    listener = _Listener()
+    listener = Listener()
     names = name_subjects(workspace, [toy.photo, namesake], progress=listener)
     assert all(name.startswith("ada-") for name in names.values())
     assert [str(photo) in said for photo, said in zip(names, listener.said, strict=True)] == [True, True]

@@ -19,6 +19,7 @@ from avatarcli.settings import Layer
 from avatarcli.studio.sample import StudioSample
 from avatarcli.training.pool.held_out import HeldOut
 from avatarcli.training.run import train_autoencoder, train_mmvdm
+from listening import Listener
 
 SIZE = 32
 SMALL = {"num_attention_heads": 1, "attention_head_dim": 32, "num_layers": 1, "time_embed_dim": 8}
@@ -40,14 +41,6 @@ real_variants = 2
 """
 
 
-class Said(SilentProgress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-
 def settings(folder: Path, steps: int, *tables: str) -> str:
     path = folder / f"settings{steps}.toml"
     train = f"[train]\nsteps = {steps}\nbatch_size = 2\nlearning_rate = 5e-3\nwarmup = 5\nema_decay = 0.9\n"
@@ -62,10 +55,10 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     save_int8(SmallVideoAutoencoder((8, 8, 8), 8), tmp_path / "autoencoder")
     studio = f'[studio]\nassets = "{pack}"\nautoencoder = "{tmp_path / "autoencoder"}"\nsize = {SIZE}\nface_views = 1\n'
     phases = "[[curriculum]]\nsources = [{ studio = true }, { studio = true, latents = 2 }, { real = true }]\n"
-    out, said = tmp_path / "out", Said()
+    out, said = tmp_path / "out", Listener()
     train_mmvdm(None, out, settings(tmp_path, 40, MODEL, studio, POOL, phases), None, said)
     for kind in ("studio", "clips"):
-        assert any(f"loss {kind}" in line and "people seen" in line for line in said.lines)
+        assert any(f"loss {kind}" in line and "people seen" in line for line in said.said)
     path = out / "held-out" / "0000.safetensors"
     with safe_open(str(path), framework="pt") as file:
         assert file.metadata() == {"subject": "7"}
@@ -93,7 +86,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     real = tmp_path / "real"
     for name in ("a", "b"):
         StudioSample.load(path).save(real / f"{name}.safetensors")
-    kept, said = path.stat().st_mtime_ns, Said()
+    kept, said = path.stat().st_mtime_ns, Listener()
     train_mmvdm(
         None,
         out,
@@ -106,7 +99,7 @@ def test_from_the_pack_to_weights_and_on_from_there(pack: Path, tmp_path: Path) 
     assert later["step"] == 44
     assert later["companion"]["next"] >= state["companion"]["next"] + 2
     assert path.stat().st_mtime_ns == kept
-    assert any("2 real" in line for line in said.lines)
+    assert any("2 real" in line for line in said.said)
     assert json.loads((out / "scores.json").read_text())["loss"].keys() == {"studio", "real"}
 
 
