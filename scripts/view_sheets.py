@@ -16,12 +16,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from avatarcli.capture.portrait import Portrait
 from avatarcli.errors import AvatarError
 from avatarcli.evaluation.lpips import Lpips
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
 from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.pictures import to_bytes
 from avatarcli.stages.artefacts import AVATAR_FILE
+from avatarcli.stages.person import preprocess_folder
 from avatarcli.workspace import Subject, Workspace
 
 GREY = 0.92  # of the background
@@ -67,15 +70,15 @@ def compare(subject: Subject, perceptual: Lpips | None) -> tuple[Image.Image, di
         if (view < heads and view % -(-heads // HEADS) == 0) or (view >= heads and frame < EXPRESSIONS):
             columns.append(torch.cat([wanted, drawn]))
     sheet = _image(torch.cat(columns, dim=1))
-    with Image.open(subject.artefact("preprocess", "photo.png")) as photo:
-        whole = Image.new("RGB", (sheet.width + sheet.height, sheet.height), "white")
-        whole.paste(photo.convert("RGB").resize((sheet.height, sheet.height)), (0, 0))
+    photo = Image.fromarray(to_bytes(Portrait.load(preprocess_folder(subject)).photo))
+    whole = Image.new("RGB", (sheet.width + sheet.height, sheet.height), "white")
+    whole.paste(photo.resize((sheet.height, sheet.height)), (0, 0))
     whole.paste(sheet, (sheet.height, 0))
     return whole, {kind: _mean(values) for kind, values in scores.items() if values}
 
 
 def _image(pictures: Tensor) -> Image.Image:
-    image = Image.fromarray((pictures.clamp(0, 1) * 255).round().byte().numpy())
+    image = Image.fromarray(to_bytes(pictures))
     side = image.height // 2
     return image.resize((image.width * TILE // side, 2 * TILE), Image.Resampling.LANCZOS)
 

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.measures import head_angles, measure_photo
-from avatarcli.capture.photo import HeadCrop
+from avatarcli.capture.photo import CropPlace, HeadCrop
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX
@@ -48,7 +48,9 @@ def _measure(model: HeadModel, track: PhotoFit, crop: HeadCrop, matte: np.ndarra
 
 def _crop(image: np.ndarray | None = None, *, scale: float = 1.0) -> HeadCrop:
     grey = np.full((SIZE, SIZE, 3), 128, np.uint8)
-    return HeadCrop(grey if image is None else image, np.ones((SIZE, SIZE), np.float32), 0, 0, scale)
+    side = round(SIZE / scale)
+    place = CropPlace(0, 0, side, side, side)
+    return HeadCrop(grey if image is None else image, np.ones((SIZE, SIZE), np.float32), place)
 
 
 @pytest.mark.parametrize(

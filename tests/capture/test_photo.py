@@ -216,7 +216,7 @@ def test_a_crop_and_its_photo_have_cameras_that_agree(crop_size: int) -> None:
     seen = crop.camera_of(whole)
     wanted = crop.to_crop(whole.project(points)[0].numpy())
     np.testing.assert_allclose(seen.project(points)[0].numpy(), wanted, atol=1e-3)
-    again = crop.whole_camera(seen, 400, 300)
+    again = crop.place.whole_camera(seen)
     torch.testing.assert_close(again.K, whole.K)
     assert (again.width, again.height) == (400, 300)
 

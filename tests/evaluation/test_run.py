@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.config import CreateConfig
 from avatarcli.datasets.benchmarks import Case, Target, load_benchmark
 from avatarcli.errors import UsageError
+from avatarcli.evaluation.alignment import whole_photo
 from avatarcli.evaluation.behaviour import expression_scores
 from avatarcli.evaluation.html import report_page
 from avatarcli.evaluation.results import Comparison, Report, Result, report_table
@@ -56,6 +59,21 @@ def test_without_weights_everything_else_is_measured_and_the_rest_fails_aloud(
     assert result.values["temporal.flicker"] < 3
 
 
+def test_the_place_of_the_crop_is_kept_and_found_again_for_older_workspaces(sitter: Sitter, tmp_path: Path) -> None:
+    sitter.photo.save(tmp_path)
+    kept = Preprocessed.load(tmp_path)
+    assert kept.place == sitter.photo.place
+    (tmp_path / "crop.json").unlink()
+    older = Preprocessed.load(tmp_path)
+    assert older.place is None
+    camera, again = whole_photo(kept, PHOTO), whole_photo(older, PHOTO)
+    with Image.open(PHOTO) as picture:
+        assert (camera.width, camera.height) == (again.width, again.height) == picture.size
+    assert (camera.K - again.K).abs().max() < 2  # pixels
+    moved = whole_photo(replace(kept, place=replace(kept.place, left=kept.place.left + 30)), PHOTO)
+    assert float(moved.K[0, 2] - camera.K[0, 2]) == pytest.approx(30)
+
+
 def test_a_frozen_face_is_found_out(sitter: Sitter) -> None:
     """Bound to the still mesh, the Gaussians do not follow the face."""
     faces = len(sitter.avatar.head.model.faces)
@@ -71,9 +89,9 @@ def test_a_frozen_face_is_found_out(sitter: Sitter) -> None:
 
 def test_another_view_than_the_photos_is_found_out(sitter: Sitter) -> None:
     comparison, iou = photo_view(sitter)
-    camera = sitter.track.camera.resized(SIZE, SIZE).cropped(20, 0, SIZE, SIZE)
-    drawn = sitter.draw(sitter.track.parameters(), camera)
-    portrait, everywhere = sitter.portrait.resized(SIZE), torch.ones(SIZE, SIZE)
+    camera = sitter.photo.track.camera.resized(SIZE, SIZE).cropped(20, 0, SIZE, SIZE)
+    drawn = sitter.draw(sitter.photo.track.parameters(), camera)
+    portrait, everywhere = sitter.photo.portrait.resized(SIZE), torch.ones(SIZE, SIZE)
     shifted = compare("shifted", portrait, drawn, everywhere)
     assert pixel_scores(shifted)[0] < pixel_scores(comparison)[0] - 0.5
     assert pixel_scores(shifted)[1] < pixel_scores(comparison)[1]

@@ -197,38 +197,51 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 @dataclass(frozen=True)
+class CropPlace:
+    """Where a square window lies in an upright photo, in that photo's pixels.
+
+    left, top: the window's corner, which may be negative; side: of the window; width, height: of the photo.
+    """
+
+    left: int
+    top: int
+    side: int
+    width: int
+    height: int
+
+    def crop_camera(self, whole: Camera, size: int) -> Camera:
+        """The camera of the window at `size` × `size` pixels, from that of the photo."""
+        return whole.cropped(self.left, self.top, self.side, self.side).resized(size, size)
+
+    def whole_camera(self, crop: Camera) -> Camera:
+        """The camera of the photo, from that of the window at any size."""
+        return crop.resized(self.side, self.side).cropped(-self.left, -self.top, self.width, self.height)
+
+
+@dataclass(frozen=True)
 class HeadCrop:
     """A square window of a photo with the whole head in it.
 
-    image: sRGB uint8 [S, S, 3]; outside the photo its border colours go on.
+    image: sRGB uint8 [S, S, 3]; outside the photo its border colours go on. S is at most the window's side.
     inside: float32 [S, S], 1 where the photo is, 0 outside it.
-    left, top: the window's corner in pixels of the photo; may be negative.
-    scale: pixels of the crop per pixel of the photo, at most 1.
     """
 
     image: npt.NDArray[np.uint8]
     inside: npt.NDArray[np.float32]
-    left: int
-    top: int
-    scale: float
+    place: CropPlace
 
     @property
-    def side(self) -> int:
-        """Pixels of the photo along the window's side."""
-        return round(len(self.image) / self.scale)
+    def scale(self) -> float:
+        """Pixels of the crop per pixel of the photo, at most 1."""
+        return len(self.image) / self.place.side
 
     def camera_of(self, whole: Camera) -> Camera:
         """The crop's camera, from that of the photo."""
-        window = whole.cropped(self.left, self.top, self.side, self.side)
-        return window.resized(len(self.image), len(self.image))
-
-    def whole_camera(self, camera: Camera, width: int, height: int) -> Camera:
-        """The camera of the photo, `width` × `height` pixels, from that of the crop."""
-        return camera.resized(self.side, self.side).cropped(-self.left, -self.top, width, height)
+        return self.place.crop_camera(whole, len(self.image))
 
     def to_crop(self, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Positions [..., 2] (x, y) in pixels of the photo as pixels of the crop."""
-        return (np.asarray(points, dtype=np.float64) - (self.left, self.top)) * self.scale
+        return (np.asarray(points, dtype=np.float64) - (self.place.left, self.place.top)) * self.scale
 
 
 def head_crop(photo: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating], crop_size: int = 1024) -> HeadCrop:
@@ -252,11 +265,12 @@ def head_crop(photo: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating],
     window = photo[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
     inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
     size = min(crop_size, side)
+    place = CropPlace(x, y, side, width, height)
     if size < side:
         window = np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.LANCZOS))
         cover = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
-        return HeadCrop(window, np.asarray(cover), x, y, size / side)
-    return HeadCrop(window, inside.astype(np.float32), x, y, 1.0)
+        return HeadCrop(window, np.asarray(cover), place)
+    return HeadCrop(window, inside.astype(np.float32), place)
 
 
 def photo_window(inside: npt.NDArray[np.float32]) -> tuple[slice, slice]:

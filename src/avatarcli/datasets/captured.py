@@ -109,7 +109,7 @@ def fit_reference(
         )
     track = fit_photo(model, face.points, face.scores, portrait.size, portrait.size, matte=portrait.matte.numpy())
     reference = Reference.of(Preprocessed(portrait, track))
-    whole = crop.whole_camera(track.camera, picture.shape[1], picture.shape[0])
+    whole = crop.place.whole_camera(track.camera)
     return reference.resized(min(portrait.size, _PHOTO_SCALE * size)), track, whole
 
 

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from avatarcli.capture.landmarks import detect_face, upright
 from avatarcli.capture.photo import head_crop, read_photo
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.rotations import rigid
-from avatarcli.head.photo_fit import PhotoFit
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,14 @@ class Alignment:
         return K
 
 
-def whole_photo(track: PhotoFit, photo: Path) -> Camera:
-    """The fitted camera as it takes the whole photo, not only the crop that preprocessing cut out of it.
+def whole_photo(photo: Preprocessed, file: Path) -> Camera:
+    """The fitted camera as it takes the whole upright photo, not only the crop that preprocessing cut out of it.
 
-    Raises PhotoError when the photo cannot be read or shows no face.
+    The place of the crop is looked for in the photo's file where an older version has not kept it. Raises PhotoError when the
+    file cannot be read then or shows no face.
     """
-    picture, _ = upright(read_photo(photo))
-    crop = head_crop(picture, detect_face(picture).points, track.camera.width)
-    return crop.whole_camera(track.camera, picture.shape[1], picture.shape[0])
+    camera, place = photo.track.camera, photo.place
+    if place is None:
+        picture, _ = upright(read_photo(file))
+        place = head_crop(picture, detect_face(picture).points, camera.width).place
+    return place.whole_camera(camera)

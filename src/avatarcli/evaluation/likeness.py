@@ -15,7 +15,7 @@ SIDE_YAW = 35.0  # degrees: three quarters
 
 def photo_embedding(sitter: Sitter, instruments: Instruments) -> Tensor:
     """The face embedding [128] of the photo. Raises WeightsError."""
-    photo = to_bytes(sitter.portrait.photo)
+    photo = to_bytes(sitter.photo.portrait.photo)
     return instruments.embed(photo, detect_face(photo).points)
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from avatarcli.capture.identity import cosine_similarity, l2_distance
 from avatarcli.capture.landmarks import detect_face
-from avatarcli.capture.preprocessed import TRACK_FILE
 from avatarcli.config import CreateConfig, DeviceName
 from avatarcli.datasets.benchmarks import Case, Target
 from avatarcli.devices import resolve_device
@@ -31,6 +30,7 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
+from avatarcli.stages.person import preprocess_folder
 from avatarcli.stages.pipeline import PIPELINE, RunOptions, run_pipeline
 from avatarcli.workspace import Subject, Workspace
 
@@ -109,7 +109,7 @@ def _judged(subject: Subject, targets: Sequence[Target], instruments: Instrument
     result = Result(subject.name)
     with written_down(result, metric_keys(targets)):
         sitter = load_sitter(subject, device)
-        result.photo = sitter.portrait.photo
+        result.photo = sitter.photo.portrait.photo
         _own_photo(result, sitter, instruments)
         for target in targets:
             _target(result, sitter, target, instruments)
@@ -119,10 +119,9 @@ def _judged(subject: Subject, targets: Sequence[Target], instruments: Instrument
 def load_sitter(subject: Subject, device: str) -> Sitter:
     """The avatar of a subject whose stages are done. Raises WorkspaceError or OSError."""
     file = subject.whole("distill", AVATAR_FILE)
-    preprocess = subject.whole("preprocess", TRACK_FILE).parent
     records = (subject.record(stage.name) for stage in PIPELINE)
     seconds = sum(record.seconds for record in records if record is not None)
-    return Sitter.load(subject.name, preprocess, file, seconds=seconds, device=device)
+    return Sitter.load(subject.name, preprocess_folder(subject), file, seconds=seconds, device=device)
 
 
 def _own_photo(result: Result, sitter: Sitter, instruments: Instruments) -> None:

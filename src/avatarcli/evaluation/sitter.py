@@ -13,7 +13,6 @@ from torch import Tensor
 
 from avatarcli.capture.identity import FaceEmbedder
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
-from avatarcli.capture.portrait import Portrait
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.evaluation.lpips import Backbone, Lpips
 from avatarcli.evaluation.metrics import Points
@@ -22,7 +21,6 @@ from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.parameters import HeadParameters
-from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.pictures import to_bytes
 
 SIZE = 512  # pixels: side of every picture that is judged
@@ -37,16 +35,14 @@ class Sitter:
     file: Path  # avatar.safetensors
     avatar: Avatar
     rig: Rig
-    portrait: Portrait
-    track: PhotoFit
+    photo: Preprocessed
     seconds: float  # that making it took, all stages
 
     @classmethod
     def load(cls, name: str, preprocess: Path, file: Path, *, seconds: float, device: str) -> Sitter:
         """Read an avatar file and the preprocess folder it was made from. Raises WorkspaceError or OSError."""
         avatar = Avatar.load(file).to(device)
-        photo = Preprocessed.load(preprocess)
-        return cls(name, file, avatar, avatar.rig(), photo.portrait, photo.track, seconds)
+        return cls(name, file, avatar, avatar.rig(), Preprocessed.load(preprocess), seconds)
 
     @property
     def device(self) -> torch.device:

@@ -128,7 +128,7 @@ def evaluate_studio(
                 truth = truths.person(index)
                 subject = run_pipeline(workspace.new_subject(truth.name), truth.photo, config, options).subject
                 sitter = load_sitter(subject, computes_on)
-                result.photo = sitter.portrait.resized(_SHOWN).photo
+                result.photo = sitter.photo.portrait.resized(_SHOWN).photo
                 alignment = _align(truth, sitter)
                 _judge(result, run, truths, truth, sitter, alignment, instruments)
                 if run.generated:
@@ -151,7 +151,7 @@ def yaws(cameras: Camera) -> list[float]:
 def _align(truth: Truth, sitter: Sitter) -> Alignment:
     head = sitter.avatar.head
     fitted_face = head.model.landmarks(head.neutral).cpu()
-    return Alignment.of(truth.plan.cameras[0], truth.landmarks[0], whole_photo(sitter.track, truth.photo), fitted_face)
+    return Alignment.of(truth.plan.cameras[0], truth.landmarks[0], whole_photo(sitter.photo, truth.photo), fitted_face)
 
 
 def _judge(

@@ -69,8 +69,8 @@ def _by_landmarks(sitter: Sitter, photo: Path) -> Aligned:
     crop, face, side = found.crop, found.face, len(found.crop.image)
     track = fit_pose_expression(
         sitter.avatar.head.model.to("cpu"),
-        sitter.track.identity,
-        sitter.track.residual,
+        sitter.photo.track.identity,
+        sitter.photo.track.residual,
         face.points,
         face.scores,
         side,

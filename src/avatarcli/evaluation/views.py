@@ -14,8 +14,8 @@ from avatarcli.gaussians.rasterize import Rasterized
 
 def photo_view(sitter: Sitter) -> tuple[Comparison, float]:
     """The avatar in the photo's own camera with the photo's expression; and the overlap of the silhouettes."""
-    drawn = sitter.draw(sitter.track.parameters(), sitter.track.camera.resized(SIZE, SIZE))
-    portrait = sitter.portrait.resized(SIZE)
+    drawn = sitter.draw(sitter.photo.track.parameters(), sitter.photo.track.camera.resized(SIZE, SIZE))
+    portrait = sitter.photo.portrait.resized(SIZE)
     everywhere = torch.ones(SIZE, SIZE)
     return compare("photo", portrait, drawn, everywhere), silhouette_overlap(portrait, drawn, everywhere)
 

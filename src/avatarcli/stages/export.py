@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from avatarcli import __version__
-from avatarcli.capture.preprocessed import TRACK_FILE
 from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.export import gaussianavatars, glb, glb_splats, html, ply, sog, spz, transforms
@@ -23,7 +22,7 @@ from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.export_request import ExportRequest, ExportResult
-from avatarcli.stages.person import Person
+from avatarcli.stages.person import Person, preprocess_folder
 from avatarcli.workspace import Subject
 
 FRAME_NAME = "frame_{:05d}.ply"
@@ -125,6 +124,6 @@ class _Export:
 
     def _glb(self, place: Path) -> None:
         seed = int(self.subject.manifest().config["seed"])
-        scene = Person.load(self.subject.whole("preprocess", TRACK_FILE).parent).seen.scene(seed)
+        scene = Person.load(preprocess_folder(self.subject)).seen.scene(seed)
         with self.progress.task("export", glb.STEPS) as advance:
             glb.write_glb(place, self.avatar, scene, self.origin, advance)

@@ -18,12 +18,10 @@ from avatarcli.capture.film import WHOLE, look_through, looks
 from avatarcli.capture.film_choice import choose_frames
 from avatarcli.capture.measures import head_angles
 from avatarcli.capture.photo import MAX_SIDE
-from avatarcli.capture.preprocessed import TRACK_FILE
 from avatarcli.capture.video import VideoInfo, frame_at, probe_video
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError, UsageError, VideoError
 from avatarcli.files import sha256_file
-from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import FILM_FILE, fitted_photos
 from avatarcli.stages.photos import preprocess_photos
@@ -70,8 +68,8 @@ def preprocess_film(
             f"{film.name}: nobody turns in it ({min(yaws):+.0f}° to {max(yaws):+.0f}°), so its best frame, at"
             f" {chosen[0].time:.2f} s, is taken as a single photo"
         )
-        preprocess_photo(sources[0], out, config, progress, force=force)
-        frames = [{"time": chosen[0].time, "yaw": round(head_angles(PhotoFit.load(out / TRACK_FILE))[0], 1)}]
+        photo = preprocess_photo(sources[0], out, config, progress, force=force)
+        frames = [{"time": chosen[0].time, "yaw": round(head_angles(photo.track)[0], 1)}]
     else:
         preprocess_photos(sources, out, config, progress, force=force, leave_out=leave_out)
         frames = [{"time": photo["time"], "yaw": photo["yaw"]} for photo in fitted_photos(out)]

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from avatarcli.capture.preprocessed import Preprocessed
+from avatarcli.capture.preprocessed import TRACK_FILE, Preprocessed
 from avatarcli.head.model import load_head_model
 from avatarcli.reproject.scene import SeenPerson
 from avatarcli.stages.artefacts import fitted_photos
 from avatarcli.stages.photos import BY_LANDMARKS
+from avatarcli.workspace import Subject
+
+
+def preprocess_folder(subject: Subject) -> Path:
+    """The folder of a subject's preprocessed photos. Raises WorkspaceError when it is missing, damaged or out of date."""
+    return subject.whole("preprocess", TRACK_FILE).parent
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Person:
 
     @classmethod
     def load(cls, preprocess: Path) -> Person:
+        """Read a preprocess folder. Raises OSError when a file is missing."""
         further = [
             Preprocessed.load(preprocess / entry["folder"], exact=entry["fitted_by"] == BY_LANDMARKS)
             for entry in fitted_photos(preprocess)[1:]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from avatarcli.capture.matte import person_matte
 from avatarcli.capture.measures import head_angles
 from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Label, Portrait, find_hair
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.capture.quality import MEASURES, PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
@@ -60,12 +61,11 @@ class _Fitted:
 
     source: Source
     judged: Judged
-    by: str  # BY_LANDMARKS or _BY_OUTLINE
     gain: Tensor
     distance: float | None  # of its face from the frontal photo's, see `check_same_person`
 
     def to_json(self, folder: str) -> dict[str, Any]:
-        yaw = head_angles(self.judged.track)[0]
+        yaw = head_angles(self.judged.photo.track)[0]
         moment = {} if self.source.time is None else {"time": round(self.source.time, 3)}
         return {
             "photo": self.source.name,
@@ -73,7 +73,7 @@ class _Fitted:
             **moment,
             "folder": folder,
             "yaw": round(yaw, 1),
-            "fitted_by": self.by,
+            "fitted_by": BY_LANDMARKS if self.judged.photo.exact else _BY_OUTLINE,
             "gain": [round(float(value), 3) for value in self.gain],
             "face_distance": self.distance if self.distance is None else round(self.distance, 3),
             "quality": self.judged.quality.to_json(),
@@ -100,15 +100,7 @@ def preprocess_photos(
     by_key = {photo.key: photo for photo in photos}
     model = load_head_model()
     with progress.task("preprocess", 2 * len(by_key)) as advance:
-        looks: dict[str, Look] = {}
-        for key, photo in sorted(by_key.items()):
-            try:
-                look = None if photo.profile else Look.at(photo, config)
-            except NoFaceError:
-                look = None
-            if look is not None and abs(look.face.yaw) <= MAX_YAW:
-                looks[key] = look
-            advance(1)
+        looks = _look_at_faces(by_key, config, advance)
         if not looks:
             raise PhotoError(f"none of the {len(by_key)} photos shows a face from the front: add one that does")
         order = sorted(looks, key=lambda key: _as_reference(looks[key]))
@@ -117,7 +109,7 @@ def preprocess_photos(
         first = order[0]
         reference = looks[first].judged(tracks[first], model)
         check_quality(by_key[first], reference.quality, progress, force=force)
-        done = [_Fitted(by_key[first], reference, BY_LANDMARKS, torch.ones(3), None)]
+        done = [_Fitted(by_key[first], reference, torch.ones(3), None)]
         for key in order[1:]:
             photo, distance = by_key[key], None
             try:
@@ -125,7 +117,7 @@ def preprocess_photos(
                     judged = looks[key].judged(tracks[key], model, any_side=True)
                     distance = check_same_person(looks[first], looks[key], photo, progress, force=force)
                 else:
-                    judged = _profile(photo, reference.track, model, config)
+                    judged = _profile(photo, reference.photo.track, model, config)
                 check_quality(photo, judged.quality, progress, force=force)
             except PhotoError as error:
                 if leave_out is None:
@@ -133,20 +125,42 @@ def preprocess_photos(
                 leave_out(photo, error)
                 advance(1)
                 continue
-            gain = _gain(reference, judged, model)
-            judged = replace(judged, portrait=_with_gain(judged.portrait, gain))
-            done.append(_Fitted(photo, judged, BY_LANDMARKS if key in looks else _BY_OUTLINE, gain, distance))
+            gain = _gain(reference.photo, judged.photo, model)
+            lit = replace(judged.photo, portrait=_with_gain(judged.photo.portrait, gain))
+            done.append(_Fitted(photo, replace(judged, photo=lit), gain, distance))
             advance(1)
-        folders = {}
-        for index, found in enumerate(done):
-            folder = out if index == 0 else out / _FURTHER / str(index)
-            folder.mkdir(parents=True, exist_ok=True)
-            found.judged.save(folder, model)
-            folders[found.source] = folder
-        listed = [found.to_json(folders[found.source].relative_to(out).as_posix()) for found in done]
-        text = json.dumps({"photos": listed}, indent=1, ensure_ascii=False)
-        (out / PHOTOS_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
+        folders = _write(done, out, model)
         advance(1)
+    return folders
+
+
+def _look_at_faces(
+    by_key: Mapping[str, Source], config: PreprocessConfig, advance: Callable[[int], None]
+) -> dict[str, Look]:
+    """The photos, by their keys and in the order of these, that show a face which is not turned too far for landmarks."""
+    looks: dict[str, Look] = {}
+    for key, photo in sorted(by_key.items()):
+        try:
+            look = None if photo.profile else Look.at(photo, config)
+        except NoFaceError:
+            look = None
+        if look is not None and abs(look.face.yaw) <= MAX_YAW:
+            looks[key] = look
+        advance(1)
+    return looks
+
+
+def _write(done: Sequence[_Fitted], out: Path, model: HeadModel) -> dict[Source, Path]:
+    """Write all photos, the frontal one first, and the list of them into `out`. Returns each photo's folder."""
+    folders = {}
+    for index, found in enumerate(done):
+        folder = out if index == 0 else out / _FURTHER / str(index)
+        folder.mkdir(parents=True, exist_ok=True)
+        found.judged.save(folder, model)
+        folders[found.source] = folder
+    listed = [found.to_json(folders[found.source].relative_to(out).as_posix()) for found in done]
+    text = json.dumps({"photos": listed}, indent=1, ensure_ascii=False)
+    (out / PHOTOS_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folders
 
 
@@ -182,10 +196,11 @@ def _profile(photo: Source, frontal: PhotoFit, model: HeadModel, config: Preproc
     portrait = replace(portrait, labels=label_portrait(portrait, torch.from_numpy(hair), track, model))
     # Nod and tilt are as good as exchanged at 90°: only the turn is told.
     values = {measure.name: math.nan for measure in MEASURES} | {"yaw": head_angles(track)[0]}
-    return Judged(portrait, track, PhotoQuality(values, 1.0, 1, 1, True, any_side=True), crop.image)
+    quality = PhotoQuality(values, 1.0, 1, 1, True, any_side=True)
+    return Judged(Preprocessed(portrait, track, crop.place, exact=False), quality, crop.image)
 
 
-def _gain(reference: Judged, other: Judged, model: HeadModel) -> Tensor:
+def _gain(reference: Preprocessed, other: Preprocessed, model: HeadModel) -> Tensor:
     """The factors [3] of linear light that make skin in another photo what it is in the reference; 1 where that cannot be told."""
     ours, theirs = _skin_light(reference, model), _skin_light(other, model)
     both = ours.isfinite().all(-1) & theirs.isfinite().all(-1)
@@ -195,9 +210,9 @@ def _gain(reference: Judged, other: Judged, model: HeadModel) -> Tensor:
     return ratio.clamp(1 / _MOST_GAIN, _MOST_GAIN)
 
 
-def _skin_light(judged: Judged, model: HeadModel) -> Tensor:
+def _skin_light(photo: Preprocessed, model: HeadModel) -> Tensor:
     """The linear light [N, 3] of the face's vertices in a photo; NaN where it shows none of their skin."""
-    track, portrait = judged.track, judged.portrait
+    track, portrait = photo.track, photo.portrait
     posed = PersonalHead.of(model, track).posed(track.parameters())[0]
     depth = rasterize_mesh(posed, model.faces, track.camera).depth
     normals = vertex_normals(posed, model.faces)

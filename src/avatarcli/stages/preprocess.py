@@ -32,11 +32,11 @@ OVERLAY_FILE = "overlay.png"
 
 def preprocess_photo(
     photo: Source, out: Path, config: PreprocessConfig, progress: Progress, *, force: bool = False
-) -> None:
+) -> Preprocessed:
     """Write the portrait, the track, what was measured and an overlay picture of one photo into the folder `out`.
 
     A photo that lies on its side or stands on its head is turned upright first, and a dim one brightened. `force` takes what the
-    quality gate would refuse.
+    quality gate would refuse. Returns what later stages read of it.
 
     Raises:
         PhotoError: the photo cannot be read, shows no face, or is not good enough; then nothing is written.
@@ -51,6 +51,7 @@ def preprocess_photo(
         check_quality(photo, judged.quality, progress, force=force)
         judged.save(out, model)
         advance(1)
+    return judged.photo
 
 
 @dataclass(frozen=True)
@@ -107,22 +108,22 @@ class Look:
         values = measure_photo(self.crop, self.face, portrait.matte.numpy(), track, model)
         values |= {"light": 100 * self.light, "backdrop": 100 * hair_before_backdrop(portrait)}
         quality = PhotoQuality(values, self.gain, self.faces, self.index + 1, self.chosen, any_side, 90 * self.turns)
-        return Judged(portrait, track, quality, self.crop.image)
+        return Judged(Preprocessed(portrait, track, self.crop.place), quality, self.crop.image)
 
 
 @dataclass(frozen=True)
 class Judged:
     """A photo that has been tracked and measured; image uint8 [S, S, 3]: the crop."""
 
-    portrait: Portrait
-    track: PhotoFit
+    photo: Preprocessed
     quality: PhotoQuality
     image: NDArray[np.uint8]
 
     def save(self, folder: Path, model: HeadModel) -> None:
-        Preprocessed(self.portrait, self.track).save(folder)
+        """Write the files of one photo into a folder that exists."""
+        self.photo.save(folder)
         self.quality.save(folder)
-        write_png(folder / OVERLAY_FILE, draw_overlay(self.image, self.track, model))
+        write_png(folder / OVERLAY_FILE, draw_overlay(self.image, self.photo.track, model))
 
 
 def check_quality(photo: Source, quality: PhotoQuality, progress: Progress, *, force: bool) -> None:
