@@ -42,6 +42,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.head.expressions import expression_vector
 from avatarcli.multiview.framing import Framing
+from avatarcli.pictures import write_png
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.driver import Driver
@@ -281,7 +282,7 @@ def save_sheet(path: Path, theirs: Tensor, ours: Tensor) -> None:
     """Three rows a face: their pictures, ours, and 8 times the difference."""
     rows = torch.stack([theirs, ours, ((theirs - ours).abs() * 8).clamp(0, 1)], dim=1)  # faces, rows, sides, S, S, 3
     sheet = rows.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows.shape[2] * rows.shape[4], 3)
-    Image.fromarray((sheet * 255).round().byte().numpy()).save(path)
+    write_png(path, sheet)
 
 
 def report(pictures: Sequence[dict[str, Tensor]], faces: list[str], options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from avatarcli.geometry.fill import blur
 from avatarcli.geometry.mesh import MeshRaster
-from avatarcli.head.model import REGIONS, HeadModel
+from avatarcli.head.model import REGIONS, HeadModel, is_region
 
 _BINS = 24  # cells of the colour histograms along each axis
 _FEW = 50  # pixels: with fewer of the face in sight there is no colour model to be had
@@ -47,7 +47,7 @@ def cover_map(
     """
     height, width = matte.shape
     prior = torch.tensor([_PRIOR[name] for name in REGIONS])
-    region = model.region[model.faces[:, 0]][raster.face.clamp(min=0)]
+    region = model.face_region[raster.face.clamp(min=0)]
     on_head = raster.covered
     probability = torch.where(on_head, prior[region], torch.ones_like(matte))
     core = _face_core(landmarks, height, width)
@@ -59,7 +59,7 @@ def cover_map(
         low, high = _SURE_HAIR
         sure_hair = ((hair - low) / (high - low)).clamp(0, 1)
         if (sure_hair > 0.5).any():
-            upper = (region == REGIONS.index("scalp")) | (region == REGIONS.index("face"))
+            upper = is_region(region, "scalp", "face")
             probability = torch.where(on_head & upper & (hair < _NO_HAIR), probability * _STILL_COVERED, probability)
     colors = _color_features(image)
     skin_seed = core & inside & ~_features(region) & (sure_hair == 0)
@@ -70,10 +70,10 @@ def cover_map(
     skin_seed &= luminance > luminance[skin_seed].quantile(0.2)
     chin = landmarks[152, 1]
     above_chin = (torch.arange(height)[:, None] + 0.5 < chin).expand(height, width)
-    bare = ~on_head | (region == REGIONS.index("scalp"))
+    bare = ~on_head | is_region(region, "scalp")
     hair_seed, cloth_seed = (
         (bare & above_chin | (sure_hair > 0.5)) & inside,
-        (~on_head | (region == REGIONS.index("torso"))) & ~above_chin & inside,
+        (~on_head | is_region(region, "torso")) & ~above_chin & inside,
     )
     skin = _density(colors, skin_seed)
     likely_skin = skin > skin[skin_seed].quantile(0.35)
@@ -138,8 +138,13 @@ def _polygon(points: Tensor, height: int, width: int) -> Tensor:
 
 def _features(region: Tensor) -> Tensor:
     """Pixels of the face that are not plain skin: eyes, lips, mouth."""
-    names = ("lip", "eyelid", "eye", "eye_socket", "mouth_cavity", "teeth", "tongue")
-    return torch.isin(region, torch.tensor([REGIONS.index(name) for name in names]))
+    return is_region(region, "lip", "eyelid", "eye", "eye_socket", "mouth_cavity", "teeth", "tongue")
+
+
+def bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
+    """Pixels [H, W] (bool) that surely show the face's bare skin. cover [H, W]: as `cover_map` gives it; the rest as it takes."""
+    face = is_region(model.face_region, "face", "nose")[raster.face.clamp(min=0)]
+    return face & raster.covered & (matte > 0.95) & (cover < 0.1)
 
 
 def _color_features(image: Tensor) -> npt.NDArray[np.float32]:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.capture.cover import cover_map, mouth_opening
+from avatarcli.capture.cover import bare_skin, cover_map, mouth_opening
 from avatarcli.capture.matte import foreground_colors
 from avatarcli.datasets.photos import LondonPerson, london_people
 from avatarcli.errors import PhotoError, WorkspaceError
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp
-from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
-from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead, load_head_model
+from avatarcli.geometry.mesh import rasterize_mesh, vertex_normals
+from avatarcli.head.model import PARTS, HeadModel, PersonalHead, is_region, load_head_model
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import write_png
 from avatarcli.progress import Progress
@@ -161,7 +161,7 @@ def _view(
     landmarks = camera.project(model.landmarks(posed))[0]
     cover = cover_map(image, opacity, raster, model, landmarks)
     normals = vertex_normals(posed, model.faces)
-    skin = _bare(opacity, cover, raster, model)
+    skin = bare_skin(opacity, cover, raster, model)
     if not skin.any():
         raise PhotoError("its photos show no bare skin")
     flat = functional.normalize(raster.interpolate(normals, model.faces), dim=-1)
@@ -174,18 +174,10 @@ def _view(
     colour, trust = project(atlas, posed, normals, model, photo, raster)
     normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
     albedo = linear(colour) / lit(light, normal, linear(tone))
-    region = model.region[model.faces[atlas.face, 0]]
     # Hair and cloth that the cover map lets through would be worn by everybody who wears the skin.
-    plain = torch.isin(region, torch.tensor([REGIONS.index(name) for name in ("face", "ear", "neck")]))
+    plain = is_region(model.face_region[atlas.face], "face", "ear", "neck")
     likely = ramp(skin_likeness(colour, tone), 0.1, 0.4)
     return albedo.clamp(min=DARKEST).log(), trust * torch.where(plain, likely, 1.0)
-
-
-def _bare(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
-    """Pixels [H, W] (bool) that surely show the face's bare skin."""
-    region = model.region[model.faces[:, 0]][raster.face.clamp(min=0)]
-    face = torch.isin(region, torch.tensor([REGIONS.index("face"), REGIONS.index("nose")]))
-    return face & raster.covered & (matte > 0.95) & (cover < 0.1)
 
 
 def _blended(layers: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -204,8 +196,7 @@ def _blended(layers: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def _plain_skin(model: HeadModel, atlas: Atlas) -> Tensor:
     """1 [T] at texels of the face and ears, 0 near brows and lashes and everywhere else."""
     part = model.face_part[atlas.face] == PARTS.index("skin")
-    region = model.region[model.faces[atlas.face, 0]]
-    skin = part & torch.isin(region, torch.tensor([REGIONS.index(name) for name in _SKIN]))
+    skin = part & is_region(model.face_region[atlas.face], *_SKIN)
     places, landmarks = atlas.surface(model.mean, model.faces), model.landmarks(model.mean)
     result = skin.float()
     for points, reach in ((_BROWS, _BROW_REACH), (_LIDS, _LID_REACH)):

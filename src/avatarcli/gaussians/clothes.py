@@ -34,7 +34,7 @@ _ENOUGH = 2  # views that must object: a single one may be wrong, as for the hul
 def dressed(head: PersonalHead, binding: Tensor) -> Tensor:
     """Which Gaussians [G] (bool) are carried by neck and shoulders. binding [G]: see `Rig.create`."""
     model = head.model
-    return model.in_regions(*_DRESSED)[model.faces].all(-1)[binding % len(model.faces)]
+    return model.faces_in(*_DRESSED)[binding % len(model.faces)]
 
 
 class Surface(NamedTuple):

@@ -13,7 +13,7 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.mesh import sample_image
-from avatarcli.head.model import REGIONS, HeadModel
+from avatarcli.head.model import HeadModel, is_region
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 
@@ -107,4 +107,4 @@ def find_hair(avatar: Avatar, photo: HairPhoto, authority: Tensor) -> tuple[Tens
 def _in_regions(model: HeadModel, binding: Tensor, *names: str) -> Tensor:
     """Which Gaussians [G] (bool) are carried by triangles that touch one of the regions and no later one of `REGIONS`."""
     region = model.region[model.faces[binding % len(model.faces)]].amax(1)
-    return torch.isin(region, torch.tensor([REGIONS.index(name) for name in names]))
+    return is_region(region, *names)

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from avatarcli.gaussians.avatar import SH_C0, Correctives, Splats
 from avatarcli.gaussians.losses import detail_loss, ssim
 from avatarcli.gaussians.rig import Motion, lengths
+from avatarcli.geometry.fill import halved
 from avatarcli.geometry.rotations import axis_angle_to_matrix
 
 # Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
@@ -91,17 +91,13 @@ def picture_loss(color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
     trust = wanted.trust
     color = color + (1 - alpha)[..., None] * wanted.background
     color = color * trust[..., None] + target * (1 - trust)[..., None]
+    # Structure is compared at half the size, at a quarter of the cost: detail has a term of its own.
     return (
         _L1 * (color - target).abs().mean()
-        + _SSIM * (1 - ssim(_halved(color), _halved(target)))
+        + _SSIM * (1 - ssim(halved(color), halved(target)))
         + _DETAIL * detail_loss(color, target)
         + _ALPHA * ((alpha - wanted.alpha).abs() * trust).mean()
     )
-
-
-def _halved(picture: Tensor) -> Tensor:
-    """A picture [H, W, 3] of half the size. Structure is compared there, at a quarter of the cost: detail has a term of its own."""
-    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
 
 
 class Recorder:

@@ -69,4 +69,4 @@ def _lids(head: PersonalHead) -> Tensor:
 
 def _all_in(head: PersonalHead, *names: str) -> Tensor:
     """Which triangles [F] (bool) lie in the named regions."""
-    return head.model.in_regions(*names)[head.model.faces].all(-1)
+    return head.model.faces_in(*names)

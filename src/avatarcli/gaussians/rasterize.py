@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarcli.arrays import Pixels
 from avatarcli.geometry.cameras import Camera
+from avatarcli.pictures import to_bytes
 
 Backend = Literal["auto", "cpu", "gsplat", "reference"]
 
@@ -102,11 +102,10 @@ def _check_shapes(
         )
 
 
-def picture_bytes(drawn: Rasterized, *, opaque: bool) -> NDArray[np.uint8]:
+def picture_bytes(drawn: Rasterized, *, opaque: bool) -> Pixels:
     """A drawn picture as uint8 [H, W, 3], or [H, W, 4] with straight alpha unless it is opaque."""
     picture = drawn.color
     if not opaque:
         alpha = drawn.alpha[..., None]
         picture = torch.cat([picture / alpha.clamp(min=1e-4), alpha], dim=-1)
-    array: NDArray[np.uint8] = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return array
+    return to_bytes(picture)

@@ -76,7 +76,7 @@ def sample_skin(
     triangle = order[triangle]
     points, normals, tangents = _surface(head.neutral, model.faces, triangle, barycentric)
     uv = (model.uv[model.face_uv[triangle]] * barycentric[..., None]).sum(1)
-    sunk = _SUNK * model.in_regions("eye")[model.faces].all(-1)[triangle]
+    sunk = _SUNK * model.faces_in("eye")[triangle]
     return SurfaceSamples(
         points=points - sunk[:, None] * normals,
         normals=normals,

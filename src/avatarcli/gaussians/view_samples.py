@@ -19,7 +19,7 @@ from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
-from avatarcli.head.model import PARTS, REGIONS, PersonalHead
+from avatarcli.head.model import PARTS, PersonalHead, is_region
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness
 
@@ -102,8 +102,8 @@ def sample_views(
 def _clear(head: PersonalHead, pictures: list[Tensor], heads: Camera, skin_color: Tensor) -> Tensor:
     """Metres [V, H, W] up to which pixels that show the bare face look through empty space; 0 where they show none."""
     model = head.model
-    bare = model.in_regions(*_BARE)[model.faces].all(-1)
-    face = model.in_regions("face", *_BARE)[model.faces].all(-1)
+    bare = model.faces_in(*_BARE)
+    face = model.faces_in("face", *_BARE)
     clear = torch.zeros(len(pictures), heads.height, heads.width)
     for view, picture in enumerate(pictures):
         raster = rasterize_mesh(head.neutral, model.faces, heads[view], cull_backfaces=True)
@@ -137,7 +137,7 @@ def _shown(head: PersonalHead, normals: Tensor, hull: Hull) -> Tensor:
     above = hull.depth(head.neutral + _COVER * normals) < 0.5
     below = hull.depth(head.neutral - _COVER * normals) > 0.1
     shown = (above & below)[model.faces].any(-1)
-    may_be_hidden = model.in_regions(*_MAY_BE_HIDDEN)[model.faces].all(-1)
+    may_be_hidden = model.faces_in(*_MAY_BE_HIDDEN)
     return shown | ~may_be_hidden
 
 
@@ -148,8 +148,7 @@ def _cover_points(head: PersonalHead, hull: Hull, worn: Beard | None) -> _Cover:
     distance, nearest = (torch.from_numpy(found) for found in cKDTree(centres.numpy()).query(hull.points.numpy()))
     triangle = skin[nearest]
     region = model.region[model.faces[triangle]].amax(1)
-    on_face = region == REGIONS.index("face")
-    bare = torch.isin(region, torch.tensor([REGIONS.index(name) for name in _BARE]))
+    on_face, bare = is_region(region, "face"), is_region(region, *_BARE)
     kept = ~bare & (distance > torch.where(on_face, _OFF_FACE, _COVER))
     nose = model.landmarks(head.neutral)[_NOSE]
     beard = on_face & (distance < _BEARD) & (hull.points[:, 1] < nose[1])
@@ -157,7 +156,7 @@ def _cover_points(head: PersonalHead, hull: Hull, worn: Beard | None) -> _Cover:
     if worn is not None:
         hair = kept & worn.holds(head, hull.points, hull.colors)
         binding[hair] = carry_beard(head, triangle[hair])
-    density = torch.where(region == REGIONS.index("torso"), _CLOTHES, _HAIR)
+    density = torch.where(is_region(region, "torso"), _CLOTHES, _HAIR)
     hull_parts = (hull.points, hull.normals, hull.colors, hull.doubt, binding, density)
     return _Cover(*(part[kept] for part in hull_parts))
 

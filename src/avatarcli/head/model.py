@@ -42,6 +42,12 @@ NECK_SHARE = {"neck01": 0.25, "neck02": 0.25, "head": 0.5}
 NECK_CHAIN = ("neck01", "neck02", "neck03", "head")  # joints between the torso and the skull
 
 
+def is_region(region: Tensor, *names: str) -> Tensor:
+    """Which numbers among REGIONS [...] are of the named ones [...] (bool)."""
+    wanted = torch.tensor([REGIONS.index(name) for name in names], device=region.device)
+    return torch.isin(region.long(), wanted)
+
+
 @dataclass(frozen=True)
 class HeadModel:
     """The shared, identity-independent data. N vertices, F triangles, K identity components.
@@ -89,13 +95,20 @@ class HeadModel:
 
     def in_regions(self, *names: str) -> Tensor:
         """Which vertices [N] (bool) belong to any of the named REGIONS."""
-        wanted = torch.tensor([REGIONS.index(name) for name in names], device=self.region.device)
-        return torch.isin(self.region.long(), wanted)
+        return is_region(self.region, *names)
+
+    def faces_in(self, *names: str) -> Tensor:
+        """Which triangles [F] (bool) lie wholly in the named REGIONS."""
+        return self.in_regions(*names)[self.faces].all(-1)
+
+    @property
+    def face_region(self) -> Tensor:
+        """The number among REGIONS [F] of each triangle: its first corner's."""
+        return self.region[self.faces[:, 0]]
 
     def shows(self, raster: MeshRaster, *names: str) -> Tensor:
         """1 where a picture [H, W] of the head shows any of the named REGIONS. raster: the picture of its faces."""
-        named = self.in_regions(*names)[self.faces].all(-1)
-        return (raster.covered & named[raster.face.clamp(min=0)]).float()
+        return (raster.covered & self.faces_in(*names)[raster.face.clamp(min=0)]).float()
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices [..., N, 3] of people [..., K] at rest, before any free-form residual."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import MeshRaster, sample_image
-from avatarcli.head.model import REGIONS, HeadModel
+from avatarcli.head.model import HeadModel, is_region
 from avatarcli.reproject.shading import tint_distance
 
 # Metres beside an ear: hair that hides it stands out at least this far, and nothing else is found there.
@@ -34,7 +34,7 @@ def bare_ears(
     or of the hair. It was checked on 60 people with known profiles. image [H, W, 3], matte [H, W]; raster: the fitted head seen
     by the photo's camera; posed [N, 3]: its vertices; skin, hair [3]: typical colours.
     """
-    shown = raster.covered & (model.region[model.faces[:, 0]][raster.face.clamp(min=0)] == REGIONS.index("ear"))
+    shown = raster.covered & is_region(model.face_region, "ear")[raster.face.clamp(min=0)]
     left = (model.mean[model.faces[:, 0], 0] > 0)[raster.face.clamp(min=0)]
     hidden, pixels = [], []
     for side, here in ((1, shown & left), (-1, shown & ~left)):

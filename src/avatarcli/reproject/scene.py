@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.capture.cover import cover_map, mouth_opening
+from avatarcli.capture.cover import bare_skin, cover_map, mouth_opening
 from avatarcli.capture.portrait import Label
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.kept import once_each
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
-from avatarcli.head.model import REGIONS, HeadModel, PersonalHead
+from avatarcli.head.model import HeadModel, PersonalHead, is_region
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.ears import bare_ears
 from avatarcli.reproject.shading import fit_light
@@ -96,7 +96,7 @@ class SeenPerson:
         raster = rasterize_mesh(posed, model.faces, track.camera)
         cover = cover_map(image, matte, raster, model, track.landmarks, portrait.region(Label.HAIR))
         mouth = mouth_opening(track.landmarks, *matte.shape).to(matte)
-        skin = _bare_skin(matte, cover, raster, model)
+        skin = bare_skin(matte, cover, raster, model)
         skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
         normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
         head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
@@ -127,13 +127,6 @@ class SeenPerson:
         return Scene(self.head, self.shell, *self.skin, cover)
 
 
-def _bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel) -> Tensor:
-    """Pixels [H, W] (bool) that surely show the face's bare skin."""
-    region = model.region[model.faces[:, 0]][raster.face.clamp(min=0)]
-    face = (region == REGIONS.index("face")) | (region == REGIONS.index("nose"))
-    return face & raster.covered & (matte > 0.95) & (cover < 0.1)
-
-
 def _hair_color(image: Tensor, matte: Tensor, cover: Tensor, landmarks: Tensor, skin: Tensor) -> Tensor:
     """The median colour [3] of the hair above the brows, the skin's where there is none.
 
@@ -149,7 +142,7 @@ def _hair_color(image: Tensor, matte: Tensor, cover: Tensor, landmarks: Tensor, 
 def _ear_pixels(raster: MeshRaster, model: HeadModel, bare: Tensor) -> Tensor:
     """1 [H, W] where the fitted head shows a bare ear. bare [2]: how bare the left and the right one are."""
     corner = model.faces[:, 0][raster.face.clamp(min=0)]
-    ear = raster.covered & (model.region[corner] == REGIONS.index("ear"))
+    ear = raster.covered & is_region(model.region[corner], "ear")
     return ear * torch.where(model.mean[corner, 0] > 0, bare[0], bare[1])
 
 

@@ -12,7 +12,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, borrow, pull_push, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.hidden import rolled_up
-from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead
+from avatarcli.head.model import PARTS, HeadModel, PersonalHead, is_region
 from avatarcli.reproject.eye_texture import EYES, ShownEye, paint_eyes
 from avatarcli.reproject.mouth_texture import paint_cavity, paint_teeth, paint_tongue
 from avatarcli.reproject.shading import hollows, lit, neighbour_mean
@@ -93,8 +93,8 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     mirrored, mirror_trust = project(atlas, posed[model.mirror], normals[model.mirror], model, photo, raster)
     part = model.face_part[atlas.face]
     skin = part == PARTS.index("skin")
-    region = model.region[model.faces[atlas.face, 0]]
-    cavity = skin & (region == REGIONS.index("mouth_cavity"))
+    region = model.face_region[atlas.face]
+    cavity = skin & is_region(region, "mouth_cavity")
     visible_skin = (skin & ~cavity).float()
     known = torch.stack([trust * visible_skin, mirror_trust * visible_skin], dim=-1)
     canvas = atlas.picture(torch.cat([color, mirrored, known], dim=-1))
@@ -103,7 +103,7 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     values, near = atlas.lookup(texture), atlas.lookup(near)
     # Unseen scalp and chest continue hair and clothes; everything else that is far from what the photo shows is skin.
     # A lid that is rolled up shows its lashes and the shadow of its fold: unrolled, it is skin.
-    lid = (region == REGIONS.index("eyelid"))[:, None]
+    lid = is_region(region, "eyelid")[:, None]
     values = torch.where(lid, torch.lerp(values, 0.92 * photo.skin_color, 0.75 * (1 - trust[:, None])), values)
     dressed = ramp(atlas.surface(_smooth_region(model, "scalp", "torso"), model.faces), 0.3, 0.7)
     guess = photo.skin_color * lit(photo.light, normal, photo.skin_color)
@@ -142,7 +142,7 @@ def _with_shut_lids(head: PersonalHead, atlas: Atlas, values: Tensor, bare: Tens
     model = head.model
     share = atlas.surface(rolled_up(model)[:, None], model.faces)
     points = atlas.surface(head.neutral, model.faces)
-    face = model.region[model.faces[atlas.face, 0]] == REGIONS.index("face")
+    face = is_region(model.face_region, "face")[atlas.face]
     for name in EYES:
         distance = (points - head.joints[model.joint_names.index(name)]).norm(dim=-1)
         near = distance < _NEAR_EYE
@@ -174,18 +174,17 @@ def project(
     masks = torch.stack([photo.matte, near_cover, photo.mouth, photo.inside], dim=-1)
     matte, cover, mouth, inside = sample_image(masks, pixels).unbind(-1)
     # Hair dyes the scalp below it, and clothes are painted on the chest: only the face, ears and neck must stay bare.
-    region = model.region[model.faces[atlas.face, 0]]
-    may_be_covered = torch.isin(region, torch.tensor([REGIONS.index("scalp"), REGIONS.index("torso")]))
-    cover = torch.where(may_be_covered, torch.zeros_like(cover), cover)
+    region = model.face_region[atlas.face]
+    cover = torch.where(is_region(region, "scalp", "torso"), torch.zeros_like(cover), cover)
     color = sample_image(photo.image, pixels)
     # At the rim, what does not look like skin is a hair or a shadow beside it, and would be smeared over the side of the head.
-    bare = torch.isin(region, torch.tensor([REGIONS.index(name) for name in ("face", "ear", "neck")]))
+    bare = is_region(region, "face", "ear", "neck")
     likeness = skin_likeness(color, photo.skin_color)
     credible = torch.where(bare, torch.maximum(likeness, ramp(facing, 0.5, 0.75)), 1.0)
     # Lashes and the fold's shadow would be rolled out with the lid.
-    credible = torch.where(region == REGIONS.index("eyelid"), likeness, credible)
+    credible = torch.where(is_region(region, "eyelid"), likeness, credible)
     # Teeth must not be painted on lips.
-    credible = torch.where(region == REGIONS.index("lip"), credible * (1 - mouth), credible)
+    credible = torch.where(is_region(region, "lip"), credible * (1 - mouth), credible)
     trust = ramp(facing, 0.15, 0.5) * ramp(matte, 0.85, 1.0) * (1 - cover) * inside * visible * credible
     return color, trust
 

@@ -207,7 +207,7 @@ def with_shown_clothes(
     """
     sh, opacity = start.sh, start.opacity_logits
     worn = dressed(start.head, start.binding)
-    face = start.head.model.in_regions("face")[start.head.model.faces].all(-1)
+    face = start.head.model.faces_in("face")
     on_face = face[start.binding % len(face)] & (start.binding < len(face))
     skin = SH_C0 * start.sh[on_face, 0].median(0).values + 0.5
     # What all views show as skin lies on a neck beside the collar that the photo shows at its place.

@@ -19,6 +19,7 @@ from torch.nn import functional
 from avatarcli.diffusion.conditioning import Reference
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.parameters import HeadParameters
+from avatarcli.pictures import to_bytes
 
 # Mean squared distance of the face's landmarks from the middle of a head crop, half its width being 1. A lens' distortion is
 # told from there: the tracker finds its scale on the face, so what distortion does to the face on average is in its focal length.
@@ -153,7 +154,7 @@ def take_photo(person: Tensor, background: Tensor, faults: PhotoFaults, generato
     if faults.jpeg is None:
         return photo
     stream = io.BytesIO()
-    Image.fromarray((photo * 255).round().byte().cpu().numpy()).save(stream, "JPEG", quality=faults.jpeg)
+    Image.fromarray(to_bytes(photo)).save(stream, "JPEG", quality=faults.jpeg)
     with Image.open(stream) as file:
         return torch.from_numpy(np.array(file)).to(photo) / 255
 

@@ -9,9 +9,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from avatarcli.diffusion.tones.coarse import halved
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.fill import blur, pull_push, ramp, spread_nearest
+from avatarcli.geometry.fill import blur, halved, pull_push, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.reproject.shell import COLUMNS, ROWS_ABOVE, Shell, nearest_skin

@@ -41,8 +41,3 @@ def enlarged(values: Tensor, size: torch.Size) -> Tensor:
     """Values [h, w, C] at a larger size."""
     large = functional.interpolate(values.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=False)
     return large[0].permute(1, 2, 0)
-
-
-def halved(picture: Tensor) -> Tensor:
-    """A picture [H, W, C] at half its size, by means."""
-    return functional.avg_pool2d(picture.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.tones.around import Ground
-from avatarcli.diffusion.tones.coarse import COARSE, MOST, halved, wide_blur, with_change
+from avatarcli.diffusion.tones.coarse import COARSE, MOST, wide_blur, with_change
 from avatarcli.geometry.colors import COLOR_FLOOR, log_colors
-from avatarcli.geometry.fill import blur, ramp
+from avatarcli.geometry.fill import blur, halved, ramp
 from avatarcli.reproject.skin_texture import PhotoView
 
 _DISAGREE = 0.7  # a logarithm: where picture and photo differ by more, they show different things

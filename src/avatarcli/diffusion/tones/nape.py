@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from avatarcli.diffusion.tones.around import Around, Ground
-from avatarcli.diffusion.tones.coarse import enlarged, halved
+from avatarcli.diffusion.tones.coarse import enlarged
 from avatarcli.diffusion.tones.matching import Tones, hair_in, like_skin, tint_likeness
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
-from avatarcli.geometry.fill import blur, pull_push, ramp
+from avatarcli.geometry.fill import blur, halved, pull_push, ramp
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.reproject.shell import CLEARANCE
 
