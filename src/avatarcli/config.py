@@ -118,7 +118,7 @@ class DistillConfig:
         Meta(
             ge=0,
             le=1_000,
-            description="every that-many-th picture is held out at first, to judge the fit by; 0: none",
+            description="N: one picture in N is held out at first, to judge the fit by; 0: none",
             extra={"allowed": "0, or a whole number from 2 to 1,000"},
         ),
     ] = 6

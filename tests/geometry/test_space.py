@@ -1,4 +1,4 @@
-"""The order of places in space: neighbours stay together."""
+"""The order of places in space, in which neighbours stay together, and which these are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.space import z_order
+from avatarcli.geometry.space import neighbours, z_order
 
 
 def block(side: int) -> Tensor:
@@ -72,3 +72,11 @@ def test_equal_steps_are_spread_evenly_over_a_surface() -> None:
     chosen = cube[order[step // 2 :: step]]
     for name, share in zip(*cube.unique(return_counts=True), strict=True):
         assert abs(int((chosen == name).sum()) - int(share) / step) <= 1
+
+
+def test_neighbours_are_the_nearest_points_and_all_of_them_where_there_are_few() -> None:
+    points = torch.tensor([[0.0, 0.0], [3.0, 0.0], [1.0, 0.0]])
+    distance, index = neighbours(points, torch.tensor([[0.0, 0.0], [2.6, 0.0]]), 2)
+    assert index.tolist() == [[0, 2], [1, 2]]
+    torch.testing.assert_close(distance, torch.tensor([[0.0, 1.0], [0.4, 1.6]]))
+    assert neighbours(points, points[:1], 9)[1].tolist() == [[0, 2, 1]]

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from avatarcli.arrays import Float64
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
+from avatarcli.geometry import space
 
 _VERSION = 2
 _TABLE = 256  # values that an index of 8 bits reaches
@@ -71,11 +73,8 @@ def z_order(points: Float64) -> npt.NDArray[np.int64]:
     """The order of points [G, 3] along a Z-order (Morton) curve through their box, 10 bits an axis."""
     low, high = points.min(0), points.max(0)
     cells = ((points - low) / np.maximum(high - low, 1e-12) * 1023).astype(np.int64)
-    codes = np.zeros(len(points), np.int64)
-    for bit in range(10):
-        for axis in range(3):
-            codes |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
-    return np.argsort(codes, kind="stable")
+    order: npt.NDArray[np.int64] = space.z_order(torch.from_numpy(cells)).numpy()
+    return order
 
 
 def table_of(values: Float64) -> tuple[Float64, Bytes]:

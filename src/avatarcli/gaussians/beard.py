@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
+from avatarcli.geometry.space import neighbours
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PARTS, PersonalHead, still_head
 from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
@@ -60,8 +60,8 @@ class Beard:
         may_be = before & (sample_image(self.shown[..., None], pixels)[:, 0] > 0.5)
         likeness = skin_likeness(colors, self.color)
         surely = may_be & (likeness > _LIKE) & (likeness > skin_likeness(colors, self.skin))
-        _, around = cKDTree(points.numpy()).query(points.numpy(), k=min(_NEIGHBOURS, len(points)))
-        share = surely[torch.from_numpy(around).view(len(points), -1)].float().mean(1)
+        _, around = neighbours(points, points, _NEIGHBOURS)
+        share = surely[around].float().mean(1)
         return may_be & (share > _SHARE) & (surely | (likeness > _MIXED))
 
 

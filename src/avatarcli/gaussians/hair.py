@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatarcli.capture.portrait import Label, Portrait
@@ -13,6 +12,7 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.mesh import sample_image
+from avatarcli.geometry.space import neighbours
 from avatarcli.head.model import HeadModel, is_region
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
@@ -89,8 +89,8 @@ def find_hair(avatar: Avatar, photo: HairPhoto, authority: Tensor) -> tuple[Tens
     solid = avatar.opacity_logits.sigmoid()
 
     def share_of_hair(points: Tensor, of: Tensor, among: Tensor, count: int) -> Tensor:
-        _, found = cKDTree(points[among].numpy()).query(points[of].numpy(), k=[*range(1, min(count, len(among)) + 1)])
-        around = among[torch.from_numpy(found)]
+        _, found = neighbours(points[among], points[of], count)
+        around = among[found]
         return (solid[around] * yes[around]).sum(1) / solid[around].sum(1).clamp(min=1e-6)
 
     open_, known = (~yes & ~no).nonzero()[:, 0], (yes | no).nonzero()[:, 0]

@@ -61,8 +61,10 @@ class AtHand:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how: iterations; photo_every: each that-many-th step shows a photo; limit: Gaussians at most; hold_out: each
-    that-many-th picture after the photos is not shown before `join` (0: all are shown from the start); photos: how many there are.
+    """How long and how a fit runs.
+
+    iterations: steps; photo_every: one step in so many shows a photo; limit: Gaussians at most; hold_out: one in so many of the
+    pictures after the photos is not shown before `join` (0: all are shown from the start); photos: how many there are.
     """
 
     iterations: int

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +22,7 @@ from avatarcli.geometry.colors import from_log_colors
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
+from avatarcli.geometry.space import neighbours
 
 # The photo's authority from which hair is wholly its own, and up to which it is wholly combed: between them both mix.
 _UNSEEN = (0.2, 0.9)
@@ -73,8 +73,7 @@ class HairSurface:
 
     def at(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """At points [G, 3] their normals [G, 3], the frontal photo's authority [G], and that of all photos [G]."""
-        _, near = cKDTree(self.points.numpy()).query(points.numpy(), k=[*range(1, min(_NEAREST, len(self.points)) + 1)])
-        near = torch.from_numpy(near)
+        _, near = neighbours(self.points, points, _NEAREST)
         weight = self.opacity[near]
         normals = functional.normalize((weight[..., None] * self.normals[near]).sum(1), dim=-1)
         authority = (weight * self.authority[:, near]).sum(-1) / weight.sum(-1)
@@ -143,9 +142,8 @@ class _Around:
 
     @classmethod
     def of(cls, points: Tensor) -> _Around:
-        count = min(_AROUND, len(points))
-        distance, index = cKDTree(points.numpy()).query(points.numpy(), k=[*range(1, count + 1)])
-        return cls(torch.from_numpy(index), torch.from_numpy(distance).float())
+        distance, index = neighbours(points, points, _AROUND)
+        return cls(index, distance)
 
     def mean(self, values: Tensor, sigma: float, weight: Tensor | None = None) -> Tensor:
         """Gaussian means [P, C] of values [P, C], by weights [P]."""
@@ -260,15 +258,13 @@ class _Grain:
         down = self.axes[row[chosen], column[chosen]]
         down = torch.where(down[:, 1:] < 0, -down, down)
         right = torch.stack([-down[:, 1], down[:, 0]], dim=-1)
-        shares = min(_SHARES, len(middles))
-        distance, near = cKDTree(points[middles].numpy()).query(points.numpy(), k=[*range(1, shares + 1)])
-        near = torch.from_numpy(near)
+        distance, near = neighbours(points[middles], points, _SHARES)
         offset = points[:, None] - points[middles][near]
         along, aside = ((offset * axis[middles][near]).sum(-1, keepdim=True) for axis in (flow, across))
         pixels = source[near] + self.scale * (along * down[near] + aside * right[near])
         layers = torch.cat([self.detail, self.sure[..., None]], dim=-1)
         found = sample_image(layers, pixels.view(-1, 2)).view(*near.shape, 4)
-        fade = (1 - (torch.from_numpy(distance).float() / (_REACH * _PATCH)).square()).clamp(min=0).square()
+        fade = (1 - (distance / (_REACH * _PATCH)).square()).clamp(min=0).square()
         weight = fade * found[..., 3]
         spread = weight.square().sum(1, keepdim=True).sqrt().clamp(min=1e-3)
         total = (weight[..., None] * found[..., :3]).sum(1) / spread

@@ -19,6 +19,7 @@ from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.geometry.space import neighbours
 from avatarcli.head.model import PARTS, PersonalHead, is_region
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness
@@ -226,6 +227,6 @@ def _seen_colors(
     unseen = behind & plain & (weight[:, 0] < _SEEN_WELL)
     known = (plain & ~unseen).nonzero()[:, 0]
     if unseen.any() and len(known):
-        _, around = cKDTree(skin.points[known].numpy()).query(skin.points[unseen].numpy(), k=[*range(1, _AROUND + 1)])
-        colors[unseen] = colors[known[torch.from_numpy(around.clip(max=len(known) - 1))]].median(1).values
+        _, around = neighbours(skin.points[known], skin.points[unseen], _AROUND)
+        colors[unseen] = colors[known[around]].median(1).values
     return colors

@@ -1,8 +1,9 @@
-"""Orders of points in space."""
+"""Points in space: their order, and their nearest neighbours."""
 
 from __future__ import annotations
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 
@@ -19,3 +20,9 @@ def z_order(cells: Tensor) -> Tensor:
         for axis in range(3):
             code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
     return code.argsort(stable=True)
+
+
+def neighbours(points: Tensor, of: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Of places [P, D] the K nearest of points [N, D], the nearest first: distances and indices [P, K]. K is `count`, at most N."""
+    distance, index = cKDTree(points.numpy()).query(of.numpy(), k=[*range(1, min(count, len(points)) + 1)])
+    return torch.from_numpy(distance).to(of), torch.from_numpy(index)
