@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -112,44 +113,19 @@ def train(
     progress = progress if main else SilentProgress()
     clock = clock or Clock(config.steps, config.minutes)
     companion = companion or Companion()
-    sharded = config.shard and accelerator.num_processes > 1
-    if sharded:
-        # Sharding changes a model's class: the caller's own comes back to life when its weights are gathered.
-        module = copy.deepcopy(model).to(accelerator.device).train()
-        nn.Module.to(model, "meta")
-        shard(module, bf16=config.mixed_precision == "bf16")
-    else:
-        module = model.to(accelerator.device).train()
-    optimizer = _optimizer(module, config)
-    state = TrainingState(module, optimizer)
-    found = state.resume(out / _CHECKPOINT)
+    trainee = _Trainee(model, loss_of, config, accelerator)
+    found = trainee.state.resume(out / _CHECKPOINT)
     companion.begin(found.get("companion", {}))
-    if config.compile:
-        compile_blocks(module)
-    wrapped = module if sharded else accelerator.prepare_model(module)
-
-    def differentiate(batch: Batch) -> Tensor:
-        with accelerator.autocast():
-            loss = loss_of(wrapped, batch)
-        accelerator.backward(loss)
-        return loss
-
-    for batch in companion.rehearsal() if config.compile else ():
-        differentiate(batch)
-        optimizer.zero_grad(set_to_none=True)
+    trainee.prepare(companion.rehearsal)
     watch = Stopwatch(accelerator.device)
     journal = Journal(watch, lambda values, step: accelerator.log(values, step=step), progress)
     done = start = int(found.get("step", 0))
     share = 0.0
     saves, judgements = _Intervals(config.checkpoint_minutes), _Intervals(config.judge_minutes, at_once=True)
 
-    def judge(step: int) -> None:
-        with state.averaged(), torch.compiler.set_stance("force_eager"), accelerator.autocast():
-            journal.judged(companion.judge(module), step)
-
     def save(step: int) -> None:
         notes = {"step": step, "minutes": clock.minutes, "companion": companion.state(), "config": asdict(config)}
-        state.save(out / _CHECKPOINT, notes, piece_bytes=int(config.piece_mib * 2**20) or None, write=main)
+        trainee.state.save(out / _CHECKPOINT, notes, piece_bytes=int(config.piece_mib * 2**20) or None, write=main)
 
     def steps() -> Iterator[int]:
         for step in clock.steps(start, minutes=float(found.get("minutes", 0.0))):
@@ -166,20 +142,13 @@ def train(
             advance(int(share * _PARTS) - int(before * _PARTS))
             with clock.paused():
                 if before < config.flat <= share and step > start:
-                    state.export(out / FLAT_FILE, write=main)
+                    trainee.state.export(out / FLAT_FILE, write=main)
                 if judgements.due(clock.agreed_minutes(step)):
-                    judge(step)
-            torch.manual_seed(step_seed(config.seed, step, accelerator.process_index))
+                    with trainee.averaged() as module:
+                        journal.judged(companion.judge(module), step)
             learning_rate = config.learning_rate * learning_rate_factor(config, step, share)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
             with watch.running():
-                loss = differentiate(batch)
-                accelerator.clip_grad_norm_(module.parameters(), config.gradient_clip)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                # A young average follows fast: the first weights are worth nothing.
-                state.follow(min(config.ema_decay, (step + 1) / (step + 10)))
+                loss = trainee.step(batch, step, learning_rate)
             done = step + 1
             journal.note(*(describe(step) if describe else ("all", config.batch_size)), loss)
             if done % config.log_every == 0:
@@ -192,13 +161,76 @@ def train(
     if done > start:
         save(done)
     journal.fetch()
-    with state.averaged(), torch.compiler.set_stance("force_eager"), accelerator.autocast():
+    with trainee.averaged() as module:
         companion.conclude(module)
-    average = {name: whole(value).cpu() for name, value in state.average.items()}
-    accelerator.end_training()
-    model.load_state_dict(average, assign=sharded)
-    model.cpu().eval()
+    trainee.hand_over(model)
     return TrainResult(journal.losses, main)
+
+
+class _Trainee(Generic[Batch]):
+    """A model in training: on its device or spread over those of all processes, with its optimiser and averaged weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_of: Callable[[nn.Module, Batch], Tensor],
+        config: TrainConfig,
+        accelerator: Accelerator,
+    ) -> None:
+        self._loss_of, self._config, self._accelerator = loss_of, config, accelerator
+        self._sharded = config.shard and accelerator.num_processes > 1
+        if self._sharded:
+            # Sharding changes a model's class: the caller's own comes back to life when its weights are gathered.
+            self._module = copy.deepcopy(model).to(accelerator.device).train()
+            nn.Module.to(model, "meta")
+            shard(self._module, bf16=config.mixed_precision == "bf16")
+        else:
+            self._module = model.to(accelerator.device).train()
+        self._computes = self._module
+        self._optimizer = _optimizer(self._module, config)
+        self.state = TrainingState(self._module, self._optimizer)
+
+    def prepare(self, rehearsal: Callable[[], Iterable[Batch]]) -> None:
+        """Make ready for the first step. rehearsal: a batch of each shape, asked for if the model is to be compiled for them."""
+        if self._config.compile:
+            compile_blocks(self._module)
+        if not self._sharded:
+            self._computes = self._accelerator.prepare_model(self._module)
+        for batch in rehearsal() if self._config.compile else ():
+            self._differentiate(batch)
+            self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self, batch: Batch, step: int, learning_rate: float) -> Tensor:
+        """Learn from a batch; returns its loss, a single number on the device."""
+        torch.manual_seed(step_seed(self._config.seed, step, self._accelerator.process_index))
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        loss = self._differentiate(batch)
+        self._accelerator.clip_grad_norm_(self._module.parameters(), self._config.gradient_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        # A young average follows fast: the first weights are worth nothing.
+        self.state.follow(min(self._config.ema_decay, (step + 1) / (step + 10)))
+        return loss
+
+    def _differentiate(self, batch: Batch) -> Tensor:
+        with self._accelerator.autocast():
+            loss = self._loss_of(self._computes, batch)
+        self._accelerator.backward(loss)
+        return loss
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """The model with its averaged weights, to be judged: nothing is compiled for that."""
+        with self.state.averaged(), torch.compiler.set_stance("force_eager"), self._accelerator.autocast():
+            yield self._module
+
+    def hand_over(self, model: nn.Module) -> None:
+        """End the training and give the averaged weights to the caller's model, on the CPU."""
+        average = {name: whole(value).cpu() for name, value in self.state.average.items()}
+        self._accelerator.end_training()
+        model.load_state_dict(average, assign=self._sharded)
+        model.cpu().eval()
 
 
 def learning_rate_factor(config: TrainConfig, step: int, share: float) -> float:
