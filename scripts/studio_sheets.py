@@ -29,6 +29,7 @@ from torch import Tensor
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.colors import linear
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
@@ -39,7 +40,6 @@ from avatarcli.studio.lights import draw_light
 from avatarcli.studio.motion import MotionLibrary, draw_motion
 from avatarcli.studio.render import composite, render
 from avatarcli.studio.scene import REGION_NAMES
-from avatarcli.studio.shading import decode
 from avatarcli.studio.subject import SPLITS, StudioSubject, draw_subject
 from avatarcli.studio.viewpoints import reference_camera_at
 
@@ -124,7 +124,7 @@ def _light(assets: StudioAssets, subjects: list[StudioSubject], options: argpars
         angles = torch.deg2rad(torch.tensor(_LIT, dtype=torch.float32))
         cameras = Framing.of(posed.vertices[0].cpu()).cameras(angles, torch.zeros_like(angles), options.size)
         frames = render(mesh, posed, cameras.to(device), light)
-        shown = decode(frames.rgba[:, 0, ..., :3].clamp(0, 1)).mean(-1)
+        shown = linear(frames.rgba[:, 0, ..., :3].clamp(0, 1)).mean(-1)
         for name in ("hair", "skin"):
             share = frames.regions[:, 0, ..., REGION_NAMES.index(name)] > 0.9
             bright = ((shown * share).sum((1, 2)) / share.sum((1, 2)).clamp(min=1)).clamp(min=1e-4).log()

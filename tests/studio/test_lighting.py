@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarcli.geometry import colors
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
 from avatarcli.studio import lighting
@@ -18,7 +19,7 @@ from avatarcli.studio.lighting import VertexLight, harmonics, light_vertices
 from avatarcli.studio.materials import finishes
 from avatarcli.studio.render import render
 from avatarcli.studio.scene import Light, Material, PosedMesh, RenderMesh, TextureBank
-from avatarcli.studio.shading import Points, decode, encode, shade_strands, shade_surfaces, tone
+from avatarcli.studio.shading import Points, shade_strands, shade_surfaces, tone
 from avatarcli.studio.textures import Textures
 from toy_scenes import facing, head_scene, lamps, plain, scene, square, varied_light
 
@@ -205,7 +206,7 @@ def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
     assert bool(strand.any())
     assert not bool(strand.all())
     slow = [(slow_strand if strand[i] else slow_surface)(points, light, i) for i in range(len(face))]
-    wanted = encode(tone(torch.from_numpy(np.stack(slow)).float() * light.gain))
+    wanted = colors.encoded(tone(torch.from_numpy(np.stack(slow)).float() * light.gain))
     found = frames.rgba[0, 0][covered][:, :3]
     # A few skin triangles are seen from behind (the cut at the shoulders); pictures leave those out.
     assert float(((found - wanted).abs().amax(-1) < 4e-3).float().mean()) > 0.99
@@ -213,7 +214,7 @@ def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
 
 def test_colours_survive_coding() -> None:
     values = torch.linspace(0, 1, 256)
-    assert float((encode(decode(values)) - values).abs().max()) < 1e-4
+    assert float((colors.encoded(colors.linear(values)) - values).abs().max()) < 1e-4
     curve = tone(torch.linspace(0, 6, 100))
     assert bool((curve[1:] > curve[:-1]).all())
 

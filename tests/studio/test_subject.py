@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatarcli.geometry.colors import linear
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.studio.assemble import assemble
@@ -15,7 +16,7 @@ from avatarcli.studio.pack_head import DRAWN_PARTS
 from avatarcli.studio.posing import Poser
 from avatarcli.studio.scene import Material, RenderMesh
 from avatarcli.studio.skin import bake_skin, tone_at
-from avatarcli.studio.skin_sheets import HELD_OUT_SKINS, linear
+from avatarcli.studio.skin_sheets import HELD_OUT_SKINS
 from avatarcli.studio.subject import StudioSubject, draw_subject
 
 

@@ -7,6 +7,7 @@ alike in all people. The rest of the picture does not: a window behind a dim fac
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
@@ -15,6 +16,7 @@ from avatarcli.arrays import Float64, Mask, Pixels
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.quality import DIM
 from avatarcli.capture.sharpness import edge_blur
+from avatarcli.geometry import colors
 from avatarcli.head.face_points import FEATURE_LINES
 
 TARGET = 0.5  # sRGB level that the whites of the eyes of a dim photo are brought to: what the darker of ordinary portraits have
@@ -111,11 +113,9 @@ def _linear(image: Pixels) -> Float64:
 
 def decoded(level: Float64 | float) -> Float64:
     """Linear light of sRGB levels, both in [0, 1]."""
-    level = np.asarray(level, dtype=np.float64)
-    return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    return np.asarray(colors.linear(torch.as_tensor(level, dtype=torch.float64)))
 
 
 def encoded(linear: Float64 | float) -> Float64:
-    """sRGB levels of linear light, both in [0, 1]."""
-    linear = np.asarray(linear, dtype=np.float64)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+    """sRGB levels of linear light, both in [0, 1]; light beyond is clipped."""
+    return np.asarray(colors.encoded(torch.as_tensor(linear, dtype=torch.float64)))

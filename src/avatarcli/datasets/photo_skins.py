@@ -18,6 +18,7 @@ from avatarcli.capture.matte import foreground_colors
 from avatarcli.datasets.photos import LondonPerson, london_people
 from avatarcli.errors import PhotoError, WorkspaceError
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.colors import encoded, linear
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import rasterize_mesh, vertex_normals
 from avatarcli.head.model import PARTS, HeadModel, PersonalHead, is_region, load_head_model
@@ -26,7 +27,7 @@ from avatarcli.pictures import write_png
 from avatarcli.progress import Progress
 from avatarcli.reproject.shading import fit_light, lit
 from avatarcli.reproject.skin_texture import Atlas, PhotoView, project, skin_likeness
-from avatarcli.studio.skin_sheets import DARKEST, encoded, linear
+from avatarcli.studio.skin_sheets import DARKEST
 
 _SIZE = 1024  # texels on a side
 _FITTED_SIZE = 256  # pixels for which the reference is fitted: the texture is read from the whole photo

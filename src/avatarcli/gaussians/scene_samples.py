@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles
 from avatarcli.gaussians.openings import detail
-from avatarcli.geometry.mesh import sample_image, vertex_normals
+from avatarcli.geometry.mesh import look_up, vertex_normals
 from avatarcli.geometry.space import z_order
 from avatarcli.head.model import PARTS, REGIONS, PersonalHead
 from avatarcli.reproject.scene import Scene
@@ -60,7 +60,7 @@ def skin_weights(head: PersonalHead, density_of: Mapping[str, float]) -> Tensor:
 def _shell_weights(scene: Scene) -> Tensor:
     """Area × importance [F] of the shell's triangles; nothing for those that let one see through."""
     uv = scene.shell.uv[scene.shell.faces][:, 0]
-    coverage = _look_up(scene.cover, uv)[:, 3]
+    coverage = look_up(scene.cover, uv)[:, 3]
     weight = _areas(scene.shell.vertices, scene.shell.faces) * _SHELL_DENSITY
     return torch.where(coverage > _VISIBLE, weight, torch.zeros_like(weight))
 
@@ -82,7 +82,7 @@ def sample_skin(
         normals=normals,
         tangents=tangents,
         spacing=_spacing(head.neutral, model.faces, weight, triangle, count),
-        colors=_look_up(texture, uv),
+        colors=look_up(texture, uv),
         opacity=torch.full((count,), 0.95),
         binding=triangle,
     )
@@ -96,7 +96,7 @@ def _sample_shell(scene: Scene, weight: Tensor, count: int, generator: torch.Gen
     # Across the seam of the grid a mean of corners would point to its far side; the first corner is near enough.
     seam = (corners[..., 0].amax(1) - corners[..., 0].amin(1) > 0.5)[:, None]
     uv = torch.where(seam, corners[:, 0], (corners * barycentric[..., None]).sum(1))
-    rgba = _look_up(scene.cover, uv)
+    rgba = look_up(scene.cover, uv)
     return SurfaceSamples(
         points=points,
         normals=normals,
@@ -129,8 +129,3 @@ def _nearest_skin_triangle(scene: Scene, points: Tensor) -> Tensor:
     skin = (model.face_part == PARTS.index("skin")).nonzero()[:, 0]
     _, nearest = cKDTree(scene.head.neutral[model.faces[skin]].mean(1).numpy()).query(points.numpy())
     return skin[torch.from_numpy(nearest)]
-
-
-def _look_up(picture: Tensor, uv: Tensor) -> Tensor:
-    size = torch.tensor([picture.shape[1], picture.shape[0]])
-    return sample_image(picture, uv * size)

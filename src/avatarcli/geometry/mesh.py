@@ -136,8 +136,17 @@ def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
     """Bilinear values [N, C] of an image [H, W, C] at pixel positions [N, 2]; clamped at the borders."""
     height, width = image.shape[:2]
     size = torch.tensor([width, height], dtype=pixels.dtype, device=pixels.device)
-    grid = (pixels / size * 2 - 1)[None, None]
+    return look_up(image, pixels / size)
+
+
+def look_up(picture: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear values [..., C] of a picture [H, W, C] at uv [..., 2], (0, 0) its upper left corner; clamped at the borders."""
+    grid = (uv * 2 - 1).reshape(1, 1, -1, 2)
     values = functional.grid_sample(
-        image.permute(2, 0, 1)[None], grid.to(image.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        picture.permute(2, 0, 1)[None],
+        grid.to(picture.dtype),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
     )
-    return values[0, :, 0].T
+    return values[0, :, 0].T.reshape(*uv.shape[:-1], picture.shape[-1])

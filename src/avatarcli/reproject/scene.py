@@ -17,7 +17,7 @@ from avatarcli.capture.portrait import Label
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.kept import once_each
-from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, vertex_normals
+from avatarcli.geometry.mesh import MeshRaster, look_up, rasterize_mesh, vertex_normals
 from avatarcli.head.model import HeadModel, PersonalHead, is_region
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.reproject.ears import bare_ears
@@ -56,7 +56,7 @@ class Scene:
         cover = rasterize_mesh(shell, self.shell.faces, fine, cull_backfaces=True)
         lining = rasterize_mesh(shell, self.shell.faces.flip(-1), fine, cull_backfaces=True)
         uv = (model.uv[model.face_uv[skin.face.clamp(min=0)]] * skin.weights[..., None]).sum(-2)
-        color = _lookup(self.skin, uv)
+        color = look_up(self.skin, uv)
         picture = torch.cat([color, torch.ones_like(color[..., :1])], dim=-1) * skin.covered[..., None]
         # Far to near: the shell's inner side, the head, the shell's outer side.
         inner = self._cover_color(lining) * torch.tensor([_LINING, _LINING, _LINING, 1.0])
@@ -72,7 +72,7 @@ class Scene:
         u = uv[..., 0]
         u = torch.where((u.amax(-1, keepdim=True) - u) > 0.5, u + 1, u)
         uv = (torch.stack([u, uv[..., 1]], dim=-1) * raster.weights[..., None]).sum(-2)
-        rgba = _lookup(
+        rgba = look_up(
             torch.cat([self.cover, self.cover[:, : self.cover.shape[1] // 8]], dim=1), uv / torch.tensor([1.125, 1])
         )
         rgba = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
@@ -144,15 +144,6 @@ def _ear_pixels(raster: MeshRaster, model: HeadModel, bare: Tensor) -> Tensor:
     corner = model.faces[:, 0][raster.face.clamp(min=0)]
     ear = raster.covered & is_region(model.region[corner], "ear")
     return ear * torch.where(model.mean[corner, 0] > 0, bare[0], bare[1])
-
-
-def _lookup(picture: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear values [H, W, C] of a picture at uv [H, W, 2] in [0, 1]."""
-    grid = (uv * 2 - 1)[None]
-    values = functional.grid_sample(
-        picture.permute(2, 0, 1)[None], grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return values[0].permute(1, 2, 0)
 
 
 def _over(front: Tensor, back: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from avatarcli.errors import AssetsError
+from avatarcli.geometry.colors import encoded, linear
 from avatarcli.geometry.fill import blur, pull_push, resized
-from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, encoded, linear
+from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS
 
 _KNOWN = 0.5  # opacity above which a texel tells the skin's tone
 _FEWEST = 0.01  # share of the texels that must be so

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from avatarcli.studio.lighting import harmonics
 from avatarcli.studio.scene import Light
 
 _DIRECTIONS = 256  # where the surround is sampled to be written as harmonics: far more than nine coefficients need
@@ -144,12 +145,8 @@ def _irradiance(
 
 
 def _harmonics(direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Real spherical harmonics of orders 0-2 [D, 9], as Ramamoorthi and Hanrahan (2001) list them."""
-    x, y, z = direction.T
-    return np.stack(
-        [0.282095 + 0 * x, 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
-         0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y)], axis=-1,
-    )  # fmt: skip
+    """`lighting.harmonics` [D, 9] of unit vectors [D, 3]."""
+    return np.asarray(harmonics(torch.from_numpy(direction)))
 
 
 def _sphere(count: int) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.colors import encoded
 from avatarcli.geometry.kept import once_each
 from avatarcli.studio.fused import fused
 from avatarcli.studio.lighting import VertexLight, light_vertices
@@ -21,7 +22,7 @@ from avatarcli.studio.materials import STRANDS, among, finishes, region_table
 from avatarcli.studio.raster import fragments, nearest, project
 from avatarcli.studio.raster_torch import EMPTY, CutOut
 from avatarcli.studio.scene import CLEAR, CUT_OUT, SHEETS, Light, Material, PosedMesh, RenderMesh, StudioFrames
-from avatarcli.studio.shading import Points, encode, shade_clear, shade_sheets, shade_strands, shade_surfaces, tone
+from avatarcli.studio.shading import Points, shade_clear, shade_sheets, shade_strands, shade_surfaces, tone
 from avatarcli.studio.textures import Textures
 
 Shader = Callable[[Points, Light], tuple[Tensor, Tensor]]
@@ -246,6 +247,6 @@ def _lay_over(surface: _Surface, hits: _Hits, behind: Tensor, shade: Shader) -> 
 def _develop(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """rgba, normal and regions [B, H, W, ...] of samples [B, H, s, W, s, _CHANNELS]."""
     colour, alpha, normal, regions = samples.mean((2, 4)).split([3, 1, 3, 4], dim=-1)
-    rgb = encode(tone(colour / alpha.clamp(min=1e-6))) * alpha
+    rgb = encoded(tone(colour / alpha.clamp(min=1e-6))) * alpha
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     return torch.cat([rgb, alpha], dim=-1), normal, regions

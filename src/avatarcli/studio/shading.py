@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.geometry.colors import linear
 from avatarcli.studio import materials
 from avatarcli.studio.lighting import harmonics
 from avatarcli.studio.scene import Light
@@ -48,20 +49,9 @@ class _Lamp:
     seen: Tensor  # [n]
 
 
-def decode(encoded: Tensor) -> Tensor:
-    """Linear light of sRGB-encoded values in [0, 1]."""
-    return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def encode(linear: Tensor) -> Tensor:
-    """sRGB encoding of linear light, clipped to [0, 1]."""
-    linear = linear.clamp(0, 1)
-    return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-4) ** (1 / 2.4) - 0.055)
-
-
-def tone(linear: Tensor) -> Tensor:
+def tone(light: Tensor) -> Tensor:
     """A camera's shoulder: dark and middle values stay, highlights are pressed together (an extended Reinhard curve)."""
-    return linear * (1 + linear / 16) / (1 + 0.35 * linear)
+    return light * (1 + light / 16) / (1 + 0.35 * light)
 
 
 def facing_normal(points: Points, view: Tensor) -> Tensor:
@@ -79,7 +69,7 @@ def shade_surfaces(points: Points, light: Light) -> tuple[Tensor, Tensor]:
     ].unbind(-1)
     gloss = torch.where(points.finish[:, materials.GLOSSY] > 0, points.albedo[:, 3] * (255 / 128), 1.0)
     facing = (normal * view).sum(-1).clamp(min=0)
-    radiance = decode(points.albedo[:, :3]) * points.irradiance * (1 / math.pi)
+    radiance = linear(points.albedo[:, :3]) * points.irradiance * (1 / math.pi)
     for lamp in _lamps(points, light):
         half = functional.normalize(lamp.towards + view, dim=-1)
         cosine = (normal * half).sum(-1).clamp(min=0)
@@ -98,7 +88,7 @@ def shade_strands(points: Points, light: Light) -> tuple[Tensor, Tensor]:
     view = functional.normalize(points.eye - points.position, dim=-1)
     normal = facing_normal(points, view)
     tangent = functional.normalize(points.tangent, dim=-1)
-    colour = decode(points.albedo[:, :3])
+    colour = linear(points.albedo[:, :3])
     radiance = colour * points.irradiance * (1 / math.pi)
     shine = points.finish[:, materials.STRAND] * points.openness.sqrt()
     # Strands are not parallel: their textures' bright and dark lines stand for tilts.
@@ -133,7 +123,7 @@ def shade_clear(points: Points, light: Light) -> tuple[Tensor, Tensor]:
     facing = (normal * view).sum(-1).clamp(min=0)
     fresnel = _fresnel(reflectance, facing)
     opacity = points.finish[:, materials.TINTED] * points.albedo[:, 3]
-    radiance = decode(points.albedo[:, :3]) * points.irradiance * (opacity / math.pi)[:, None]
+    radiance = linear(points.albedo[:, :3]) * points.irradiance * (opacity / math.pi)[:, None]
     away = 2 * facing[:, None] * normal - view
     for lamp in _lamps(points, light):
         angle = torch.arccos((away * lamp.towards).sum(-1).clamp(-0.9999, 0.9999))

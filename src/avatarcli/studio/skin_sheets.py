@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from avatarcli.capture.alpha import box
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.colors import linear
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.studio.pack_head import PackHead
 
@@ -74,17 +75,6 @@ class SkinAtlas:
 
     def to(self, device: torch.device | str) -> SkinAtlas:
         return replace(self, **{key: value.to(device) for key, value in vars(self).items()})
-
-
-def linear(encoded: Tensor) -> Tensor:
-    """Linear light of sRGB-encoded values in [0, 1]."""
-    return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055).clamp(min=0) ** 2.4)
-
-
-def encoded(light: Tensor) -> Tensor:
-    """sRGB-encoded values in [0, 1] of linear light."""
-    light = light.clamp(0, 1)
-    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
 
 
 def make_atlas(head: PackHead, scalp: Tensor, beard: Tensor) -> SkinAtlas:

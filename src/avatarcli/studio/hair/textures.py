@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from avatarcli.geometry import colors
 from avatarcli.studio.hair.colours import HairColour
 from avatarcli.studio.hair.guides import Hairline
 from avatarcli.studio.hair.meshes import Patch
@@ -181,18 +182,12 @@ def mixed(colour: HairColour, along: Floats, lot: Floats, other_lot: Floats) -> 
     return rgb
 
 
-_ENCODING = (
-    np.where(
-        np.arange(4096) / 4095 <= 0.0031308,
-        np.arange(4096) / 4095 * 12.92,
-        1.055 * np.maximum(np.arange(4096) / 4095, 1e-9) ** (1 / 2.4) - 0.055,
-    )
-    * 255
-    + 0.5
-).astype(np.uint8)
+# The sRGB levels, 8 bits, of 4096 steps of linear light.
+_ENCODING = (colors.encoded(torch.arange(4096, dtype=torch.float64) / 4095) * 255 + 0.5).to(torch.uint8).numpy()
 
 
 def encoded(rgb: Floats, alpha: Floats) -> Tensor:
+    """An sRGB picture uint8 [H, W, 4] of linear light [H, W, 3] and alpha [H, W]."""
     picture = np.empty((*alpha.shape, 4), np.uint8)
     picture[..., :3] = _ENCODING[(np.clip(rgb, 0, 1) * 4095).astype(np.int16)]
     picture[..., 3] = (np.clip(alpha, 0, 1) * 255 + 0.5).astype(np.uint8)
