@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from avatarcli.errors import ExportError
-from avatarcli.files import finished_output, replacing, write_atomically
+from avatarcli.files import finished_output, read_json, replacing, write_atomically, write_json
 from children import kill, run_python
 
 
@@ -123,3 +124,16 @@ def test_a_failed_output_is_known_by_the_name_that_the_user_gave(tmp_path: Path)
         raise ExportError(f"cannot write {place}: the disk is full")
     assert str(caught.value) == f"cannot write {out}: the disk is full"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_comes_back_as_it_was_whatever_names_are_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    content = {"name": "Zoë", "no text": os.fsdecode(b"\xff.mp4"), "size": [1, 2.5, None]}
+    write_json(path, content)
+    assert read_json(path) == content
+    assert "Zoë" in path.read_text(encoding="utf-8")
+    with pytest.raises(TypeError):
+        write_json(path, {"size": {1, 2}})
+    assert read_json(path) == content
+    path.write_text("[1]")
+    assert read_json(path) is None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from avatarcli.capture.photo import CropPlace
 from avatarcli.capture.portrait import Portrait
-from avatarcli.files import read_json
+from avatarcli.files import read_json, write_json
 from avatarcli.head.photo_fit import PhotoFit
 
 TRACK_FILE = "track.safetensors"
@@ -30,7 +29,7 @@ class Preprocessed:
         self.portrait.save(folder)
         self.track.save(folder / TRACK_FILE)
         if self.place is not None:
-            (folder / _PLACE_FILE).write_text(json.dumps(asdict(self.place)), encoding="utf-8")
+            write_json(folder / _PLACE_FILE, asdict(self.place))
 
     @classmethod
     def load(cls, folder: Path, *, exact: bool = True) -> Preprocessed:

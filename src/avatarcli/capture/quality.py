@@ -6,11 +6,12 @@ what was looked at.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from avatarcli.files import write_json
 
 QUALITY_FILE = "quality.json"
 # sRGB level of the whites of the eyes below which a photo is dim. In 426 portraits of people of every skin colour they have
@@ -152,4 +153,5 @@ class PhotoQuality:
         }
 
     def save(self, folder: Path) -> None:
-        (folder / QUALITY_FILE).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+        """Write `quality.json` into a folder."""
+        write_json(folder / QUALITY_FILE, self.to_json())

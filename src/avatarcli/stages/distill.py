@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from avatarcli.capture.portrait import Label
 from avatarcli.config import DistillConfig
-from avatarcli.files import read_json, replacing, write_atomically
+from avatarcli.files import read_json, replacing, write_json
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.correctives import new_correctives
@@ -128,7 +127,7 @@ class _Judge:
         seen = set(self.schedule.shown(len(self.pictures)))
         groups = {"seen": seen, "held_out": set(range(self.schedule.photos, len(self.pictures))) - seen}
         scores = {name: self._quality(avatar, group) for name, group in groups.items() if group}
-        _write(self.folder / _HALFWAY_FILE, scores)
+        write_json(self.folder / _HALFWAY_FILE, scores)
 
     def finish(self, avatar: Avatar) -> None:
         halfway = self.folder / _HALFWAY_FILE
@@ -136,12 +135,8 @@ class _Judge:
         groups = {"photo": range(photos), "all": range(photos, len(self.pictures))}
         scores = {name: self._quality(avatar, group) for name, group in groups.items()}
         scores |= read_json(halfway) or {}
-        _write(self.folder / FIT_FILE, scores)
+        write_json(self.folder / FIT_FILE, scores)
         halfway.unlink(missing_ok=True)
 
     def _quality(self, avatar: Avatar, indices: Iterable[int]) -> dict[str, float]:
         return asdict(fit_quality(avatar, (self.pictures[index] for index in sorted(indices))))
-
-
-def _write(path: Path, scores: dict[str, dict[str, float]]) -> None:
-    write_atomically(path, (json.dumps(scores, indent=1) + "\n").encode())

@@ -6,7 +6,6 @@ preprocess/…              as of several photos; of a single one where nobody t
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from avatarcli.capture.photo import MAX_SIDE
 from avatarcli.capture.video import VideoInfo, frame_at, probe_video
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError, UsageError, VideoError
-from avatarcli.files import sha256_file
+from avatarcli.files import sha256_file, write_json
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import FILM_FILE, fitted_photos
 from avatarcli.stages.photos import preprocess_photos
@@ -83,7 +82,7 @@ def preprocess_film(
         "frames": frames,
         "left_out": left_out,
     }
-    (out / FILM_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_json(out / FILM_FILE, content)
 
 
 def _read(info: VideoInfo, moment: float) -> NDArray[np.uint8]:

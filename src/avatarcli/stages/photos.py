@@ -10,7 +10,6 @@ outline is laid along the matte's. The order in which the photos are given decid
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.capture.quality import MEASURES, PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
+from avatarcli.files import write_json
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import HeadModel, PersonalHead, load_head_model
 from avatarcli.head.photo_fit import PhotoFit
@@ -159,8 +159,7 @@ def _write(done: Sequence[_Fitted], out: Path, model: HeadModel) -> dict[Source,
         found.judged.save(folder, model)
         folders[found.source] = folder
     listed = [found.to_json(folders[found.source].relative_to(out).as_posix()) for found in done]
-    text = json.dumps({"photos": listed}, indent=1, ensure_ascii=False)
-    (out / PHOTOS_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_json(out / PHOTOS_FILE, {"photos": listed})
     return folders
 
 

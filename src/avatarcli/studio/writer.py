@@ -16,7 +16,7 @@ from avatarcli.devices import cuda_problem
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder, VideoAutoencoder
 from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.errors import DeviceError, UsageError, WorkspaceError
-from avatarcli.files import write_atomically
+from avatarcli.files import write_atomically, write_json
 from avatarcli.progress import Progress
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.dataset import Studio, StudioSettings
@@ -106,7 +106,7 @@ def claim_folder(out: Path, settings: Mapping[str, Any], file: str = SETTINGS_FI
         if not path.exists():
             if any(out.glob("*.safetensors")):
                 raise UsageError(f"{out} holds samples from elsewhere: name another folder")
-            write_atomically(path, (json.dumps(settings, indent=1) + "\n").encode())
+            write_json(path, settings)
             return
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from avatarcli.errors import AvatarError, UsageError, WeightsError
-from avatarcli.files import explain_io_error, sha256_file, write_atomically
+from avatarcli.files import explain_io_error, sha256_file, write_json
 from avatarcli.progress import Progress
 from avatarcli.weights.models import AUTOENCODER_FOLDERS, TRANSFORMER_FOLDER, models_root
 from avatarcli.workspace import slug
@@ -85,7 +84,7 @@ def pull_model(name: str, to: Path | None, progress: Progress, *, text_encoder: 
             for file in files:
                 _fetch(remote, commit, file, partial / file.name, advance)
         source = {"repository": remote.repository, "commit": commit, "files": [asdict(file) for file in files]}
-        write_atomically(partial / SOURCE_FILE, json.dumps(source, indent=1).encode())
+        write_json(partial / SOURCE_FILE, source)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)

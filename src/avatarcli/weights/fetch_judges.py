@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from avatarcli.errors import WeightsError
-from avatarcli.files import explain_io_error, sha256_file, write_atomically
+from avatarcli.files import explain_io_error, sha256_file, write_atomically, write_json
 from avatarcli.weights.judges import CHECKSUMS, FACE_EMBEDDING, LPIPS_ALEX, LPIPS_VGG, eval_weights_root
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -83,7 +83,7 @@ def fetch_judges(source: Path | None) -> list[Path]:
         for name, content in files.items():
             write_atomically(root / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        write_atomically(root / CHECKSUMS, (json.dumps(sums, indent=1) + "\n").encode())
+        write_json(root / CHECKSUMS, sums)
     except OSError as error:
         raise WeightsError(explain_io_error(error) or f"cannot write to {root}: {error.strerror or error}") from error
     return [root / name for name in files]

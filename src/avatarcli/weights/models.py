@@ -17,7 +17,7 @@ from platformdirs import user_cache_path
 
 from avatarcli.config import GenerateConfig
 from avatarcli.errors import WeightsError
-from avatarcli.files import sha256_file, write_atomically
+from avatarcli.files import sha256_file, write_json
 from avatarcli.weights.shipped import load_manifest, weights_file, weights_root
 
 SHIPPED_MODEL = "mmvdm-mini"
@@ -122,5 +122,5 @@ def _remembered_sha256(path: Path) -> str:
         known[key] = sha256_file(path)
         with suppress(OSError):  # a cache that cannot be written only costs time
             store.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(store, json.dumps(known, indent=1).encode())
+            write_json(store, known)
     return known[key]
