@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avatarcli.geometry.fill import blur
 from avatarcli.geometry.mesh import MeshRaster
+from avatarcli.head.face_points import CHIN
 from avatarcli.head.model import REGIONS, HeadModel, is_region
 
 _BINS = 24  # cells of the colour histograms along each axis
@@ -68,7 +69,7 @@ def cover_map(
     if skin_seed.sum() < _FEW:
         return (probability > 0.5).to(matte)
     skin_seed &= luminance > luminance[skin_seed].quantile(0.2)
-    chin = landmarks[152, 1]
+    chin = landmarks[CHIN, 1]
     above_chin = (torch.arange(height)[:, None] + 0.5 < chin).expand(height, width)
     bare = ~on_head | is_region(region, "scalp")
     hair_seed, cloth_seed = (
@@ -100,7 +101,7 @@ def _face_core(landmarks: Tensor, height: int, width: int) -> Tensor:
     oval = [127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454,
             356]  # fmt: skip
     brows = [300, 293, 334, 296, 336, 9, 107, 66, 105, 63, 70]
-    centre = landmarks[[4, 168, 152]].mean(0)
+    centre = landmarks[[4, 168, CHIN]].mean(0)
     face = landmarks[oval]
     face = torch.stack(
         [centre[0] + (face[:, 0] - centre[0]) * 0.88, centre[1] + (face[:, 1] - centre[1]) * 0.96], dim=-1

@@ -16,10 +16,11 @@ from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.fill import blur, resized
 from avatarcli.geometry.mesh import rasterize_mesh
+from avatarcli.head.face_points import CHIN, FOREHEAD
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.photo_fit import PhotoFit
 
-_BROWS, _CHIN, _FOREHEAD = (66, 296), 152, 10  # points of MediaPipe's face mesh
+_BROWS = (66, 296)  # MediaPipe's points
 _NO_HAIR = 0.1  # of the hair network: below it there is none
 # A hat is what fills at least so much of the uppermost part of the head, which is so much of what lies above the brows.
 _HAT, _TOP = 0.5, 0.35
@@ -85,9 +86,9 @@ def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor, 
     is_hair = person & (hair > 0.5)
     rest = person & ~is_hair & (cover > 0.5)
     rows, columns = torch.meshgrid(*(torch.arange(side) + 0.5 for side in matte.shape), indexing="ij")
-    up = landmarks[_FOREHEAD] - landmarks[_CHIN]
-    height = (torch.stack([columns, rows], dim=-1) - landmarks[_CHIN]) @ up
-    brows = (landmarks[list(_BROWS)].mean(0) - landmarks[_CHIN]) @ up
+    up = landmarks[FOREHEAD] - landmarks[CHIN]
+    height = (torch.stack([columns, rows], dim=-1) - landmarks[CHIN]) @ up
+    brows = (landmarks[list(_BROWS)].mean(0) - landmarks[CHIN]) @ up
     above = height > brows
     top = person & above & (height > height[person].amax() * _TOP + brows * (1 - _TOP))
 

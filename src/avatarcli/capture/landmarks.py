@@ -15,13 +15,13 @@ from avatarcli.arrays import Float32, Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.errors import AvatarError, NoFaceError, PhotoError
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.head.face_points import IRISES
 from avatarcli.weights.shipped import weights_file
 
 MIN_INTEROCULAR = 40.0  # pixels between the irises of a frontal face; below it the eyes have too few pixels to fit
 MAX_YAW = 65.0  # degrees; beyond it the far half of the landmarks is guessed
 MAX_TILT = 45.0  # degrees of pitch
 
-_IRISES = (468, 473)
 _BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 # MediaPipe's detector sees the whole picture at 128 pixels: large pictures lose nothing by being shrunk first.
 _SEARCH_SIDE = 1280
@@ -78,7 +78,7 @@ class FaceLandmarks:
     @property
     def interocular(self) -> float:
         """Pixels between the irises, as a frontal view would have them."""
-        seen = float(np.linalg.norm(self.points[_IRISES[0]] - self.points[_IRISES[1]]))
+        seen = float(np.linalg.norm(self.points[IRISES[0]] - self.points[IRISES[1]]))
         return seen / max(math.cos(math.radians(self.yaw)), 0.3)
 
     @property
@@ -289,7 +289,8 @@ def _distinct(faces: list[FaceLandmarks]) -> list[FaceLandmarks]:
     kept: list[FaceLandmarks] = []
     for face in sorted(faces, key=_area, reverse=True):
         near = (
-            _same_place(face, other) or np.linalg.norm(face.points[468] - other.points[468]) < other.interocular
+            _same_place(face, other)
+            or np.linalg.norm(face.points[IRISES[1]] - other.points[IRISES[1]]) < other.interocular
             for other in kept
         )
         if not any(near):

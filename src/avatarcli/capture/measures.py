@@ -13,7 +13,7 @@ from avatarcli.capture.exposure import eye_glare, eye_light, face_area, polygon_
 from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.capture.photo import HeadCrop
 from avatarcli.capture.sharpness import edge_blur
-from avatarcli.head.face_points import SURFACE_LANDMARKS
+from avatarcli.head.face_points import IRISES, SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.photo_fit import PhotoFit
 
@@ -30,7 +30,9 @@ def measure_photo(
     """
     yaw, pitch, roll = head_angles(track)
     # As a frontal view would show it.
-    eyes = float(np.linalg.norm(track.landmarks[468] - track.landmarks[473])) / max(math.cos(math.radians(yaw)), 0.3)
+    eyes = float(np.linalg.norm(track.landmarks[IRISES[0]] - track.landmarks[IRISES[1]])) / max(
+        math.cos(math.radians(yaw)), 0.3
+    )
     skin = face_area(face, crop.inside)
     white, light = eye_light(crop.image, face, crop.inside)
     return {

@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from avatarcli.errors import PhotoError
 from avatarcli.files import why_not_a_file
+from avatarcli.head.face_points import CHIN, FOREHEAD
 
 if TYPE_CHECKING:
     from avatarcli.geometry.cameras import Camera
@@ -47,8 +48,7 @@ _UPRIGHT = {
 }
 # What decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, IndexError, KeyError)
-# Points of MediaPipe's face mesh: upper end of the forehead, chin, and the face's sides before the ears.
-_FOREHEAD, _CHIN, _RIGHT_SIDE, _LEFT_SIDE = 10, 152, 234, 454
+_RIGHT_SIDE, _LEFT_SIDE = 234, 454  # MediaPipe's points of the face's sides before the ears
 # Chin to hairline over the face's width for an average frontal face: stands in for the height of a head that nods.
 _HEIGHT_OVER_WIDTH = 1.2
 
@@ -251,7 +251,7 @@ def head_crop(photo: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating],
 
     landmarks: MediaPipe's face mesh [478, 2] (x, y) in pixels of the photo.
     """
-    forehead, chin = landmarks[_FOREHEAD], landmarks[_CHIN]
+    forehead, chin = landmarks[FOREHEAD], landmarks[CHIN]
     right, left = landmarks[_RIGHT_SIDE], landmarks[_LEFT_SIDE]
     face = max(float(np.linalg.norm(forehead - chin)), _HEIGHT_OVER_WIDTH * float(np.linalg.norm(right - left)))
     side = max(1, round(face / FACE_SHARE))

@@ -18,6 +18,7 @@ from avatarcli.arrays import Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.photo import is_animation
 from avatarcli.clips.frame_rates import nearest_rate
+from avatarcli.clips.kinds import VIDEOS
 from avatarcli.errors import PhotoError, VideoError
 from avatarcli.files import why_not_a_file
 
@@ -33,7 +34,6 @@ WEBCAM_SECONDS = 10.0  # of recording, unless the caller says how long
 _READABLE = "MP4, MOV, WebM or MKV"
 # FFmpeg's names of what films come in. It takes text files for films, too.
 _FILMS = {"mov", "mp4", "matroska", "webm", "gif", "avi", "mpegts", "mpeg", "asf", "flv", "ogg"}
-_FILM_ENDINGS = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def is_film(path: Path) -> bool:
         with _opened(path) as (container, _):
             return bool(_FILMS & set(container.format.name.split(",")))
     except VideoError:
-        if path.suffix.lower() in _FILM_ENDINGS:
+        if path.suffix.lower() in VIDEOS:
             raise
     return False
 

@@ -24,11 +24,10 @@ from avatarcli.evaluation.sitter import Sitter, interocular
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
+from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import still_head
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
-
-SURFACE = 468  # of MediaPipe's points; the other ten are the irises, which turn with the gaze
 
 # Faces that the detector reads well, one part each.
 _DRIVEN: dict[str, dict[str, float]] = {
@@ -62,7 +61,7 @@ def expression_scores(sitter: Sitter) -> tuple[float, float, float]:
         coefficients.append(face.scores)
     model, seen, scores = np.stack(asked), np.stack(found), np.stack(coefficients)
     unit = interocular(model[0])
-    surface = slice(0, SURFACE)
+    surface = slice(0, SURFACE_LANDMARKS)
     distance = keypoint_distance(seen[:, surface], model[:, surface], unit)
     response = motion_response((seen[1:] - seen[0])[:, surface], (model[1:] - model[0])[:, surface])
     driven = np.array([expression_vector(weights) for weights in _DRIVEN.values()])[1:]
@@ -105,7 +104,7 @@ def triangulation_error(sitter: Sitter) -> float:
     cameras = sitter.orbit(_LANDMARK_YAWS)
     rest = HeadParameters.at_rest()
     views = [sitter.face(rest, cameras[index])[1].points for index in range(len(_LANDMARK_YAWS))]
-    _, errors = triangulate(_projections(cameras), np.stack(views)[:, :SURFACE].astype(np.float64))
+    _, errors = triangulate(_projections(cameras), np.stack(views)[:, :SURFACE_LANDMARKS].astype(np.float64))
     unit = interocular(views[len(views) // 2])
     return float(100 * np.sqrt(np.square(errors).mean()) / unit)
 

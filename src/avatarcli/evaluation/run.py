@@ -18,7 +18,7 @@ from avatarcli.config import CreateConfig, DeviceName
 from avatarcli.datasets.benchmarks import Case, Target
 from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError
-from avatarcli.evaluation.behaviour import SURFACE, expression_scores, flicker, reprojection_error, triangulation_error
+from avatarcli.evaluation.behaviour import expression_scores, flicker, reprojection_error, triangulation_error
 from avatarcli.evaluation.likeness import likeness
 from avatarcli.evaluation.metrics import keypoint_distance
 from avatarcli.evaluation.results import Comparison, Report, Result
@@ -26,6 +26,7 @@ from avatarcli.evaluation.sitter import Instruments, Sitter, interocular
 from avatarcli.evaluation.targets import align
 from avatarcli.evaluation.views import compare, perceptual_scores, photo_view, pixel_scores, silhouette_overlap
 from avatarcli.files import explain_io_error
+from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 from avatarcli.progress import Progress
@@ -172,7 +173,7 @@ def _face(
     """The face in a render against the face in the photo of that view."""
     with written_down(result, named(name, _FACE)):
         seen = detect_face(render).points
-        distance = keypoint_distance(seen[:SURFACE], points[:SURFACE], interocular(points))
+        distance = keypoint_distance(seen[:SURFACE_LANDMARKS], points[:SURFACE_LANDMARKS], interocular(points))
         result.record(named(name, _FACE[:1]), (distance,))
         with written_down(result, named(name, _FACE[1:])):
             real, own = instruments.embed(photo, points), instruments.embed(render, seen)

@@ -20,6 +20,7 @@ from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.gaussians.rig import Rig
 from avatarcli.geometry.cameras import Camera
+from avatarcli.head.face_points import IRISES
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
 
@@ -100,4 +101,4 @@ class Instruments:
 
 def interocular(landmarks: Points) -> float:
     """Pixels between the irises of MediaPipe's points [478, 2]."""
-    return float(np.linalg.norm(landmarks[468] - landmarks[473]))
+    return float(np.linalg.norm(landmarks[IRISES[0]] - landmarks[IRISES[1]]))

@@ -24,7 +24,6 @@ from avatarcli.datasets.benchmarks import STUDIO
 from avatarcli.devices import resolve_device
 from avatarcli.errors import AvatarError, PhotoError
 from avatarcli.evaluation.alignment import Alignment, whole_photo
-from avatarcli.evaluation.behaviour import SURFACE
 from avatarcli.evaluation.metrics import keypoint_distance, motion_response
 from avatarcli.evaluation.results import Comparison, Report, Result
 from avatarcli.evaluation.run import COST, PERCEPTUAL, PIXELS, cost, load_sitter, machine, named, written_down
@@ -34,6 +33,7 @@ from avatarcli.evaluation.views import compare, perceptual_scores, pixel_scores,
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import resized
+from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import Plan
 from avatarcli.pictures import to_bytes
@@ -281,7 +281,10 @@ def _faces(
             found.append(np.stack([face.points.astype(np.float64) for face in faces]))
             scores.append(np.stack([face.scores for face in faces]))
         unit = [interocular(points[0]) for points in asked]
-        known, seen = np.stack(asked)[:, :, :SURFACE], np.stack(found)[:, :, :SURFACE]  # [V, F, points, 2]
+        known, seen = (
+            np.stack(asked)[:, :, :SURFACE_LANDMARKS],
+            np.stack(found)[:, :, :SURFACE_LANDMARKS],
+        )  # [V, F, points, 2]
         driven = truth.plan.parameters.expression.numpy()[1:]
         distances = [
             np.mean([keypoint_distance(a[frame], b[frame], u) for a, b, u in zip(seen, known, unit, strict=True)])

@@ -19,6 +19,8 @@ from xml.sax.saxutils import escape
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from avatarcli import __version__
+
 # trainedAlgorithmicMedia: a trained model made the pixels. compositeSynthetic: captured and synthetic parts together.
 SourceType = Literal["trainedAlgorithmicMedia", "compositeSynthetic"]
 
@@ -41,6 +43,11 @@ class Origin:
     tool_version: str
     source: SourceType
     photo_sha256: str | None
+
+    @classmethod
+    def of_avatar(cls, photo_sha256: str | None) -> Origin:
+        """What a picture, video or file of an avatar says: this version made it, partly from a photo."""
+        return cls("Synthetic head avatar", __version__, "compositeSynthetic", photo_sha256)
 
     @property
     def source_uri(self) -> str:

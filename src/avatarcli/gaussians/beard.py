@@ -17,10 +17,10 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.space import neighbours
 from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.face_points import BELOW_NOSE
 from avatarcli.head.model import PARTS, PersonalHead, still_head
 from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
 
-_NOSE = 2  # MediaPipe's point below the tip of the nose
 _JAW_ANGLES = (172, 397)  # MediaPipe's points where the jaw turns up to the ears
 _CHIN = 0.6  # of the farthest that an opening jaw takes skin: the chin and what is around it
 _FULL = 0.9  # of the matte: hair at the outline shows the background
@@ -55,7 +55,7 @@ class Beard:
         if not len(points):
             return torch.zeros(0, dtype=torch.bool)
         landmarks = head.model.landmarks(head.neutral)
-        before = (points[:, 1] < landmarks[_NOSE, 1]) & (points[:, 2] > landmarks[list(_JAW_ANGLES), 2].amin())
+        before = (points[:, 1] < landmarks[BELOW_NOSE, 1]) & (points[:, 2] > landmarks[list(_JAW_ANGLES), 2].amin())
         pixels, _ = self.camera.project(points)
         may_be = before & (sample_image(self.shown[..., None], pixels)[:, 0] > 0.5)
         likeness = skin_likeness(colors, self.color)

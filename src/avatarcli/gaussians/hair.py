@@ -13,11 +13,11 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.space import neighbours
+from avatarcli.head.face_points import CHIN
 from avatarcli.head.model import HeadModel, is_region
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 
-_CHIN = 152  # MediaPipe's point at the tip of the chin
 _FULL = 0.95  # of the matte: hair at the outline shows the background
 _FEW = 0.004  # share of the picture: less hair tells nothing of its strands
 _HATTED = 0.003  # share of the picture from which a hat covers what would be hair
@@ -60,7 +60,7 @@ class HairPhoto:
         if sure.mean() < _FEW:
             return None
         rows = sure.nonzero()[:, 0].float()
-        lowest = max(float(rows.quantile(0.98)), float(track.landmarks[_CHIN, 1]) * ratio)
+        lowest = max(float(rows.quantile(0.98)), float(track.landmarks[CHIN, 1]) * ratio)
         camera = track.camera.resized(portrait.size, portrait.size)
         bare = (1 - hair) * full
         return cls(camera, track.parameters(), logs, sure, bare, lowest + _LOWER * portrait.size)

@@ -20,6 +20,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.geometry.space import neighbours
+from avatarcli.head.face_points import BELOW_NOSE
 from avatarcli.head.model import PARTS, PersonalHead, is_region
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness
@@ -40,7 +41,6 @@ _COVER = 0.006
 _OFF_FACE = 0.010
 _BARE = ("eyelid", "lip", "nose", "eye", "eye_socket", "mouth_cavity", "teeth", "tongue")
 _BEARD = 0.03  # metres: what stands this near below the nose moves with the face
-_NOSE = 2  # MediaPipe's point below the tip of the nose
 REACH_OF_COVER = 0.015  # metres: how far hair and clothes may move in the fit. A hull is as wrong as its views disagree
 # How far views disagree about a colour where a start is wholly believed, and where it is nearly transparent.
 _DOUBT = (0.25, 0.6)
@@ -151,7 +151,7 @@ def _cover_points(head: PersonalHead, hull: Hull, worn: Beard | None) -> _Cover:
     region = model.region[model.faces[triangle]].amax(1)
     on_face, bare = is_region(region, "face"), is_region(region, *_BARE)
     kept = ~bare & (distance > torch.where(on_face, _OFF_FACE, _COVER))
-    nose = model.landmarks(head.neutral)[_NOSE]
+    nose = model.landmarks(head.neutral)[BELOW_NOSE]
     beard = on_face & (distance < _BEARD) & (hull.points[:, 1] < nose[1])
     binding = torch.where(beard, triangle, len(model.faces) + triangle)
     if worn is not None:

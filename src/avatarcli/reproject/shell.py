@@ -21,6 +21,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.rays import outermost_hit
+from avatarcli.head.face_points import CHIN
 from avatarcli.head.model import HeadModel, PersonalHead
 
 ROWS_ABOVE, ROWS_BELOW, COLUMNS = 56, 88, 192  # about 3 mm between neighbours on a head
@@ -28,7 +29,6 @@ _BOTTOM = -0.30  # metres: height at which the bust is cut
 _REACH, _STEP = 0.26, 0.002  # metres: how far hair is looked for beyond the bare head, and how finely
 _FACE_HOLD = 2.0  # how firmly the shell lies on the face, beside an outline's weight of 1
 _OTHER_SIDE = 0.3  # how much one side's outline counts for the other
-CHIN = 152  # MediaPipe's point
 _BROWS = (66, 296)
 CLEARANCE = 0.0015  # metres: least distance from the skin, so that the two surfaces do not fight
 

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.geometry.fill import blur, borrow, ramp, spread_nearest
+from avatarcli.head.face_points import CHIN
 from avatarcli.head.model import PersonalHead
 from avatarcli.reproject.shading import lit, tint_distance
-from avatarcli.reproject.shell import CHIN, Shell
+from avatarcli.reproject.shell import Shell
 from avatarcli.reproject.shell_cover import shell_cover
 from avatarcli.reproject.shell_view import ShellView, Zone, by_rows, view_shell
 from avatarcli.reproject.skin_texture import PhotoView, skin_likeness

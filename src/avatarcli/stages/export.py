@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from avatarcli import __version__
 from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.export import gaussianavatars, glb, glb_splats, html, ply, sog, spz, transforms
@@ -68,12 +67,7 @@ class _Export:
 
     @property
     def origin(self) -> Origin:
-        return Origin(
-            title="Synthetic head avatar",
-            tool_version=__version__,
-            source="compositeSynthetic",
-            photo_sha256=self.avatar.provenance.get("photo_sha256"),
-        )
+        return Origin.of_avatar(self.avatar.provenance.get("photo_sha256"))
 
     def _face(self) -> Splats:
         """The Gaussians with the wanted expression."""

@@ -12,7 +12,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from avatarcli import __version__
 from avatarcli.capture.photo import read_photo
 from avatarcli.errors import UsageError
 from avatarcli.export.images import Frame
@@ -46,12 +45,7 @@ def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: st
                 yield frame
                 advance(1)
 
-        origin = Origin(
-            title="Synthetic head avatar",
-            tool_version=__version__,
-            source="compositeSynthetic",
-            photo_sha256=person.provenance.get("photo_sha256"),
-        )
+        origin = Origin.of_avatar(person.provenance.get("photo_sha256"))
         size = request.width_height
         if request.sheet:
             sheet = _sheet(list(frames()))

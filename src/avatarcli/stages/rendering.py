@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from avatarcli import __version__
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
 from avatarcli.errors import DeviceError
@@ -76,7 +75,7 @@ def _put_under(video: Path, sound: Path, subject: Subject, progress: Progress) -
         sounding = endings(lambda form: form.codec is not None and form.codec.sound is not None, last="and")
         progress.info(f"no sound: only {sounding} have room for it")
         return
-    origin = Origin("Synthetic head avatar", __version__, "compositeSynthetic", subject.manifest().photo_sha256)
+    origin = Origin.of_avatar(subject.manifest().photo_sha256)
     try:
         add_sound(video, sound, origin)
     except av.error.FFmpegError as error:

@@ -28,11 +28,11 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
+from avatarcli.head.face_points import CHIN
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
-from avatarcli.reproject.shell import CHIN
 from avatarcli.reproject.skin_texture import skin_likeness, without_skin
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avatarcli import __version__
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
@@ -92,12 +91,7 @@ def _draw(painter: Painter, shot: Moment, size: tuple[int, int]) -> Frame:
 
 
 def _written(name: str, frames: Iterator[Frame], painter: Painter) -> bytes:
-    origin = Origin(
-        title="Synthetic head avatar",
-        tool_version=__version__,
-        source="compositeSynthetic",
-        photo_sha256=painter.avatar.provenance.get("photo_sha256"),
-    )
+    origin = Origin.of_avatar(painter.avatar.provenance.get("photo_sha256"))
     with tempfile.TemporaryDirectory(prefix="avatar-view-") as folder:
         path = Path(folder) / name
         write_frames(path, frames, FPS, origin=origin)
