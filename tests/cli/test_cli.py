@@ -189,9 +189,10 @@ def test_a_workspace_that_is_a_file(avatar: Avatar, tmp_path: Path) -> None:
     is_one_line_error(avatar("create", photo, "--quiet"), 1, "cannot write to avatars")
 
 
-def test_several_photos_one_failing(avatar: Avatar, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--jobs", "2", "--device", "cpu")], ids=["in turn", "in processes"])
+def test_of_several_photos_that_fail_all_are_named(avatar: Avatar, tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
-    done = avatar("create", "gone.jpg", "broken.jpg", "--json", "--quiet")
+    done = avatar("create", "gone.jpg", "broken.jpg", *options, "--json", "--quiet")
     assert done.returncode == 1
     document = json.loads(done.stdout)
     assert document["subjects"] == []
@@ -199,17 +200,6 @@ def test_several_photos_one_failing(avatar: Avatar, tmp_path: Path) -> None:
     assert "2 of 2 photos failed: gone.jpg, broken.jpg" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "avatars").glob("[!.]*"))
-
-
-def test_several_photos_in_several_processes_all_failing(avatar: Avatar, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
-    done = avatar("create", "broken.jpg", "gone.jpg", "--jobs", "2", "--json", "--quiet", "--device", "cpu")
-    assert done.returncode == 1
-    document = json.loads(done.stdout)
-    assert document["subjects"] == []
-    assert [failure["photo"] for failure in document["failed"]] == ["broken.jpg", "gone.jpg"]
-    assert "2 of 2 photos failed: broken.jpg, gone.jpg" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
 
 
 def test_a_cluster_that_is_not_there(avatar: Avatar, tmp_path: Path) -> None:

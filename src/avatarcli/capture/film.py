@@ -30,15 +30,15 @@ _OTHER_SIZE = 0.5
 # What makes a picture a worse reference, in degrees of turning: an expression, and a face of few pixels.
 _EXPRESSIONS = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight")
 _BY_EXPRESSION, _BY_SIZE = 15.0, 600.0
-_BY_NOISE = 0.3
 _HEAD_REACH = 1.1  # face heights from its middle: hair and all
 # Detail of a picture: its edges after a blur of this many pixels, so that noise is none.
-_DETAIL_SIDE, _DETAIL_BLUR, _DETAIL_EDGES = 480, 1.5, 0.98
+_DETAIL_SIDE, _DETAIL_BLUR, _DETAIL_EDGES = 480, 1.5, 0.98  # pixels along the longer side; pixels; quantile
+_BY_NOISE = 0.3  # of the noise: so much of it is left after that blur
 
 
 @dataclass(frozen=True)
 class FaceSight:
-    """A face in a film's frame. yaw (positive to the subject's left) and pitch in degrees; unrest: see there; blur: in % of the
+    """A face in a film's frame. yaw (positive to the subject's left) and pitch in degrees; unrest: see `unrest`; blur: in % of the
     distance between the eyes; noise: in 8-bit levels; closed: the eyes, in %."""
 
     yaw: float

@@ -18,8 +18,8 @@ from avatarcli.errors import PhotoError
 MOST_FURTHER = 5  # frames beside the reference
 _FEWEST_DEGREES = 18.0  # between the directions of any two
 _ENOUGH_DEGREES = 45.0  # more between them is no better
-# What a frame costs, in degrees of turning: per % of blur, and per 8-bit level of noise. And how many of these degrees of
-# cost outweigh one degree between directions.
+# What a frame costs, in degrees of turning: per % of blur, and per 8-bit level of noise. A degree of cost counts as much as
+# so many degrees between directions.
 _BY_BLUR, _BY_NOISE, _PER_DEGREE = 10.0, 1.0, 0.6
 _MORE_BLUR = 1.25  # times the reference's, that other frames may have, even if that is more than a photo should
 _OTHERS_SHARE = 0.1  # of the moments; less of another person is somebody who walks by

@@ -24,21 +24,22 @@ from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.rotations import quaternion_to_matrix
 
-# Learning rates of Adam, in the unit of the parameter: metres, log, logit, SH coefficient. Positions and correctives fall to a
-# tenth over the run, for late steps should settle detail, not move it.
+# Learning rates of Adam, in the unit of the parameter: metres, log, logit, SH coefficient.
 _RATES = {
     "means": 6e-4, "quaternions": 6e-3, "log_scales": 2.4e-2, "opacity_logits": 0.12, "sh": 3e-2,
     "basis": 3e-5, "hidden_weight": 1e-3, "hidden_bias": 1e-3, "output_weight": 1e-3, "nudge": 2e-4, "tint": 1e-3,
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _SHAPE = ("quaternions", "log_scales")
-_FALL = 0.1
+# What is left of the rates at the end of a run. Positions and correctives fall more: late steps should settle detail, not move it.
+_SETTLING, _SETTLED, _OTHERS = ("means", "basis", "nudge"), 0.1, 0.3
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
-_HOLD_EVERY = 4  # steps, in which clothes stray little
+_HOLD_EVERY = 4  # steps after which clothes are brought back to their surface: they do not stray far in so few
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
 # Hair is combed when it stands where it will and nothing is added any more; the rest of the run fits what is around it.
 _COMB = 0.75
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
+_CHECKPOINTS, _FEWEST_STEPS = 5, 50  # parts of a run after which progress is kept, and how long such a part is at least
 
 
 class Follows(IntEnum):
@@ -77,7 +78,7 @@ def optimise(
     if folder is not None and (folder / _CHECKPOINT).exists():
         first = state.restore(folder / _CHECKPOINT)
         advance(first)
-    every = max(50, schedule.iterations // 5)
+    every = max(_FEWEST_STEPS, schedule.iterations // _CHECKPOINTS)
     for step in range(first, schedule.iterations):
         if schedule.hold_out and step == schedule.join:
             judge(state.avatar())
@@ -210,7 +211,7 @@ class _State:
         self.density.pull[self._in_openings] = 0
         free = (self.follows <= (Follows.PHOTOS if photo else Follows.ALL)) & ~self._in_openings
         _hold((self.parameters[key].grad for key in _PER_GAUSSIAN), free)
-        # Whatever may follow less than all keeps its shape and its tint: one photo would give it any, where it shows little of it.
+        # What does not follow all pictures keeps its shape and its tint: one photo alone, where it shows little, would spoil both.
         every = self.follows == Follows.ALL
         _hold((self.parameters[key].grad for key in _SHAPE), every)
         for key, connected in self._connected.items():
@@ -221,7 +222,7 @@ class _State:
         if shade is not None:
             shade.copy_(torch.where(every[:, None, None], shade, shade.mean(-1, keepdim=True)))
         for group in self.optimizer.param_groups:
-            fall = _FALL**progress if group["name"] in ("means", "basis", "nudge") else 1 - 0.7 * progress
+            fall = _SETTLED**progress if group["name"] in _SETTLING else 1 - (1 - _OTHERS) * progress
             group["lr"] = _RATES[group["name"]] * fall
         self.optimizer.step()
 

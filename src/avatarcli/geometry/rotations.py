@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.geometry.kept import constant
+from avatarcli.caching import constant
 
 
 def axis_angle_to_matrix(rotvec: Tensor) -> Tensor:

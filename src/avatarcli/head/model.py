@@ -20,8 +20,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.caching import constant
 from avatarcli.errors import WeightsError
-from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, expression_vector

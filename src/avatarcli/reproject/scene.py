@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.caching import once_each
 from avatarcli.capture.cover import bare_skin, cover_map, mouth_opening
 from avatarcli.capture.portrait import Label
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.kept import once_each
 from avatarcli.geometry.mesh import MeshRaster, look_up, rasterize_mesh, vertex_normals
 from avatarcli.head.model import HeadModel, PersonalHead, is_region
 from avatarcli.head.parameters import HeadParameters

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.caching import constant, once_each
 from avatarcli.geometry.cameras import Camera, intrinsics, look_at
-from avatarcli.geometry.kept import constant, once_each
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.studio import materials
 from avatarcli.studio.fused import fused

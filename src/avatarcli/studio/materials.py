@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.kept import constant
+from avatarcli.caching import constant
 from avatarcli.studio.scene import REGION_NAMES, Material
 
 Colour = tuple[float, float, float]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatarcli.caching import once_each
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import encoded
-from avatarcli.geometry.kept import once_each
 from avatarcli.studio.fused import fused
 from avatarcli.studio.lighting import VertexLight, light_vertices
 from avatarcli.studio.materials import STRANDS, among, finishes, region_table

@@ -13,12 +13,12 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.caching import constant
 from avatarcli.diffusion.conditioning import Conditioner, FrameMaps
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.errors import UsageError
 from avatarcli.files import write_atomically
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.kept import constant
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.head.model import REGIONS, HeadModel
 from avatarcli.head.parameters import HeadParameters

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatarcli.caching import once_each
 from avatarcli.geometry.colors import encoded, linear
-from avatarcli.geometry.kept import once_each
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, SkinAtlas, SkinSheet
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.kept import once_each
+from avatarcli.caching import once_each
 from avatarcli.studio.fused import fused
 from avatarcli.studio.scene import RenderMesh, TextureBank
 

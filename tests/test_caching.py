@@ -8,7 +8,7 @@ import weakref
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.kept import constant, once_each
+from avatarcli.caching import constant, once_each
 
 
 def test_a_constant_is_made_once_and_can_be_trained_with() -> None:
