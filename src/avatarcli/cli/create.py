@@ -201,9 +201,7 @@ def _say(results: list[PipelineResult], failed: list[Outcome], *, json: bool) ->
 
 def report(result: PipelineResult) -> dict[str, Any]:
     """A pipeline's result as JSON values."""
-    from avatarcli.capture.quality import QUALITY_FILE
-    from avatarcli.files import read_json
-    from avatarcli.stages.artefacts import AVATAR_FILE, film_frames, fitted_photos
+    from avatarcli.stages.artefacts import AVATAR_FILE, told_of_photos
 
     subject = result.subject
     avatar = subject.stage_path("distill") / AVATAR_FILE
@@ -215,9 +213,7 @@ def report(result: PipelineResult) -> dict[str, Any]:
         "photo": manifest.photo,
         "photo_sha256": manifest.photo_sha256,
         "photos": [manifest.photo, *manifest.further_photos],
-        "fitted_photos": fitted_photos(subject.stage_path("preprocess")),
-        "film": film_frames(subject.stage_path("preprocess")),
-        "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
+        **told_of_photos(subject.stage_path("preprocess")),
         "seconds": round(result.seconds, 3),
         "stages": [
             {

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from avatarcli.capture.quality import QUALITY_FILE
 from avatarcli.cli import options
 from avatarcli.cli.console import Console, human_bytes, print_json, print_table
 from avatarcli.config import STAGES
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.files import read_json
-from avatarcli.stages.artefacts import FIT_FILE, film_frames, fitted_photos
+from avatarcli.stages.artefacts import FIT_FILE, told_of_photos
 from avatarcli.workspace import Subject, Workspace
 
 _FINISHED = "finished"
@@ -111,10 +110,8 @@ def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:
         "photo": photo,
         "photo_sha256": sha256,
         "photos": photos,
-        "fitted_photos": fitted_photos(subject.stage_path("preprocess")),
-        "film": film_frames(subject.stage_path("preprocess")),
+        **told_of_photos(subject.stage_path("preprocess")),
         "config": config,
-        "quality": read_json(subject.stage_path("preprocess") / QUALITY_FILE),
         "distill": {"fit": read_json(subject.stage_path("distill") / FIT_FILE)},
         "bytes": sum(stage["bytes"] for stage in stages),
         "stages": stages,
