@@ -18,18 +18,24 @@ from avatarcli.workspace import Subject, redo_commands
 
 
 @dataclass(frozen=True)
-class StageContext:
-    """What a stage gets to work with."""
+class Work:
+    """What is to be made, and how."""
 
     subject: Subject
     photos: Sequence[Path]  # of one person; only the first stage reads them
     photo_sha256: str  # of all of them
-    out: Path  # where to write; holds what an earlier, killed run for the same fingerprint left
     config: CreateConfig
     device: Callable[[], str]  # asked only by stages that need one: the answer imports torch
     progress: Progress
     hardware: Hardware
     force: bool  # the user insists: redo, and take what would be refused
+
+
+@dataclass(frozen=True)
+class StageContext(Work):
+    """What a stage gets to work with. out: where to write; holds what an earlier, killed run for the same fingerprint left."""
+
+    out: Path
 
     def input(self, stage: str) -> Path:
         """The folder of an earlier stage."""
@@ -92,18 +98,7 @@ def _inputs(stage: Stage, subject: Subject) -> dict[str, str]:
     return inputs
 
 
-def run_stage(
-    stage: Stage,
-    subject: Subject,
-    photos: Sequence[Path],
-    photo_sha256: str,
-    config: CreateConfig,
-    *,
-    device: Callable[[], str],
-    force: bool,
-    progress: Progress,
-    hardware: Hardware,
-) -> StageResult:
+def run_stage(stage: Stage, work: Work) -> StageResult:
     """Bring one stage up to date. Call it under the subject's lock.
 
     A stage that fails leaves nothing behind; one that is killed leaves its working folder for the next run.
@@ -111,7 +106,7 @@ def run_stage(
     Raises:
         AvatarError: an input is missing, damaged or out of date, or the stage cannot do its work.
     """
-    start = time.perf_counter()
+    start, subject = time.perf_counter(), work.subject
     for name in stage.after:
         if redo := subject.outdated(name):
             raise WorkspaceError(
@@ -122,14 +117,14 @@ def run_stage(
             raise WorkspaceError(
                 f"{subject.stage_path(name) / damaged} is damaged: run `avatar {name} --subject {subject.name}`"
             )
-    fingerprint = stage_fingerprint(stage, subject, photo_sha256, config)
-    if force:
+    fingerprint = stage_fingerprint(stage, subject, work.photo_sha256, work.config)
+    if work.force:
         subject.abandon(stage.name)
     elif subject.current(stage.name, fingerprint) is not None:
         return StageResult(stage.name, fingerprint, time.perf_counter() - start, cached=True)
     try:
         out = subject.begin(stage.name, fingerprint)
-        stage.run(StageContext(subject, photos, photo_sha256, out, config, device, progress, hardware, force))
+        stage.run(StageContext(**vars(work), out=out))
         seconds = time.perf_counter() - start
         subject.commit(stage.name, fingerprint, seconds, _inputs(stage, subject))
     except Exception as error:
