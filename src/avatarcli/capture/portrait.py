@@ -91,6 +91,7 @@ class Portrait:
         return torch.isin(self.labels, torch.tensor(labels, dtype=torch.uint8)).to(self.matte)
 
     def save(self, folder: Path) -> None:
+        """Write PNG files into a folder: 8 bits a channel, labels as indices of a palette. Raises OSError."""
         for name, picture in zip(_FILES, (self.photo, self.foreground, self.matte, self.inside), strict=True):
             write_png(folder / name, picture)
         if self.labels is not None:
@@ -100,6 +101,7 @@ class Portrait:
 
     @classmethod
     def load(cls, folder: Path) -> Portrait:
+        """Read what `save` wrote; without labels where an older version wrote none. Raises OSError when a file is missing."""
         portrait = cls(*(read_picture(folder / name) for name in _FILES))
         if not (folder / _LABELS_FILE).is_file():
             return portrait

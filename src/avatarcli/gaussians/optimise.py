@@ -139,6 +139,7 @@ class _State:
 
     @classmethod
     def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:
+        """The beginning of a fit. reach [G]: as `optimise` takes it; pictures: how many there are, each with a nudge and a tint."""
         c = avatar.correctives
         zeros = avatar.means.new_zeros
         tensors = {
@@ -167,6 +168,7 @@ class _State:
         return self.binding < len(self.fixed.head.model.faces)
 
     def avatar(self) -> Avatar:
+        """The avatar as it is now, on the device of the fit."""
         p = {key: value.detach() for key, value in self.parameters.items()}
         return replace(
             self.fixed,
@@ -203,6 +205,7 @@ class _State:
         return self._motions[picture.moment]
 
     def step(self, loss: Tensor, progress: float, *, photo: bool) -> None:
+        """Change the parameters by a picture's loss. progress: share of the run that is done; photo: whether it was a photo's."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._drawn_means.grad is not None:
@@ -274,6 +277,7 @@ class _State:
         self.density = Density.empty(len(source), p["means"].device)
 
     def store(self, path: Path, step: int) -> None:
+        """Write a checkpoint from which `restore` goes on with `step`."""
         tensors = {"step": torch.tensor(step), "binding": self.binding, "start": self.start, "reach": self.reach}
         tensors |= {
             "normal": self.normal,

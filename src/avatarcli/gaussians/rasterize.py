@@ -55,7 +55,7 @@ def rasterize(
 
     Raises ValueError when shapes do not fit, DeviceError when the backend cannot run here.
     """
-    _check_shapes(means, quaternions, scales, opacities, colors, camera, background)
+    _check_shapes((means, quaternions, scales, opacities, colors), camera, background)
     if backend == "auto":
         backend = "gsplat" if means.is_cuda else "cpu"
     # Imported here: numba and gsplat are slow to load, and a program needs only one of them.
@@ -74,15 +74,10 @@ def rasterize(
 
 
 def _check_shapes(
-    means: Tensor,
-    quaternions: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    camera: Camera,
-    background: Tensor | None,
+    splats: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], camera: Camera, background: Tensor | None
 ) -> None:
-    shapes = [list(tensor.shape) for tensor in (means, quaternions, scales, opacities, colors)]
+    shapes = [list(tensor.shape) for tensor in splats]
+    means, *_, colors = splats
     count = len(means) if means.ndim else 0
     if shapes[:4] != [[count, 3], [count, 4], [count, 3], [count]] or colors.ndim != 2 or len(colors) != count:
         raise ValueError(

@@ -36,6 +36,7 @@ class PhotoFit:
         return HeadParameters(self.expression[None], self.gaze[None], rest.neck, rest.head_pose)
 
     def save(self, path: Path) -> None:
+        """Write a safetensors file. Raises OSError."""
         tensors = {
             "world_to_camera": self.camera.world_to_camera,
             "K": self.camera.K,
@@ -51,6 +52,7 @@ class PhotoFit:
 
     @classmethod
     def load(cls, path: Path) -> PhotoFit:
+        """Read what `save` wrote. Raises OSError or SafetensorError when there is no such file."""
         data = load_file(path)
         width, height = data.pop("size").tolist()
         camera = Camera(data.pop("world_to_camera"), data.pop("K"), width, height)

@@ -89,6 +89,7 @@ class SeenPerson:
 
     @classmethod
     def of(cls, model: HeadModel, preprocessed: Preprocessed) -> SeenPerson:
+        """Look at a photo: where hair, clothes and ears are, the light, and the colours of skin and hair."""
         track, portrait = preprocessed.track, preprocessed.portrait
         image, matte = portrait.foreground, portrait.matte
         head = PersonalHead.of(model, track)

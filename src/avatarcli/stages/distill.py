@@ -130,6 +130,7 @@ class _Judge:
         write_json(self.folder / _HALFWAY_FILE, scores)
 
     def finish(self, avatar: Avatar) -> None:
+        """Compare with the photos and with all pictures, and write what was kept halfway beside that."""
         halfway = self.folder / _HALFWAY_FILE
         photos = self.schedule.photos
         groups = {"photo": range(photos), "all": range(photos, len(self.pictures))}

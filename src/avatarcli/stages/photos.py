@@ -65,6 +65,7 @@ class _Fitted:
     distance: float | None  # of its face from the frontal photo's, see `check_same_person`
 
     def to_json(self, folder: str) -> dict[str, Any]:
+        """The photo's entry in `photos.json`. folder: where its files lie, from the preprocess folder."""
         yaw = head_angles(self.judged.photo.track)[0]
         moment = {} if self.source.time is None else {"time": round(self.source.time, 3)}
         return {
