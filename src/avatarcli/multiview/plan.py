@@ -43,6 +43,7 @@ _POSES: tuple[dict[str, float], ...] = (
 # share of it. The widest open mouth of the clip moves the chin by 4 %.
 _FACE_YAW = math.radians(45.0)
 _FACE_MARGIN = 0.15
+FACE_REGIONS = ("face", "nose", "lip", "eyelid")  # of the head: what such pictures frame
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ _REACH, _STEP = 0.26, 0.002  # metres: how far hair is looked for beyond the bar
 _FACE_HOLD = 2.0  # how firmly the shell lies on the face, beside an outline's weight of 1
 _OTHER_SIDE = 0.3  # how much one side's outline counts for the other
 _BROWS = (66, 296)
+DEPTH_TOLERANCE = 0.006  # metres behind what a camera sees of the shell, up to which a point of it counts as seen
 CLEARANCE = 0.0015  # metres: least distance from the skin, so that the two surfaces do not fight
 
 

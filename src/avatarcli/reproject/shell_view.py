@@ -12,11 +12,10 @@ from torch.nn import functional
 from avatarcli.geometry.fill import blur, pull_push, ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import REGIONS, PersonalHead
-from avatarcli.reproject.shell import COLUMNS, Shell, nearest_skin
+from avatarcli.reproject.shell import COLUMNS, DEPTH_TOLERANCE, Shell, nearest_skin
 from avatarcli.reproject.skin_texture import PhotoView
 
 TEXELS = 3  # texels per grid cell along each axis, about 1 mm each
-_DEPTH_TOLERANCE = 0.006  # metres
 _BORDER = 4.0  # texels: how far the zones' borders are smoothed
 _HAIRLINE = 5.0  # texels: how softly hair ends at the scalp's edge
 
@@ -97,7 +96,7 @@ def view_shell(head: PersonalHead, shell: Shell, posed: Tensor, photo: PhotoView
     points, normals, rest = fine[..., :3], *(functional.normalize(fine[..., k : k + 3], dim=-1) for k in (3, 6))
     raster = rasterize_mesh(shell.vertices, shell.faces, photo.camera)
     pixels, facing, visible = visible_points(
-        points.reshape(-1, 3), normals.reshape(-1, 3), photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE
+        points.reshape(-1, 3), normals.reshape(-1, 3), photo.camera, raster.depth, tolerance=DEPTH_TOLERANCE
     )
     layers = torch.cat([photo.image, torch.stack([photo.matte, photo.cover, photo.inside], dim=-1)], dim=-1)
     size = points.shape[:2]

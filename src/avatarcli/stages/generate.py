@@ -15,14 +15,12 @@ from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import REPROJECT, MultiViewVideo
-from avatarcli.multiview.plan import Plan, make_plan
+from avatarcli.multiview.plan import FACE_REGIONS, Plan, make_plan
 from avatarcli.progress import Progress
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
 from avatarcli.stages.person import Person
 from avatarcli.weights.models import find_model, generator_of, model_digest
-
-_FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 
 
 def generate_views(
@@ -89,7 +87,7 @@ def generate_views(
 def _plan(head: PersonalHead, shell: Shell, config: GenerateConfig, size: int) -> tuple[Framing, Plan]:
     """The pictures to make of a person, hair and clothes included."""
     framing = Framing.of(torch.cat([head.neutral, shell.vertices]))
-    face = head.neutral[head.model.in_regions(*_FACE_REGIONS)]
+    face = head.neutral[head.model.in_regions(*FACE_REGIONS)]
     plan = make_plan(framing, face, views=config.views, face_views=config.face_views, frames=config.frames, size=size)
     return framing, plan
 

@@ -20,6 +20,7 @@ from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.plan import FACE_REGIONS
 from avatarcli.studio.assemble import assemble
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.backdrop import draw_backdrop
@@ -50,9 +51,8 @@ _LOWEST = -0.275
 # enough to be busy, and leaves room for other processes.
 _RENDERED_AT_ONCE, _MAPPED_AT_ONCE = 1 << 23, 1 << 20
 # Where cameras that see the face only stand, radians beside and above it, and how much they show around it, as a share
-# of it: about as `multiview.plan.with_face_views` has them.
+# of it: about as `multiview.plan.make_plan` has them.
 _FACE_YAW, _FACE_PITCH, _FACE_MARGIN = 0.9, 0.25, (0.05, 0.3)
-_FACE_REGIONS = ("face", "nose", "lip", "eyelid")
 # Streams of random numbers, so that one part can change without all others changing with it; subjects have their own.
 _STREAMS = (
     "motion",
@@ -180,7 +180,7 @@ class Studio:
             torch.from_numpy(rng.uniform(-limit, limit, count).astype(np.float32)) for limit in (_FACE_YAW, _FACE_PITCH)
         )
         near = framing.cameras(yaw, pitch, settings.size)
-        face = heads.cpu()[:, self._model.in_regions(*_FACE_REGIONS)]
+        face = heads.cpu()[:, self._model.in_regions(*FACE_REGIONS)]
         pixels, _ = near.project(face.flatten(0, 1))
         low, high = pixels.amin(1), pixels.amax(1)
         margin = torch.from_numpy(rng.uniform(*_FACE_MARGIN, (count, 1)).astype(np.float32))

@@ -13,10 +13,9 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, halved, pull_push, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
-from avatarcli.reproject.shell import COLUMNS, ROWS_ABOVE, Shell, nearest_skin
+from avatarcli.reproject.shell import COLUMNS, DEPTH_TOLERANCE, ROWS_ABOVE, Shell, nearest_skin
 from avatarcli.reproject.skin_texture import PhotoView, without_skin
 
-DEPTH_TOLERANCE = 0.006  # metres, as where the shell is painted
 _FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
 _BESIDE = 1 / 100  # of the photo's width: how far from the border of its clothes they are believed
 _FEWEST_CELLS = 40  # of some 10,000 on the chest and the back: less cloth tells nothing

@@ -9,13 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.tones.around import DEPTH_TOLERANCE
 from avatarcli.diffusion.tones.coarse import COARSE, MOST, wide_blur, with_change
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.fill import halved, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
-from avatarcli.reproject.shell import Shell
+from avatarcli.reproject.shell import DEPTH_TOLERANCE, Shell
 from avatarcli.reproject.skin_texture import PhotoView
 
 _FACING = (0.4, 0.8)  # cosines: a view that sees a surface more obliquely has no say, more squarely all of it
