@@ -12,8 +12,8 @@ import pytest
 import avatarcli
 from avatarcli.errors import PhotoError, UsageError, WorkspaceError
 from avatarcli.gaussians.avatar import Avatar
+from example_photo import PHOTO
 
-PHOTO = Path(__file__).resolve().parents[1] / "examples" / "astronaut.png"
 SIZE = 48
 
 

@@ -30,9 +30,9 @@ from avatarcli.stages.pipeline import PipelineResult, RunOptions, run_pipeline
 from avatarcli.stages.render_request import RenderRequest
 from avatarcli.stages.rendering import render_subject
 from avatarcli.workspace import Subject, Workspace
+from example_photo import PHOTO
 from listening import Listener
 
-PHOTO = Path(__file__).resolve().parents[1] / "examples" / "astronaut.png"
 TINY = CreateConfig(
     preprocess=PreprocessConfig(crop_size=256),
     generate=GenerateConfig("reproject", views=4, face_views=1, frames=2, reproject_size=64),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,8 +12,8 @@ from avatarcli.capture.exposure import TARGET, eye_light, face_area, face_light,
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.quality import DIM
 from avatarcli.head.face_points import FEATURE_LINES
+from example_photo import PHOTO
 
-PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 Pixels = NDArray[np.uint8]
 
 

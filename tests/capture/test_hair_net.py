@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from avatarcli.capture.hair_net import hair_probability
+from example_photo import PHOTO
 
-ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 OUTLINE = [
     (170, 116), (156, 102), (154, 80), (157, 60), (172, 47), (187, 32), (210, 19), (227, 14), (245, 17), (265, 30), (287, 47),
     (299, 65), (300, 90), (295, 110), (282, 127), (271, 135), (268, 120), (268, 92), (260, 82), (240, 80), (215, 77), (195, 70),
@@ -20,7 +18,7 @@ OUTLINE = [
 
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
-    return np.asarray(Image.open(ASTRONAUT).convert("RGB"))
+    return np.asarray(Image.open(PHOTO).convert("RGB"))
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ from avatarcli.capture.face_crop import FaceCrop
 from avatarcli.capture.landmarks import choose_face, detect_face, find_faces, measure_face, upright
 from avatarcli.errors import PhotoError
 from avatarcli.head.expressions import EXPRESSION_INDEX
-
-PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
+from example_photo import PHOTO
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +11,12 @@ from PIL import Image
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.alpha import box, closed_form_alpha, guided_coefficients, local_colours, mixture_alpha, resize
 from avatarcli.capture.matte import foreground_colors, person_matte
-
-ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
+from example_photo import PHOTO
 
 
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
-    return np.asarray(Image.open(ASTRONAUT).convert("RGB"))
+    return np.asarray(Image.open(PHOTO).convert("RGB"))
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from PIL import Image
 
 from avatarcli.capture.photo import photo_window
 from avatarcli.capture.portrait import Label, Portrait, find_hair
+from example_photo import PHOTO
 
-ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 LEFT, TOP = 70, 40  # pixels of padding
 
 
 @pytest.fixture(scope="module")
 def head() -> np.ndarray:
-    return np.asarray(Image.open(ASTRONAUT).convert("RGB").crop((90, 0, 350, 260)))
+    return np.asarray(Image.open(PHOTO).convert("RGB").crop((90, 0, 350, 260)))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from avatarcli.diffusion.conditioning import MAP_CHANNELS, Conditioner, Reference, fourier_code
 from avatarcli.geometry.cameras import Camera, focal_for_field_of_view, orbit_cameras
 from avatarcli.head.expressions import EXPRESSION_INDEX
-from avatarcli.head.model import PersonalHead, load_head_model
+from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 
@@ -26,15 +26,14 @@ def cameras(*yaw: float) -> Camera:
 
 
 @pytest.fixture(scope="module")
-def conditioner() -> Conditioner:
+def conditioner(mean_head: PersonalHead) -> Conditioner:
     """A grey photo with a red left half (the picture's, so the subject's right)."""
-    model = load_head_model()
     picture = torch.cat([torch.full((SIZE, SIZE, 3), 0.5), torch.ones(SIZE, SIZE, 1)], dim=-1)
     picture[:, : SIZE // 2, :3] = torch.tensor([0.9, 0.1, 0.1])
     inside = torch.ones(SIZE, SIZE)
     inside[-16:] = 0
     reference = Reference(picture, inside, cameras(0)[0], HeadParameters.at_rest())
-    return Conditioner(PersonalHead.create(model, torch.zeros(model.identity_size)), reference)
+    return Conditioner(mean_head, reference)
 
 
 def test_fourier_code_tells_positions_apart_and_agrees_with_the_formula() -> None:

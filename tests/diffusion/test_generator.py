@@ -22,7 +22,7 @@ from avatarcli.diffusion.tones import Around, Tones
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
-from avatarcli.head.model import PersonalHead, load_head_model
+from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
@@ -37,7 +37,7 @@ SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
+def request_of(tmp_path_factory: pytest.TempPathFactory, mean_head: PersonalHead) -> GenerateRequest:
     folder = tmp_path_factory.mktemp("generate")
     torch.manual_seed(0)
     transformer = MultiViewVideoTransformer(
@@ -46,8 +46,7 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> GenerateRequest:
     torch.nn.init.normal_(transformer.conditioning_proj.weight, std=0.05)
     save_int8(transformer, folder / "transformer")
     save_int8(SmallVideoAutoencoder((8, 8, 8), 8), folder / "autoencoder")
-    model = load_head_model()
-    head = PersonalHead.create(model, torch.zeros(model.identity_size))
+    head = mean_head
     framing = Framing.of(head.neutral)
     camera = framing.cameras(torch.zeros(1), torch.zeros(1), SIZE)[0]
     picture = torch.rand(SIZE, SIZE, 4, generator=torch.Generator().manual_seed(4))

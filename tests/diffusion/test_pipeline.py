@@ -18,7 +18,7 @@ from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
 from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import UsageError
-from avatarcli.head.model import PersonalHead, load_head_model
+from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
@@ -84,12 +84,10 @@ def pipeline() -> MultiViewPipeline:
 
 
 @pytest.fixture(scope="module")
-def conditioner() -> Conditioner:
-    model = load_head_model()
-    head = PersonalHead.create(model, torch.zeros(model.identity_size))
-    camera = Framing.of(head.neutral).cameras(torch.zeros(1), torch.zeros(1), SIZE)[0]
+def conditioner(mean_head: PersonalHead) -> Conditioner:
+    camera = Framing.of(mean_head.neutral).cameras(torch.zeros(1), torch.zeros(1), SIZE)[0]
     picture = torch.rand(SIZE, SIZE, 4, generator=torch.Generator().manual_seed(4))
-    return Conditioner(head, Reference(picture, torch.ones(SIZE, SIZE), camera, HeadParameters.at_rest()))
+    return Conditioner(mean_head, Reference(picture, torch.ones(SIZE, SIZE), camera, HeadParameters.at_rest()))
 
 
 def video(folder: Path, conditioner: Conditioner, *, frames: int = 6, size: int = SIZE) -> MultiViewVideo:

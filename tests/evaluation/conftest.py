@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -19,8 +17,7 @@ from avatarcli.stages.person import Person
 from avatarcli.stages.preprocess import preprocess_photo
 from avatarcli.stages.source import Source
 from avatarcli.workspace import Subject, Workspace
-
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
+from example_photo import PHOTO
 
 
 @pytest.fixture(scope="session")

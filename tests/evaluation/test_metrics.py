@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -21,8 +19,7 @@ from avatarcli.evaluation.metrics import (
     unexplained_change,
 )
 from avatarcli.gaussians.losses import psnr
-
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
+from example_photo import PHOTO
 
 
 @pytest.fixture(scope="module")

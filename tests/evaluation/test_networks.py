@@ -24,8 +24,8 @@ from avatarcli.evaluation.lpips import Lpips
 from avatarcli.files import sha256_file
 from avatarcli.weights.fetch_judges import _ArrayUnpickler
 from avatarcli.weights.judges import CHECKSUMS, LPIPS_ALEX, eval_weights_root, load_eval_weights
+from example_photo import PHOTO
 
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 Array = NDArray[np.float64]
 
 # kernel, stride, padding and pooling before it, of each of AlexNet's convolutions

@@ -24,8 +24,7 @@ from avatarcli.evaluation.targets import align
 from avatarcli.evaluation.views import compare, photo_view, pixel_scores, silhouette_overlap
 from avatarcli.progress import SilentProgress
 from avatarcli.workspace import Subject, Workspace
-
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
+from example_photo import PHOTO
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.plan import make_plan
 from avatarcli.progress import SilentProgress
 from avatarcli.workspace import Workspace
+from example_photo import PHOTO
 
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 FRAMING = Framing((0.0, 0.0, 0.0), 0.4)
 
 

@@ -165,7 +165,7 @@ def test_the_same_seed_makes_the_same_scene(model: HeadModel, photo: Preprocesse
         torch.testing.assert_close(first, second, atol=0, rtol=0)
 
 
-def test_gaussians_start_on_the_scene(scene: Scene) -> None:
+def test_gaussians_start_on_the_scene(scene: Scene, mean_head: PersonalHead) -> None:
     samples = sample_scene(scene, 2000, torch.Generator().manual_seed(0))
     model = scene.head.model
     assert {len(values) for values in samples} == {2000}
@@ -173,9 +173,7 @@ def test_gaussians_start_on_the_scene(scene: Scene) -> None:
     assert on_skin.any()
     assert int(samples.binding.max()) < 2 * len(model.faces)
     # Those on the skin lie in the plane of their triangle, eyes a millimetre below, those of the shell within reach of theirs.
-    corners = PersonalHead.create(model, torch.zeros(model.identity_size)).neutral[
-        model.faces[samples.binding % len(model.faces)]
-    ]
+    corners = mean_head.neutral[model.faces[samples.binding % len(model.faces)]]
     normal = functional.normalize(
         torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1
     )

@@ -29,8 +29,8 @@ from avatarcli.stages.pipeline import RunOptions, run_pipeline
 from avatarcli.stages.preprocess import preprocess_photo
 from avatarcli.stages.source import Source
 from avatarcli.workspace import Workspace
+from example_photo import PHOTO
 
-PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 SIZE = 288
 # Degrees to the subject's left, one a tenth of a second: away to the right until the face is lost, back, and to the left.
 YAWS = [

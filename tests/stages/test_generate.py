@@ -31,9 +31,9 @@ from avatarcli.stages.pipeline import PipelineResult, RunOptions, _generate_sett
 from avatarcli.weights import shipped as weights
 from avatarcli.weights.models import ENVIRONMENT_VARIABLE, SHIPPED_MODEL, find_model, generator_of, model_digest
 from avatarcli.workspace import Subject, Workspace
+from example_photo import PHOTO
 from listening import Listener
 
-PHOTO = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
 MMVDM = GenerateConfig("mmvdm", views=3, face_views=1, frames=2, size=64, steps=2)
 
 

@@ -17,8 +17,7 @@ from avatarcli.stages.artefacts import fitted_photos
 from avatarcli.stages.photos import preprocess_photos
 from avatarcli.stages.pipeline import _loaded
 from avatarcli.stages.source import Source
-
-PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
+from example_photo import PHOTO
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from example_photo import PHOTO
 from toy_command import run_main
 
-PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.png"
 EYES = 113  # the row of her eyes
 Run = Callable[..., tuple[int, str, list[str]]]
 

@@ -20,6 +20,7 @@ from avatarcli.export.video import write_frames
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.stages.view import Viewer, ViewRequest
 from avatarcli.viewer.painter import View, field_of_view, viewpoint
+from example_photo import PHOTO
 
 SIDE = 64  # pixels of a page
 PATIENCE = 60.0  # seconds for something to happen on a busy machine
@@ -41,8 +42,7 @@ def viewer(toy: Avatar) -> Iterator[Viewer]:
 @pytest.fixture(scope="session")
 def nodding(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video in place of a camera: the example photo, tilted counter-clockwise by 15 degrees on the way."""
-    photo = Path(__file__).resolve().parents[2] / "examples" / "astronaut.png"
-    with Image.open(photo) as image:
+    with Image.open(PHOTO) as image:
         upright = image.convert("RGB").resize((320, 320))
     frames = [np.asarray(upright.rotate(angle, fillcolor=(128, 128, 128))) for angle in (0, 0, 5, 10, 15, 15, 15, 15)]
     path = tmp_path_factory.mktemp("camera") / "camera.mp4"
