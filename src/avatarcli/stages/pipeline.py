@@ -17,7 +17,7 @@ from avatarcli.errors import UsageError, WeightsError, WorkspaceError
 from avatarcli.progress import Progress
 from avatarcli.records import Manifest
 from avatarcli.stages.naming import SOURCE, different_photos, owner, photos_hash, workspace_photos
-from avatarcli.stages.runner import Stage, StageContext, StageResult, Work, run_stage, stage_fingerprint
+from avatarcli.stages.runner import RunContext, Stage, StageContext, StageResult, run_stage, stage_fingerprint
 from avatarcli.workspace import Subject, redo_commands
 
 if TYPE_CHECKING:
@@ -225,14 +225,16 @@ def run_pipeline(
         if current:
             options.progress.info(f"{subject.name}: up to date; {subject.workspace.root} is read-only")
             return PipelineResult(subject, current, time.perf_counter() - start)
-    work = Work(subject, sources, sha256, config, _resolver(options), options.progress, options.hardware, options.force)
+    run = RunContext(
+        subject, sources, sha256, config, _resolver(options), options.progress, options.hardware, options.force
+    )
     results = []
     with subject.lock(wait=options.wait, progress=options.progress):
         check_owner(subject, sha256, options)
         for stage in wanted:
             if only is not None:
                 _warn_if_stale(stage, subject, sha256, config, options.progress, pipeline)
-            result = run_stage(stage, work)
+            result = run_stage(stage, run)
             state = "up to date" if result.cached else f"done in {result.seconds:.1f} s"
             options.progress.info(f"{subject.name}: {stage.name} {state}")
             results.append(result)

@@ -18,8 +18,8 @@ from avatarcli.workspace import Subject, redo_commands
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is to be made, and how."""
+class RunContext:
+    """What all stages of a run get to work with."""
 
     subject: Subject
     photos: Sequence[Path]  # of one person; only the first stage reads them
@@ -32,8 +32,8 @@ class Work:
 
 
 @dataclass(frozen=True)
-class StageContext(Work):
-    """What a stage gets to work with. out: where to write; holds what an earlier, killed run for the same fingerprint left."""
+class StageContext(RunContext):
+    """What one stage gets to work with. out: where to write; holds what an earlier, killed run for the same fingerprint left."""
 
     out: Path
 
@@ -98,7 +98,7 @@ def _inputs(stage: Stage, subject: Subject) -> dict[str, str]:
     return inputs
 
 
-def run_stage(stage: Stage, work: Work) -> StageResult:
+def run_stage(stage: Stage, run: RunContext) -> StageResult:
     """Bring one stage up to date. Call it under the subject's lock.
 
     A stage that fails leaves nothing behind; one that is killed leaves its working folder for the next run.
@@ -106,7 +106,7 @@ def run_stage(stage: Stage, work: Work) -> StageResult:
     Raises:
         AvatarError: an input is missing, damaged or out of date, or the stage cannot do its work.
     """
-    start, subject = time.perf_counter(), work.subject
+    start, subject = time.perf_counter(), run.subject
     for name in stage.after:
         if redo := subject.outdated(name):
             raise WorkspaceError(
@@ -117,14 +117,14 @@ def run_stage(stage: Stage, work: Work) -> StageResult:
             raise WorkspaceError(
                 f"{subject.stage_path(name) / damaged} is damaged: run `avatar {name} --subject {subject.name}`"
             )
-    fingerprint = stage_fingerprint(stage, subject, work.photo_sha256, work.config)
-    if work.force:
+    fingerprint = stage_fingerprint(stage, subject, run.photo_sha256, run.config)
+    if run.force:
         subject.abandon(stage.name)
     elif subject.current(stage.name, fingerprint) is not None:
         return StageResult(stage.name, fingerprint, time.perf_counter() - start, cached=True)
     try:
         out = subject.begin(stage.name, fingerprint)
-        stage.run(StageContext(**vars(work), out=out))
+        stage.run(StageContext(**vars(run), out=out))
         seconds = time.perf_counter() - start
         subject.commit(stage.name, fingerprint, seconds, _inputs(stage, subject))
     except Exception as error:
