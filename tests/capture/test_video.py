@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatarcli.capture.photo import pictures_in
 from avatarcli.capture.video import (
     MAX_SIDE,
     frame_at,
@@ -167,9 +168,11 @@ def test_key_frames_are_read_without_the_others(tmp_path: Path) -> None:
 
 def test_films_are_told_from_photos_by_their_content(tmp_path: Path, make_video: VideoMaker) -> None:
     film, moving, still, text, false_film = (tmp_path / name for name in ("a.jpg", "b.gif", "c.gif", "d.txt", "e.mov"))
+    moving_png, moving_webp = tmp_path / "g.png", tmp_path / "h.webp"
     make_video(tmp_path / "a.mp4", halves(3)).rename(film)
     first, second = (Image.fromarray(picture) for picture in halves(2))
-    first.save(moving, save_all=True, append_images=[second])
+    for path in (moving, moving_png, moving_webp):
+        first.save(path, save_all=True, append_images=[second], duration=100)
     first.save(still)
     text.write_text("some words\n" * 50)
     false_film.write_text("some words\n" * 50)
@@ -177,5 +180,9 @@ def test_films_are_told_from_photos_by_their_content(tmp_path: Path, make_video:
     assert [is_film(path) for path in (film, moving, still, text, tmp_path / "f.mp4", tmp_path / "gone.mp4", tmp_path)] == [
         True, True, False, False, False, False, False,
     ]  # fmt: skip
+    assert [is_film(path) for path in (moving_png, moving_webp)] == [True, False]  # FFmpeg reads no moving WebP
+    assert [pictures_in(path) for path in (moving_webp, moving, still)] == [2, 1, 1]
+    seen = [picture for _, picture in read_frames(probe_video(moving_png))]
+    assert np.array_equal(seen, list(halves(2)))
     with pytest.raises(VideoError, match=r"e\.mov is not a video"):
         is_film(false_film)

@@ -146,6 +146,15 @@ def test_a_photo_that_lies_or_stands_on_its_head_is_set_upright_and_told_so(
     assert any(inner[40:-40].tobytes() in row.tobytes() for row in photo)
 
 
+def test_a_photo_that_moves_says_which_picture_is_taken(avatar: Run, photo: NDArray[np.uint8]) -> None:
+    Image.fromarray(photo).save("wave.webp", save_all=True, append_images=[Image.fromarray(255 - photo)], duration=100)
+    code, out, said = avatar("preprocess", "wave.webp", "--json")
+    assert code == 0
+    [warning] = json.loads(out)["quality"]["warnings"]
+    assert "the first of its 2 pictures is taken" in warning
+    assert said == [f"warning: wave.webp: {warning}"]
+
+
 def test_a_photo_whose_name_is_no_text(avatar: Run, photo: NDArray[np.uint8]) -> None:
     name = os.fsdecode(b"ad\xff a.png")
     Image.fromarray(photo).save(name)

@@ -34,6 +34,8 @@ ABOVE_SHARE = 0.28
 
 # Nothing else is tried: some of Pillow's readers start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP", "GIF", "PPM")
+# Formats that may move: those that FFmpeg reads as films, and those of which it knows no frame or only the first.
+_READ_AS_FILMS, _MOVING_PHOTOS = ("GIF", "PNG"), ("WEBP", "AVIF")
 _READABLE = "JPEG, PNG, WebP, HEIC or TIFF"
 _BACKDROP = (128, 128, 128)
 _EXIF_ORIENTATION = 0x0112
@@ -73,9 +75,20 @@ def check_photo(path: Path) -> None:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a picture is a GIF that moves. Raises PhotoError when it is no picture."""
+    """Whether a picture moves and can be read as a film. Raises PhotoError when it is no picture."""
+    return _moving(path, _READ_AS_FILMS) > 1
+
+
+def pictures_in(path: Path) -> int:
+    """How many pictures a moving one has that cannot be read as a film; 1 of all others. Raises PhotoError."""
+    return _moving(path, _MOVING_PHOTOS)
+
+
+def _moving(path: Path, formats: tuple[str, ...]) -> int:
+    """How many pictures a file of one of these formats shows one after the other. Others' further pictures are pages, thumbnails
+    or maps of depth."""
     with _opened(path) as picture:
-        return picture.format == "GIF" and bool(getattr(picture, "is_animated", False))
+        return int(getattr(picture, "n_frames", 1)) if picture.format in formats else 1
 
 
 @contextmanager

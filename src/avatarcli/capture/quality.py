@@ -95,7 +95,8 @@ class PhotoQuality:
 
     values: of all MEASURES, by name. gain: what the light of a dim photo was multiplied by; 1: nothing. faces: how many the
     photo shows; face: which of them was taken, from the left, beginning with 1; chosen: whether the user said which. any_side: the
-    photo is one of several, and may show the head from any side; turned: degrees clockwise that set it upright.
+    photo is one of several, and may show the head from any side; turned: degrees clockwise that set it upright; pictures: how
+    many the file shows one after the other, the first of which was taken.
     """
 
     values: dict[str, float]
@@ -105,6 +106,7 @@ class PhotoQuality:
     chosen: bool
     any_side: bool = False
     turned: int = 0
+    pictures: int = 1
 
     def level(self, measure: Measure) -> Level:
         """How bad this photo is by one measure."""
@@ -121,6 +123,9 @@ class PhotoQuality:
     def warnings(self) -> list[str]:
         """What may make the avatar worse, a line each. What would refuse the photo is among it, for those who force it."""
         lines = [f"the photo {_TURNED[self.turned]}"] if self.turned else []
+        if self.pictures > 1:
+            mend = "to have it read as a film, save it as MP4 or GIF"
+            lines.append(f"it moves, and the first of its {self.pictures} pictures is taken: {mend}")
         if self.faces > 1 and not self.chosen:
             others = "--face N, left or right takes another"
             lines.append(f"{self.faces} faces; taking the largest, number {self.face} from the left ({others})")

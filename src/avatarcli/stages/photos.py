@@ -196,7 +196,7 @@ def _profile(photo: Source, frontal: PhotoFit, model: HeadModel, config: Preproc
     portrait = replace(portrait, labels=label_portrait(portrait, torch.from_numpy(hair), track, model))
     # Nod and tilt are as good as exchanged at 90°: only the turn is told.
     values = {measure.name: math.nan for measure in MEASURES} | {"yaw": head_angles(track)[0]}
-    quality = PhotoQuality(values, 1.0, 1, 1, True, any_side=True)
+    quality = PhotoQuality(values, 1.0, 1, 1, True, any_side=True, pictures=photo.pictures)
     return Judged(Preprocessed(portrait, track, crop.place, exact=False), quality, crop.image)
 
 

@@ -60,7 +60,7 @@ class Look:
 
     face: in pixels of the crop, which is upright; portrait: without labels; hair [S, S]: as `find_hair` gives it; light: as
     `face_light` does; gain: what the photo's light was multiplied by; faces, index: how many there are, and which was taken, from
-    0; turns: quarter turns clockwise that the photo was given.
+    0; turns: quarter turns clockwise that the photo was given; pictures: as of `Source`.
     """
 
     crop: HeadCrop
@@ -73,6 +73,7 @@ class Look:
     index: int
     chosen: bool
     turns: int
+    pictures: int
 
     @classmethod
     def at(cls, photo: Source, config: PreprocessConfig) -> Look:
@@ -93,7 +94,8 @@ class Look:
         face = measure_face(crop.image, face)
         hair = find_hair(crop.image, crop.inside)
         portrait = Portrait.cut_out(crop.image, crop.inside, hair)
-        return cls(crop, face, portrait, hair, light, gain, len(faces), index, config.face != "largest", turns)
+        chosen = config.face != "largest"
+        return cls(crop, face, portrait, hair, light, gain, len(faces), index, chosen, turns, photo.pictures)
 
     def seen(self) -> SeenFace:
         """What the tracker looks at."""
@@ -107,7 +109,9 @@ class Look:
         )
         values = measure_photo(self.crop, self.face, portrait.matte.numpy(), track, model)
         values |= {"light": 100 * self.light, "backdrop": 100 * hair_before_backdrop(portrait)}
-        quality = PhotoQuality(values, self.gain, self.faces, self.index + 1, self.chosen, any_side, 90 * self.turns)
+        quality = PhotoQuality(
+            values, self.gain, self.faces, self.index + 1, self.chosen, any_side, 90 * self.turns, self.pictures
+        )
         return Judged(Preprocessed(portrait, track, self.crop.place), quality, self.crop.image)
 
 
