@@ -137,3 +137,26 @@ def test_json_comes_back_as_it_was_whatever_names_are_in_it(tmp_path: Path) -> N
     assert read_json(path) == content
     path.write_text("[1]")
     assert read_json(path) is None
+
+
+def test_a_folder_is_replaced_where_all_in_it_may_go(tmp_path: Path) -> None:
+    out = tmp_path / "frames"
+    out.mkdir()
+    (out / "old").touch()
+
+    def may_go(path: Path) -> bool:
+        return path.name != "mine"
+
+    def write(*, disturbed: bool = False) -> None:
+        with finished_output(out, folder=True, replaceable=may_go) as place:
+            (place / "new").touch()
+            if disturbed:
+                (out / "mine").touch()
+
+    with pytest.raises(ExportError, match="frames/mine is not one of our results"):
+        write(disturbed=True)
+    assert sorted(path.name for path in out.iterdir()) == ["mine", "old"]
+    (out / "mine").unlink()
+    write()
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [out]

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # What a full disk looks like: no space, quota used up, and the limit on a file's size (ulimit -f).
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM = 64 * 1024  # bytes; a file system hands out blocks, so a full one may still name a few as free
-_AT_WORK = ".at-work"
+_AT_WORK, _REPLACED = ".at-work", ".replaced"
 _FULL = "the disk is full: free some space and run the command again"
 
 
@@ -136,17 +136,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
+def finished_output(out: Path, *, folder: bool, replaceable: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """A place beside `out` to write to; it takes the name `out` when the block ends well and is removed otherwise.
 
     A file replaces the one that is there, or the one that a link of this name points to. A folder must be new or empty, for
-    frames of an older and longer video would stay among the new ones. What a killed process left beside `out` is removed.
-    An `out` that is such a place itself is yielded as it is.
+    frames of an older and longer video would stay among the new ones; or all in it is `replaceable`, as that tells of each
+    entry, and the new folder takes its place. What a killed process left beside `out` is removed. An `out` that is such a
+    place itself is yielded as it is.
 
     Raises:
         ExportError: the place is taken, or cannot be written, also where the block fails for that.
     """
-    check_place(out, folder=folder)
+    check_place(out, folder=folder, replaceable=replaceable)
     out = _behind_link(out)
     if (out.parent / _AT_WORK).exists():
         if folder:
@@ -166,8 +167,14 @@ def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
             place.mkdir()
         yield place
         if folder and out.is_dir():
-            out.rmdir()
-        os.replace(place, out)
+            check_place(out, folder=True, replaceable=replaceable)  # something may have come into it in the meantime
+            os.replace(out, beside / _REPLACED)
+        try:
+            os.replace(place, out)
+        except OSError:
+            with suppress(FileNotFoundError):
+                os.replace(beside / _REPLACED, out)
+            raise
     except ExportError as error:
         # The user knows the file by the name that they gave it.
         raise type(error)(str(error).replace(str(place), str(out))) from error
@@ -182,10 +189,25 @@ def finished_output(out: Path, *, folder: bool) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def check_place(out: Path, *, folder: bool) -> None:
-    """Raise ExportError when `finished_output` could not write there, as far as can be told without trying."""
-    if folder and out.is_dir() and any(out.iterdir()):
-        raise ExportError(f"the folder {out} is not empty: delete it or name another")
+def check_place(
+    out: Path,
+    *,
+    folder: bool,
+    replaceable: Callable[[Path], bool] | None = None,
+    mend: str = "delete it or name another",
+) -> None:
+    """Raise ExportError when `finished_output` could not write there, as far as can be told without trying.
+
+    mend: what to do about a folder that holds something.
+    """
+    if folder and out.is_dir():
+        for entry in sorted(out.iterdir()):
+            if replaceable is None:
+                raise ExportError(f"the folder {out} is not empty: {mend}")
+            if not replaceable(entry):
+                raise ExportError(
+                    f"{entry} is not one of our results and will not be deleted: move it or name another folder"
+                )
     if folder and out.exists() and not out.is_dir():
         raise ExportError(f"{out} is a file: name a folder")
     if not folder and out.is_dir():

@@ -159,23 +159,6 @@ def test_an_unknown_subject(avatar: Avatar, ada: Workspace) -> None:
     is_one_line_error(avatar("info", "--subject", "bob"), 1, "no subject 'bob'", "there are: ada")
 
 
-def test_a_misspelt_clip(avatar: Avatar, ada: Workspace) -> None:
-    for command in (("animate", "--expr"), ("export", "--format", "html", "--expr"), ("clip", "info")):
-        is_one_line_error(avatar(*command, "speach"), 2, "no clip 'speach'", "did you mean speech?")
-
-
-def test_films_sounds_and_folders_are_no_clips(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
-    for name, mend in (("me.MP4", "avatar animate --video"), ("voice.wav", "avatar animate --audio")):
-        (tmp_path / name).touch()
-        is_one_line_error(avatar("clip", "info", name), 1, name, mend)
-    (tmp_path / "speech").mkdir()  # what `avatar export --expr speech -o speech` made
-    assert avatar("clip", "info", "speech").returncode == 0
-
-
-def test_a_missing_clip(avatar: Avatar, ada: Workspace) -> None:
-    is_one_line_error(avatar("animate", "--expr", "gone.npz"), 1, "gone.npz", "no such file")
-
-
 def test_rendering_refuses_a_damaged_avatar(avatar: Avatar, ada: Workspace, tmp_path: Path) -> None:
     (tmp_path / "avatars" / "ada" / "distill" / "avatar.safetensors").write_text("distilL")
     is_one_line_error(avatar("render", "-o", "a.mp4"), 1, "damaged", "avatar distill --subject ada")
@@ -207,64 +190,6 @@ def test_a_cluster_that_is_not_there(avatar: Avatar, tmp_path: Path) -> None:
     done = avatar("create", "a.png", "--cluster", "127.0.0.1:9", "--quiet")
     # Without Ray the error is that.
     is_one_line_error(done, 1, "pip install" if find_spec("ray") is None else "no Ray cluster at 127.0.0.1:9")
-
-
-# Clips
-
-
-def test_clips_are_converted_cut_retimed_and_mixed(avatar: Avatar, tmp_path: Path) -> None:
-    frames = [{"time": row / 25, "jawOpen": row / 50, "grin": 1} for row in range(50)]
-    (tmp_path / "take.json").write_text(json.dumps(frames))
-    done = avatar("clip", "convert", "take.json", "-o", "made/take.npz")
-    assert (done.returncode, done.stdout) == (0, "made/take.npz: 50 frames, 25 frames/s, 2.00 s\n")
-    assert done.stderr == "left out 1 names that are not ARKit's: grin\n"
-    found = json.loads(avatar("clip", "info", "made/take.npz", "--json").stdout)
-    assert (found["frames"], found["fps"], found["seconds"], found["gaze"]) == (50, 25, 2, None)
-    assert list(found["actions"]) == ["jawOpen"]
-    assert found["actions"]["jawOpen"]["high"] == pytest.approx(0.98)
-    cut = json.loads(
-        avatar("clip", "trim", "take.json", "--from", "1.0", "--to", "40f", "-o", "cut.npz", "--json").stdout
-    )
-    assert cut == {"path": "cut.npz", "frames": 15, "fps": 25.0, "seconds": 0.6}
-    assert "30 frames, 25 frames/s" in avatar("clip", "retime", "cut.npz", "--speed", "0.5", "-o", "slow.npz").stdout
-    assert "36 frames, 60 frames/s" in avatar("clip", "retime", "cut.npz", "--fps", "60", "-o", "fast.npz").stdout
-    assert avatar("clip", "mix", "speech", "cut.npz", "--region", "mouth", "--loop", "-o", "mixed.npz").returncode == 0
-    with np.load(tmp_path / "mixed.npz") as mixed:
-        names = mixed["names"].tolist()
-        assert len(mixed["expression"]) == 195
-        assert mixed["expression"][:, names.index("jawOpen")].min() >= 0.5
-        assert not mixed["expression"][:, names.index("mouthSmileLeft")].any()
-    joined = avatar("clip", "mix", "cut.npz", "speech", "--crossfade", "0.2", "-o", "joined.npz")
-    assert "25 frames/s" in joined.stdout
-    one = avatar("clip", "trim", "cut.npz", "--to", "1f", "-o", "one.npz")
-    assert "1 frames" in one.stdout
-    assert "jawOpen" in avatar("clip", "info", "one.npz").stdout
-    shown = avatar("clip", "info", "speech").stdout
-    assert "195 frames, 30 frames/s, 6.50 s" in shown
-    assert "eyeBlinkLeft" in shown
-
-
-def test_bad_clips_are_one_line_and_write_nothing(avatar: Avatar, tmp_path: Path) -> None:
-    (tmp_path / "bad.json").write_text('[{"jawOpen": "wide"}]')
-    (tmp_path / "bad.csv").write_text("Timecode,JawOpen\n00:00:00:00,0.1\n")
-    np.savez(tmp_path / "flame.npz", expr=np.zeros((3, 5)))
-    (tmp_path / "flame.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-    there = sorted(tmp_path.iterdir())
-    home = {"XDG_DATA_HOME": str(tmp_path / "none")}
-    for command, words in (
-        (("convert", "bad.json"), ("bad.json", "'jawOpen' of frame 0 is the text 'wide'")),
-        (("convert", "bad.csv"), ("bad.csv", "no column browDownLeft")),
-        (("convert", "flame.npz"), ("flame.npz", "avatar clip flame-map FLAME_FILE")),
-        (("convert", "flame.npz", "--map", "gone.npz"), ("gone.npz", "no such file")),
-        (("trim", "speech", "--from", "3", "--to", "99"), ("frames 90 to 2970", "195 frames")),
-        (("mix", "speech", "bad.csv"), ("bad.csv",)),
-        (("flame-map", "flame.pkl"), ("flame.pkl", "system: refused")),
-        (("flame-map", "flame.npz"), ("'v_template' is missing",)),
-    ):
-        is_one_line_error(avatar("clip", *command, "-o", "out.npz", **home), 1, *words)
-    assert sorted(tmp_path.iterdir()) == there
-    (tmp_path / "file").write_text("")
-    is_one_line_error(avatar("clip", "trim", "speech", "-o", "file/out.npz"), 1, "cannot write file/out.npz")
 
 
 def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:
@@ -324,69 +249,3 @@ def test_weights_are_listed_and_verified(avatar: Avatar, tmp_path: Path) -> None
 def test_cuda_without_cuda_is_one_line(avatar: Avatar, ada: Workspace) -> None:
     done = avatar("render", "--device", "cuda", "-o", "a.mp4")
     is_one_line_error(done, 1, "--device cuda", "--device cpu")
-
-
-def test_a_defect_shows_its_traceback_only_on_demand() -> None:
-    code = (
-        "import sys\nfrom avatarcli.cli import main\n"
-        "@main.app.command()\ndef burst(): raise KeyError('deep inside')\n"
-        "sys.argv = ['avatar', 'burst']\nmain.main()"
-    )
-    for debug in ("", "1"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True, text=True, env={**os.environ, "AVATAR_DEBUG": debug}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 1
-        assert ("Traceback" in done.stderr) == bool(debug)
-        assert "error: this is a defect of avatarcli: KeyError: 'deep inside'" in done.stderr.splitlines()[-1]
-
-
-def test_a_closed_pipe_is_silent() -> None:
-    writer = subprocess.Popen(
-        [sys.executable, "-m", "avatarcli", "weights", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert writer.stdout is not None
-    writer.stdout.close()
-    assert writer.stderr is not None
-    assert writer.stderr.read() == b""
-    writer.stderr.close()
-    writer.wait()
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("command", [("weights", "list"), ("weights", "list", "--json"), ("--help",)])
-def test_a_full_disk_under_stdout_is_one_line(command: tuple[str, ...]) -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "avatarcli", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert done.returncode == 1
-    assert done.stderr == "error: the disk is full: free some space and run the command again\n"
-
-
-def test_sigterm_ends_a_command_as_an_error_does(tmp_path: Path) -> None:
-    """`timeout`, `docker stop` and queues of jobs send it: nothing half-written may stay."""
-    code = (
-        "import signal\nfrom pathlib import Path\nfrom avatarcli.cli import main\nfrom avatarcli.files import finished_output\n"
-        "@main.app.command()\ndef work():\n"
-        "    with finished_output(Path('out.txt'), folder=False) as place:\n"
-        "        place.write_text('half')\n        signal.raise_signal(signal.SIGTERM)\n"
-        "import sys\nsys.argv = ['avatar', 'work']\nmain.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_ctrl_c_while_the_program_is_being_loaded_says_nothing(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "avatarcli", "list"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -52,9 +52,10 @@ def animate(
     text: options.SpokenText = None,
     language: options.SpokenLanguage = "english",
     seed: options.SpeechSeed = 0,
-    subject: options.Subject = None,
+    subject: options.Avatar = None,
     workspace: options.Workspace = None,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
     head_motion: Annotated[
         bool, typer.Option("--head-motion/--no-head-motion", help="Whether the clip also turns the head.")
     ] = True,
@@ -96,7 +97,7 @@ def animate(
     if video is not None:
         TrackRequest(video).check_file()
     voice = None if audio is None else SpeechRequest(audio, text=text, language=language, seed=seed)
-    target = options.chosen_subject(workspace, subject)
+    target = options.chosen_avatar(workspace, subject)
     console = Console(quiet=quiet)
     clip = _clip(expr, video, console)
     request = RenderRequest(
@@ -116,11 +117,11 @@ def animate(
     source = clip.name if clip is not None else str((video or audio or Path()).stem)
     out = output or _default_output(target, source, request)
     with nullcontext(out) if out != STDOUT else to_stdout(f"{target.name}.png", json=json) as place:
-        check_render(target, place, request)  # before the video is tracked
+        check_render(target, place, request, overwrite=overwrite)  # before the video is tracked
         with _driver(clip, video, voice, target, console) as driver:
             request = replace(request, clip=driver.clip)
             sound = driver.sound if request.moving else None
-            result = drawn(target, place, request, device=device, quiet=quiet, sound=sound)
+            result = drawn(target, place, request, device=device, quiet=quiet, sound=sound, overwrite=overwrite)
     if out != STDOUT:
         say_drawn(target, result, json=json)
 

@@ -29,7 +29,7 @@ def export(
         ExportFormat,
         typer.Option("--format", "-f", help="html: a page that plays the avatar. glb: a mesh. The others: Gaussians."),
     ],
-    subject: options.Subject = None,
+    subject: options.Avatar = None,
     workspace: options.Workspace = None,
     output: Annotated[
         Path | None,
@@ -85,7 +85,7 @@ def export(
     )
     if output == STDOUT and request.folder:
         raise UsageError(f"-o -: {format} is a folder; name one")
-    target = options.chosen_subject(workspace, subject)
+    target = options.chosen_avatar(workspace, subject)
     out = request.default_output(target.name) if output is None or output == STDOUT else output
     request.check_output(out)
     # What cannot work is refused before anything slow begins.

@@ -11,7 +11,8 @@ from avatarcli.cli.console import Console, human_bytes, print_json, print_table
 from avatarcli.config import STAGES
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.files import read_json
-from avatarcli.stages.artefacts import FIT_FILE, told_of_photos
+from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE, told_of_photos
+from avatarcli.stages.avatar_file import AvatarFile
 from avatarcli.workspace import Subject, Workspace
 
 _FINISHED = "finished"
@@ -46,9 +47,13 @@ def list_subjects(
         print_table([("subject", "state", "size", "photo"), *rows])
 
 
-def info(subject: options.Subject = None, workspace: options.Workspace = None, json: options.Json = False) -> None:
+def info(subject: options.Avatar = None, workspace: options.Workspace = None, json: options.Json = False) -> None:
     """Show one avatar: photo, settings and the state of its files."""
-    entry = _describe(options.chosen_subject(workspace, subject), thorough=True)
+    chosen = options.chosen_avatar(workspace, subject)
+    if isinstance(chosen, AvatarFile):
+        _show_file(chosen, json=json)
+        return
+    entry = _describe(chosen, thorough=True)
     if json:
         print_json(entry)
         return
@@ -80,6 +85,27 @@ def info(subject: options.Subject = None, workspace: options.Workspace = None, j
             for stage in entry["stages"]
         ]
     )
+
+
+def _show_file(avatar: AvatarFile, *, json: bool) -> None:
+    """What an avatar without its workspace tells. Raises WorkspaceError when it cannot be read."""
+    path = avatar.whole("distill", AVATAR_FILE)
+    from avatarcli.gaussians.avatar import Avatar
+
+    read = Avatar.load(path)
+    if json:
+        print_json(
+            {
+                "subject": avatar.name,
+                "avatar": str(path),
+                "bytes": path.stat().st_size,
+                "gaussians": read.count,
+                "provenance": read.provenance,
+            }
+        )
+        return
+    print(f"{avatar.name}: {path} ({human_bytes(path.stat().st_size)}, {read.count} Gaussians)")
+    print_table([(f"  {name}", value) for name, value in read.provenance.items()])
 
 
 def _describe(subject: Subject, *, thorough: bool) -> dict[str, Any]:

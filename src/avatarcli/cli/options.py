@@ -35,6 +35,16 @@ Subject = Annotated[
         autocompletion=subject_names,
     ),
 ]
+Avatar = Annotated[
+    str | None,
+    typer.Option(
+        "--subject",
+        "-s",
+        metavar="NAME|FILE",
+        help="Whose avatar, or the path of an avatar.safetensors. Default: the last one made.",
+        autocompletion=subject_names,
+    ),
+]
 Workspace = Annotated[
     Path | None,
     typer.Option(
@@ -102,6 +112,10 @@ Output = Annotated[
         help=f"A file in {endings()}, a folder of PNGs, or - (a PNG on stdout). Default: named after the subject.",
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the frames in a folder of an earlier rendering, if all in it is that."),
+]
 Size = Annotated[str, typer.Option(metavar="PIXELS", help="Side of the picture, or width and height as in 1280x720.")]
 Zoom = Annotated[float, typer.Option(metavar="X", help="Come closer: 2 shows the head twice as large.")]
 Swing = Annotated[
@@ -136,6 +150,15 @@ def command_group(help: str, *, example: str) -> typer.Typer:
 def chosen_subject(workspace: Path | None, name: str | None) -> folders.Subject:
     """The subject that --workspace and --subject mean. Raises UsageError or WorkspaceError when there is none."""
     return folders.Workspace(workspace).subject(name, progress=Console())
+
+
+def chosen_avatar(workspace: Path | None, name: str | None) -> folders.Subject:
+    """The avatar that --workspace and --subject mean, which may be a file outside any workspace; raises as `chosen_subject`."""
+    from avatarcli.stages.avatar_file import AvatarFile, names_a_file
+
+    if name is None or not names_a_file(name):
+        return chosen_subject(workspace, name)
+    return AvatarFile(folders.Workspace(workspace), Path(name).expanduser())
 
 
 def read_layers(config: Path | None, settings: list[str] | None) -> list[Layer]:

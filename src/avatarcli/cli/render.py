@@ -27,9 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def render(
-    subject: options.Subject = None,
+    subject: options.Avatar = None,
     workspace: options.Workspace = None,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
     orbit: Annotated[float | None, typer.Option(metavar="DEG", help="Circle the head by this angle.")] = None,
     swing: options.Swing = None,
     yaw: Annotated[
@@ -82,10 +83,11 @@ def render(
         expression=parse_expression(expression),
         sheet=sheet,
     )
-    target = options.chosen_subject(workspace, subject)
+    target = options.chosen_avatar(workspace, subject)
     if output != STDOUT:
         out = output or _default_output(target, request)
-        say_drawn(target, drawn(target, out, request, device=device, quiet=quiet), json=json)
+        result = drawn(target, out, request, device=device, quiet=quiet, overwrite=overwrite)
+        say_drawn(target, result, json=json)
         return
     if request.moving or len(request.views) > 1:
         raise UsageError("-o - writes one PNG: give a single --yaw or --sheet, or name a file or folder")
@@ -94,12 +96,20 @@ def render(
 
 
 def drawn(
-    subject: Subject, out: Path, request: RenderRequest, *, device: DeviceName, quiet: bool, sound: Path | None = None
+    subject: Subject,
+    out: Path,
+    request: RenderRequest,
+    *,
+    device: DeviceName,
+    quiet: bool,
+    sound: Path | None = None,
+    overwrite: bool = False,
 ) -> RenderResult:
     """Render, with a sound file under it if there is one."""
     from avatarcli.stages.rendering import render_subject
 
-    return render_subject(subject, out, request, device=device, progress=Console(quiet=quiet), sound=sound)
+    console = Console(quiet=quiet)
+    return render_subject(subject, out, request, device=device, progress=console, sound=sound, overwrite=overwrite)
 
 
 def say_drawn(subject: Subject, result: RenderResult, *, json: bool) -> None:

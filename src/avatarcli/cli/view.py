@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def view(
-    subject: options.Subject = None,
+    subject: options.Avatar = None,
     workspace: options.Workspace = None,
     host: Annotated[
         str,
@@ -58,7 +58,7 @@ def view(
     colour = parse_background(background)
     if not isinstance(colour, tuple):
         raise UsageError(f"--background {background}: a page has one colour; name it")
-    target = options.chosen_subject(workspace, subject)
+    target = options.chosen_avatar(workspace, subject)
     target.whole("distill", AVATAR_FILE)
     check_address(host, port or 0)
     console = Console(quiet=quiet)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import endings
-from avatarcli.export.origin import Origin
+from avatarcli.export.origin import Origin, made_here
 from avatarcli.files import finished_output
 
 Frame = NDArray[np.uint8]
 
 FRAME_NAME = "frame_{:05d}.png"
+_FRAME_NAME = re.compile(r"frame_\d{5,}\.png")
 _JPEG_QUALITY = 95  # with full colour resolution: no difference can be seen
 
 
@@ -52,6 +54,17 @@ def write_png_folder(path: Path, frames: Iterator[Frame], origin: Origin) -> Non
     with finished_output(path, folder=True) as temporary:
         for index, frame in enumerate(frames):
             _save_png(temporary / FRAME_NAME.format(index), frame, origin)
+
+
+def is_frame(path: Path) -> bool:
+    """Whether a file is a frame that `write_png_folder` wrote: by its name, and by the mark of origin in it."""
+    if _FRAME_NAME.fullmatch(path.name) is None or path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return made_here(picture)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
+        return False
 
 
 def _save_png(path: Path, frame: Frame, origin: Origin) -> None:

@@ -28,6 +28,7 @@ SOURCE_TYPE_SCHEME = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 XMP_KEYWORD = "XML:com.adobe.xmp"  # PNG's iTXt keyword for XMP
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # MP4's uuid box for XMP
 _TOOL = "avatarcli"
+_SOFTWARE = "Software"  # PNG's keyword for the program that wrote it
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _DC = "http://purl.org/dc/elements/1.1/"
@@ -90,9 +91,14 @@ class Origin:
         info = PngInfo()
         info.add_itxt(XMP_KEYWORD, self.to_xmp())
         info.add_itxt("Title", self.title)
-        info.add_itxt("Software", self.tool)
+        info.add_itxt(_SOFTWARE, self.tool)
         info.add_itxt("Description", self.statement())
         return info
+
+
+def made_here(png: Image.Image) -> bool:
+    """Whether an opened PNG has the mark of `Origin.png_info`."""
+    return str(png.info.get(_SOFTWARE, "")).startswith(f"{_TOOL} ")
 
 
 def embed_origin(path: Path, origin: Origin) -> None:

@@ -117,7 +117,8 @@ class _Export:
         html.write_page(place, self.avatar, clips, self.origin)
 
     def _glb(self, place: Path) -> None:
+        preprocess = preprocess_folder(self.subject)
         seed = int(self.subject.manifest().config["seed"])
-        scene = Person.load(preprocess_folder(self.subject)).seen.scene(seed)
+        scene = Person.load(preprocess).seen.scene(seed)
         with self.progress.task("export", glb.STEPS) as advance:
             glb.write_glb(place, self.avatar, scene, self.origin, advance)

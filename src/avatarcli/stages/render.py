@@ -63,6 +63,7 @@ def render_avatar(avatar: Path, out: Path, request: RenderRequest, *, device: st
         size=size,
         fps=request.fps if request.moving else None,
         seconds=time.perf_counter() - start,
+        origin=origin,
     )
 
 

@@ -16,6 +16,7 @@ from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, NAMED
 
 if TYPE_CHECKING:
     from avatarcli.clips.clip import Clip
+    from avatarcli.export.origin import Origin
 
 Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transparent
 Backdrop = Background | Path  # what is behind the head: also a picture's file, cut to fit
@@ -107,6 +108,7 @@ class RenderResult:
     size: tuple[int, int]  # pixels: width, height
     fps: float | None  # None for a still
     seconds: float  # spent drawing and encoding, without loading
+    origin: Origin  # what it says about itself
 
 
 def output_kind(out: Path, request: RenderRequest) -> OutputKind:

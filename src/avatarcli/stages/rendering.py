@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
@@ -15,9 +17,17 @@ from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.render_request import RenderRequest, RenderResult, output_kind
 from avatarcli.workspace import Subject
 
+if TYPE_CHECKING:
+    from avatarcli.export.origin import Origin
 
-def check_render(subject: Subject, out: Path, request: RenderRequest) -> tuple[OutputKind, Path]:
-    """The format and the avatar's file of a rendering that can be made. Takes a moment.
+
+_FOLDER_MEND = "replace its frames with --overwrite, delete it or name another"
+
+
+def check_render(
+    subject: Subject, out: Path, request: RenderRequest, *, overwrite: bool = False
+) -> tuple[OutputKind, Path]:
+    """The format and the avatar's file of a rendering that can be made. Takes a moment. overwrite: as of `render_subject`.
 
     Raises:
         AvatarError: there is no whole avatar, the request does not fit the format, or something stands in the way.
@@ -30,7 +40,7 @@ def check_render(subject: Subject, out: Path, request: RenderRequest) -> tuple[O
         check_photo(request.background)
     kind = output_kind(out, request)
     check_output(out, transparent=request.background is None, fps=request.fps)
-    check_place(out, folder=kind == "frames")
+    check_place(out, folder=kind == "frames", replaceable=_replaceable(overwrite), mend=_FOLDER_MEND)
     return kind, subject.whole("distill", AVATAR_FILE)
 
 
@@ -42,22 +52,25 @@ def render_subject(
     device: DeviceName,
     progress: Progress,
     sound: Path | None = None,
+    overwrite: bool = False,
 ) -> RenderResult:
     """Draw the subject's avatar as the request says, with the sound of a file under it where the format has room.
+
+    overwrite: frames may take the place of a folder that holds frames of an earlier rendering, and nothing else.
 
     Raises:
         AvatarError: there is no whole avatar, the request does not fit the format, or the file cannot be written.
     """
-    kind, avatar = check_render(subject, out, request)
+    kind, avatar = check_render(subject, out, request, overwrite=overwrite)
     # The output comes first: what cannot be written is said before torch is loaded.
-    with finished_output(out, folder=kind == "frames") as place:
+    with finished_output(out, folder=kind == "frames", replaceable=_replaceable(overwrite)) as place:
         computes_on = resolve_device(device, progress)
         from avatarcli.stages.render import render_avatar
 
         try:
             result = render_avatar(avatar, place, request, device=computes_on, progress=progress)
             if sound is not None:
-                _put_under(place, sound, subject, progress)
+                _put_under(place, sound, result.origin, progress)
         except Exception as error:
             if type(error).__name__ == "OutOfMemoryError":
                 raise DeviceError("the GPU ran out of memory: use a smaller --size or --device cpu") from error
@@ -65,17 +78,24 @@ def render_subject(
     return replace(result, path=out)
 
 
-def _put_under(video: Path, sound: Path, subject: Subject, progress: Progress) -> None:
+def _replaceable(overwrite: bool) -> Callable[[Path], bool] | None:
+    """What of an output folder may be replaced; see `finished_output`."""
+    if not overwrite:
+        return None
+    from avatarcli.export.images import is_frame
+
+    return is_frame
+
+
+def _put_under(video: Path, sound: Path, origin: Origin, progress: Progress) -> None:
     import av
 
-    from avatarcli.export.origin import Origin
     from avatarcli.export.sound import add_sound, has_room
 
     if not has_room(video):
         sounding = endings(lambda form: form.codec is not None and form.codec.sound is not None, last="and")
         progress.info(f"no sound: only {sounding} have room for it")
         return
-    origin = Origin.of_avatar(subject.manifest().photo_sha256)
     try:
         add_sound(video, sound, origin)
     except av.error.FFmpegError as error:
