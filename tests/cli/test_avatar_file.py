@@ -36,9 +36,7 @@ def test_an_avatar_needs_no_workspace_to_be_shown(avatar: Avatar, file: Path, tm
 
 def test_what_an_avatar_alone_cannot_do_is_said(avatar: Avatar, file: Path, tmp_path: Path) -> None:
     for form in ("glb", "transforms"):
-        is_one_line_error(
-            avatar("export", "-s", file, "-f", form), 1, "is an avatar alone", "--subject NAME"
-        )
+        is_one_line_error(avatar("export", "-s", file, "-f", form), 1, "is an avatar alone", "--subject NAME")
     (tmp_path / "broken.safetensors").write_text("no avatar")
     for command in (("info",), ("render", "--size", "24"), ("export", "-f", "ply"), ("view", "--no-open")):
         is_one_line_error(avatar(*command, "-s", "gone.safetensors"), 1, "there is no file gone.safetensors")
