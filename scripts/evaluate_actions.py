@@ -42,7 +42,8 @@ FIRST = 9 << 32  # number of the first subject: none that training sees
 HOLD = 6  # frames of one picture
 NOISE = 2.0  # standard deviation of a pixel, of 255
 FPS = 30.0
-JUDGED = ("eyeBlink", "eyeWide", "noseSneer", "cheekPuff")
+JUDGED = ("eyeBlink", "eyeWide", "noseSneer", "cheekPuff", "tongueOut")
+ALONG = {"tongueOut": {"jawOpen": 0.3}}  # what an action cannot do without
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ def both(name: str, weight: float) -> dict[str, float]:
 
 RESTING = tuple(Picture({}, (0.02 * k - 0.03, 0.05 * (-1) ** k, 0.01 * k)) for k in range(4))
 ACTING = (
-    *(Picture(both(name, weight)) for name in JUDGED for weight in (0.5, 1.0)),
+    *(Picture({**both(name, weight), **ALONG.get(name, {})}) for name in JUDGED for weight in (0.5, 1.0)),
     *(Picture({f"{name}Left": 1.0}) for name in ("eyeBlink", "eyeWide")),
     *(Picture(both(name, 1.0), (0.0, 0.25, 0.0)) for name in ("eyeBlink", "eyeWide")),
+    Picture({"tongueOut": 1.0, "jawOpen": 0.5}, (0.0, 0.25, 0.0)),
     Picture(NAMED_EXPRESSIONS["smile"]), Picture({"jawOpen": 0.7}), Picture(both("eyeSquint", 0.8)),
+    Picture({**NAMED_EXPRESSIONS["smile"], "jawOpen": 0.3}), Picture({"jawOpen": 0.3}), Picture({"mouthFunnel": 1.0}),
     Picture({"browInnerUp": 1.0, **both("browOuterUp", 1.0)}),
     Picture(both("eyeLookDown", 0.8)), Picture(both("eyeLookUp", 0.7)),
     Picture({}, (0.0, 0.35, 0.0)), Picture({}, (-0.2, 0.0, 0.0)), Picture({}, (0.2, 0.0, 0.0)),

@@ -14,9 +14,12 @@ from PIL import Image
 from avatarcli.arrays import Float32, Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.landmarks import FaceLandmarks, face_landmarker, faces_of, search_faces
+from avatarcli.capture.tongue import seen_tongue
 from avatarcli.capture.video import Times, VideoInfo, read_frames
 from avatarcli.errors import VideoError
+from avatarcli.head.expressions import EXPRESSION_INDEX
 
+_TONGUE = EXPRESSION_INDEX["tongueOut"]
 # Faces that are looked for. With one, MediaPipe smooths the landmarks over time by itself, blinks and all; more than
 # this are a crowd, in which the largest few still are found.
 _FACES = 3
@@ -42,8 +45,9 @@ MAX_FRAMES = 72_000  # 40 minutes at 30 frames/s; landmarks of that many take 41
 class FaceSequence:
     """T moments at a constant rate, of a video whose frames are `width` × `height` pixels.
 
-    points [T, 478, 3]: pixels and relative depth, see `FaceLandmarks`; scores [T, 52]: ARKit guesses; seen [T]: False
-    in gaps, where points and scores are NaN; several: whether another person was in the picture for long.
+    points [T, 478, 3]: pixels and relative depth, see `FaceLandmarks`; scores [T, 52]: ARKit guesses, that of tongueOut by
+    `seen_tongue`; seen [T]: False in gaps, where points and scores are NaN; several: whether another person was in the
+    picture for long.
     """
 
     points: Float32
@@ -68,12 +72,14 @@ class _Tracklet:
     size: float  # pixels: height of the face where it was last seen
     weight: float = 0.0  # sum of sizes over frames: large and long wins
 
-    def add(self, moment: float, face: FaceLandmarks) -> None:
+    def add(self, moment: float, face: FaceLandmarks, picture: Pixels) -> None:
         self.size = _size(face)
         self.weight += self.size
         self.times.append(moment)
         self.points.append(np.concatenate([face.points, face.depth[:, None]], axis=1))
-        self.scores.append(face.scores)
+        scores = face.scores.copy()
+        scores[_TONGUE] = seen_tongue(picture, face.points)
+        self.scores.append(scores)
 
     @property
     def mean_size(self) -> float:
@@ -108,7 +114,7 @@ def detect_faces(
         size = picture.shape[1], picture.shape[0]
         moments += 1
         advance(1)
-        _link(tracklets, moment, faces)
+        _link(tracklets, moment, picture, faces)
     if not tracklets:
         raise VideoError(
             f"no face found in {info.path}; use a video with a face that is well lit, at least 100 pixels high and turned "
@@ -192,7 +198,7 @@ def _size(face: FaceLandmarks) -> float:
     return float(np.ptp(face.points[:, 1])) + 1e-6
 
 
-def _link(tracklets: list[_Tracklet], moment: float, faces: list[FaceLandmarks]) -> None:
+def _link(tracklets: list[_Tracklet], moment: float, picture: Pixels, faces: list[FaceLandmarks]) -> None:
     """Give each face of a frame to the tracklet it continues, nearest pairs first, or begin one."""
     alive = [t for t in tracklets if moment - t.times[-1] <= _SAME_MOMENT]
     pairs = sorted(
@@ -203,13 +209,13 @@ def _link(tracklets: list[_Tracklet], moment: float, faces: list[FaceLandmarks])
     taken: set[int] = set()
     for distance, i, j in pairs:
         if distance < _SAME_PLACE and i not in used and j not in taken:
-            alive[i].add(moment, faces[j])
+            alive[i].add(moment, faces[j], picture)
             used.add(i)
             taken.add(j)
     for j, face in enumerate(faces):
         if j not in taken:
             tracklets.append(_Tracklet([], [], [], 0.0))
-            tracklets[-1].add(moment, face)
+            tracklets[-1].add(moment, face, picture)
 
 
 def _choose(tracklets: list[_Tracklet]) -> list[_Tracklet]:

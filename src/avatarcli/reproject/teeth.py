@@ -9,10 +9,9 @@ from torch import Tensor
 
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import sample_image
+from avatarcli.head.face_points import LOWER_INNER_LIP, UPPER_INNER_LIP
 from avatarcli.head.model import PersonalHead
 
-# MediaPipe's inner lips, upper and lower, pair by pair across the middle third of the mouth.
-_UPPER_LIP, _LOWER_LIP = (81, 82, 13, 312, 311), (178, 87, 14, 317, 402)
 _LEAST_OPENING = 0.003  # metres between the lips: a narrower slit shows no edge of teeth
 _FARTHEST = 0.008  # metres that the teeth are moved at most
 _SAMPLES = 48  # along each line from lip to lip
@@ -34,7 +33,7 @@ def fit_upper_teeth(
     incisors = posed[_incisors(head, "teeth_upper")]
     edge, depth = camera.project(incisors[incisors[:, 1].argmin()][None])
     metre = camera.K[1, 1] / depth[0]  # pixels
-    upper, lower = landmarks[list(_UPPER_LIP)], landmarks[list(_LOWER_LIP)]
+    upper, lower = landmarks[list(UPPER_INNER_LIP)], landmarks[list(LOWER_INNER_LIP)]
     if (lower - upper).norm(dim=-1).median() < _LEAST_OPENING * metre:
         return head
     reach = _tooth_share(image, upper, lower, skin)

@@ -33,7 +33,7 @@ from avatarcli.tracking.video import UNTRACKED, VideoTrack, fit_video
 from avatarcli.weights import shipped as weights
 from avatarcli.workspace import Workspace
 
-VERSION = 2  # of the tracker: raise it when the same video gives another clip
+VERSION = 3  # of the tracker: raise it when the same video gives another clip
 _WEIGHTS = ("head/head.safetensors", "mediapipe/face_landmarker.task")
 _CACHE = ".tracks"
 _CACHED_CLIP = "clip.npz"

@@ -59,14 +59,20 @@ def lid_actions(
     """
     usual = usual if usual.any() else np.ones(len(gaps), bool)
     at_rest = at_rest * np.median(gaps[usual] / at_rest[usual], axis=0)
-    yaw, bent = Rotation.from_matrix(turn).as_euler("YXZ")[:, :2].T
-    trust = ((_HIDDEN_YAW - np.abs(yaw)) / (_HIDDEN_YAW - _SEEN_YAW)).clip(0.0, 1.0)[:, None]
+    bent = Rotation.from_matrix(turn).as_euler("YXZ")[:, 1]
+    trust = seen_from_front(turn)[:, None]
     closure = (_CLOSING - gaps / at_rest) / (_CLOSING - _CLOSED)
     beyond = gaps - at_rest - (_BY_BENDING * bent.clip(0.0) + _BY_JAW * jaw)[:, None]
     wide = (beyond - _WIDENING) / (_WIDE - _WIDENING)
     shut = trust * ((closure - _SHUTTING) / (_SHUT - _SHUTTING)).clip(0.0, 1.0)
     blink = scored + shut * (closure.clip(0.0, 1.0) - scored).clip(0.0)
     return _apart(blink, trust), _apart(trust * wide, trust)
+
+
+def seen_from_front(turn: Float64) -> Float64:
+    """How much a turned head's landmarks are believed [S], from 0 to 1; turn [S, 3, 3]: against its rest."""
+    yaw = Rotation.from_matrix(turn).as_euler("YXZ")[:, 0]
+    return np.asarray(((_HIDDEN_YAW - np.abs(yaw)) / (_HIDDEN_YAW - _SEEN_YAW)).clip(0.0, 1.0))
 
 
 def _apart(shown: Float64, trust: Float64) -> Float64:

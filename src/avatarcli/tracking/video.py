@@ -2,7 +2,8 @@
 
 Every frame's pose and expression are fitted on their own, from landmarks and scores, both against the resting face
 (`resting_face`); gaze comes from the irises, blinks from the scores and the gap between the lids (`lids`), wide eyes
-from that gap. Then the motion is smoothed, blinks excepted, and gaps are filled in between their ends. Deterministic, CPU.
+from that gap, the tongue from its score alone. Then the motion is smoothed, blinks excepted, and gaps are filled in between
+their ends. Deterministic, CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.tracking.frames import Poses, first_poses, solve_frames
 from avatarcli.tracking.gaze import IRIS_LANDMARKS, eye_geometry
-from avatarcli.tracking.lids import WIDES, lid_actions, lid_gaps
+from avatarcli.tracking.lids import WIDES, lid_actions, lid_gaps, seen_from_front
 from avatarcli.tracking.priors import landmark_normals, landmark_sigma
 from avatarcli.tracking.resting_face import BLINKS, LOOKS, OPEN_EYES, RestingFace, beliefs, facings, fit_person
 from avatarcli.tracking.smoothing import fill_gaps, smooth
@@ -32,7 +33,8 @@ from avatarcli.tracking.video_gaze import fit_gazes, look_expressions
 
 # Actions of which MediaPipe's scores and landmarks show next to nothing (a full sneer moves the points of the nose's wings by
 # 0.3 mm, a smile by 1.4 mm): they stay 0, which is better than a guess.
-UNTRACKED = ("cheekPuff", "noseSneerLeft", "noseSneerRight", "tongueOut")
+UNTRACKED = ("cheekPuff", "noseSneerLeft", "noseSneerRight")
+_TONGUE = EXPRESSION_INDEX["tongueOut"]
 # Neighbouring landmarks err alike, so that each counts for less than its own scatter says: this much wider noise.
 _ALIKE = 12.0
 _SPARSITY = 2.0  # cost of a coefficient of 1: as much as a deviation of 2 standard deviations
@@ -81,9 +83,9 @@ def fit_video(
 ) -> VideoTrack:
     """Fit the head model to T frames of `size` (width, height) at `fps` frames per second.
 
-    points [T, 478, 3]: MediaPipe's, pixels and relative depth; scores [T, 52]: its ARKit guesses; seen [T]: which frames
-    show the face (the others' values are not read); rest [T]: frames known to show the resting face;
-    `advance` hears of fitted frames.
+    points [T, 478, 3]: MediaPipe's, pixels and relative depth; scores [T, 52]: its ARKit guesses, and that of
+    `capture.tongue` for tongueOut; seen [T]: which frames show the face (the others' values are not read); rest [T]: frames
+    known to show the resting face; `advance` hears of fitted frames.
 
     Raises:
         ValueError: shapes do not match, or no frame shows the face.
@@ -116,7 +118,7 @@ def fit_frames(
         rows = slice(first, first + _CHUNK)
         shown = seen[rows].astype(np.float64)
         surface, irises = shown[:, :SURFACE_LANDMARKS], shown[:, IRIS_LANDMARKS, :2]
-        rise = ((scores[rows] - face.scores) / np.maximum(1.0 - face.scores, _LEAST_RANGE)).clip(0.0, 1.0)
+        rise = _above_rest(scores[rows], face)
         believed = replace(beliefs(rise), sparsity=_SPARSITY)
         floor = face.scores[BLINKS]
         closure = ((scores[rows][:, BLINKS] - floor) / np.maximum(face.closed - floor, _LEAST_RANGE)).clip(0.0, 1.0)
@@ -140,17 +142,24 @@ def fit_frames(
         log_scale=np.concatenate([part.log_scale for part, _ in parts]),
         expression=np.concatenate([part.expression for part, _ in parts]),
     )
+    turn = face.rotation.T @ poses.rotation
     observed, expected = (np.concatenate(part) for part in zip(*gaps, strict=True))
     poses.expression[:, BLINKS], poses.expression[:, WIDES] = lid_actions(
         observed,
         expected,
         poses.expression[:, BLINKS],
         usual=scores[:, BLINKS].max(1) < OPEN_EYES,
-        turn=face.rotation.T @ poses.rotation,
+        turn=turn,
         jaw=poses.expression[:, EXPRESSION_INDEX["jawOpen"]],
     )
+    poses.expression[:, _TONGUE] = _above_rest(scores, face)[:, _TONGUE] * seen_from_front(turn)
     poses.expression[:, [EXPRESSION_INDEX[name] for name in UNTRACKED]] = 0.0
     return poses, np.concatenate([gaze for _, gaze in parts])
+
+
+def _above_rest(scores: Float64, face: RestingFace) -> Float64:
+    """Scores [S, 52] as shares of what they can rise above those at rest."""
+    return np.asarray(((scores - face.scores) / np.maximum(1.0 - face.scores, _LEAST_RANGE)).clip(0.0, 1.0))
 
 
 def _joined(
