@@ -149,10 +149,7 @@ def grow_beard(carrier: Carrier, style: BeardStyle, colour: HairColour) -> list[
     x, y = points[:, 0], points[:, 1]
     lip = (smoothstep(-0.068, -0.062, y) * smoothstep(0.034, 0.028, np.abs(x))).astype(np.float32)
     side = np.tanh(x / 0.004)[:, None]
-    length = style.length * (1 - lip) + style.lip_length * (0.75 + 0.5 * np.abs(x) / 0.025) * lip
-    # Beards are longest at the chin.
-    length = length * (1 - (1 - lip) * 0.55 * smoothstep(0.02, 0.06, np.abs(x)) * smoothstep(-0.095, -0.06, y))
-    length = (length * rng.uniform(0.65, 1.1, len(x))).astype(np.float32)
+    length = _lengths(style, x, y, lip, rng)
     noise = rng.normal(0, 0.18, points.shape).astype(np.float32)
     lip_way = side * _X * style.spread * 2 - 0.8 * _Y
 
@@ -180,16 +177,7 @@ def grow_beard(carrier: Carrier, style: BeardStyle, colour: HairColour) -> list[
     strands = guides.resample(strands, guides.cut(np.where(strands[..., 2] > 0.075, mouth, 1.0)), steps + 1)
     out = space.normal(strands)
     if style.curl > 0:
-        n = len(strands)
-        strands = guides.curl(
-            strands,
-            out,
-            np.full(n, style.curl, np.float32),
-            np.full(n, 0.014, np.float32),
-            rng.uniform(0, 6.3, n).astype(np.float32),
-            roundness=1.0,
-            onset=0.01,
-        )
+        strands = _curled(style, strands, out, rng)
     along = guides.lengths(strands)
     fraction = along / np.maximum(along[:, -1:], 1e-6)
     columns = rng.integers(0, LOOSE, len(strands))
@@ -207,6 +195,21 @@ def grow_beard(carrier: Carrier, style: BeardStyle, colour: HairColour) -> list[
     )
     texture = strand_atlas(style.texture, style.seed, colour.natural(), rng)
     return [carrier.bound(piece, binding, texture, material=Material.BEARD, depth_bias=0.0005)]
+
+
+def _lengths(style: BeardStyle, x: Floats, y: Floats, lip: Floats, rng: np.random.Generator) -> Floats:
+    """Metres [N] of hairs at x, y [N] of the average face; lip [N]: 1 on the upper lip. Beards are longest at the chin."""
+    length = style.length * (1 - lip) + style.lip_length * (0.75 + 0.5 * np.abs(x) / 0.025) * lip
+    length = length * (1 - (1 - lip) * 0.55 * smoothstep(0.02, 0.06, np.abs(x)) * smoothstep(-0.095, -0.06, y))
+    return np.asarray(length * rng.uniform(0.65, 1.1, len(x)), np.float32)
+
+
+def _curled(style: BeardStyle, strands: Floats, normal: Floats, rng: np.random.Generator) -> Floats:
+    """Strands [N, S, 3] with the style's curls, each on its own; normal [N, S, 3] of the head."""
+    n = len(strands)
+    radius, wavelength = np.full(n, style.curl, np.float32), np.full(n, 0.014, np.float32)
+    phase = rng.uniform(0, 6.3, n).astype(np.float32)
+    return guides.curl(strands, normal, radius, wavelength, phase, roundness=1.0, onset=0.01)
 
 
 def beard_weights(*, years: float) -> dict[str, float]:

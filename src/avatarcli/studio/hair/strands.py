@@ -112,30 +112,10 @@ def _dressed(
     last: share of the hair's length at the strands' ends, less than 1 where it goes on in a knot.
     """
     n = len(points)
-    if style.clump > 0 and n > 8:
-        centres = rng.choice(n, min(int(style.clumps), n // 2), replace=False)
-        nearest = centres[cKDTree(roots.points[centres]).query(roots.points)[1]]
-        along = np.linspace(0, 1, points.shape[1], dtype=np.float32)[None, :, None]
-        pull = style.clump * rng.uniform(0.4, 1.0, (n, 1, 1)) * along**1.3
-        points = points + (points[nearest] - points) * pull.astype(np.float32)
-        phase = rng.uniform(0, 2 * np.pi, n)[nearest] + rng.normal(0, 0.5, n)
-    else:
-        phase = rng.uniform(0, 2 * np.pi, n)
+    points, phase = _gathered(style, roots, points, rng)
     normal = space.normal(points)
     if style.curl > 0:
-        radius = style.curl * rng.uniform(0.6, 1.25, n) * np.clip(guides.lengths(points)[:, -1] / 0.05, 0, 1)
-        if style.roundness < 0.7:  # waves swing together, curls each on their own
-            phase = guides.smooth_noise(roots.points, 0.05, rng)[:, 0] * 3 + rng.normal(0, 0.35, n)
-        wavelength = style.wavelength * rng.uniform(0.85, 1.2, n)
-        points = guides.curl(
-            points,
-            normal,
-            radius.astype(np.float32),
-            wavelength.astype(np.float32),
-            phase.astype(np.float32),
-            roundness=style.roundness,
-            onset=0.03,
-        )
+        points = _curled(style, roots, points, normal, phase, rng)
     loose = rng.random(n) < style.flyaway
     stray = guides.lengths(points)[..., None] * rng.normal(0, 0.06, (n, 1, 3)) * loose[:, None, None]
     points = points + stray.astype(np.float32) * np.linspace(0, 1, points.shape[1], dtype=np.float32)[None, :, None]
@@ -169,3 +149,43 @@ def _dressed(
         rng.normal(0, 0.14, int(long_enough.sum())).astype(np.float32),
     )
     return piece, roots.binding[long_enough]
+
+
+def _gathered(
+    style: HairStyle, roots: Roots, points: Floats, rng: np.random.Generator
+) -> tuple[Floats, npt.NDArray[np.float64]]:
+    """Strands [N, S, 3] gathered in locks towards their tips, and where their curls begin [N] (radians), alike in a lock."""
+    n = len(points)
+    if style.clump <= 0 or n <= 8:
+        return points, rng.uniform(0, 2 * np.pi, n)
+    centres = rng.choice(n, min(int(style.clumps), n // 2), replace=False)
+    nearest = centres[cKDTree(roots.points[centres]).query(roots.points)[1]]
+    along = np.linspace(0, 1, points.shape[1], dtype=np.float32)[None, :, None]
+    pull = style.clump * rng.uniform(0.4, 1.0, (n, 1, 1)) * along**1.3
+    points = points + (points[nearest] - points) * pull.astype(np.float32)
+    return points, rng.uniform(0, 2 * np.pi, n)[nearest] + rng.normal(0, 0.5, n)
+
+
+def _curled(
+    style: HairStyle,
+    roots: Roots,
+    points: Floats,
+    normal: Floats,
+    phase: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Floats:
+    """Strands [N, S, 3] with the style's curls; normal [N, S, 3] of the head; phase [N]: as `_gathered` gives it."""
+    n = len(points)
+    radius = style.curl * rng.uniform(0.6, 1.25, n) * np.clip(guides.lengths(points)[:, -1] / 0.05, 0, 1)
+    if style.roundness < 0.7:  # waves swing together, curls each on their own
+        phase = guides.smooth_noise(roots.points, 0.05, rng)[:, 0] * 3 + rng.normal(0, 0.35, n)
+    wavelength = style.wavelength * rng.uniform(0.85, 1.2, n)
+    return guides.curl(
+        points,
+        normal,
+        radius.astype(np.float32),
+        wavelength.astype(np.float32),
+        phase.astype(np.float32),
+        roundness=style.roundness,
+        onset=0.03,
+    )
