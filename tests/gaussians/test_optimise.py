@@ -308,6 +308,7 @@ def test_what_is_combed_late_in_the_run_does_not_follow_the_views(
     changes = (fitted.sh[:, 0] - red)[follows == Follows.PHOTOS]
     assert changes.abs().amax() > 0
     assert (changes.amax(-1) - changes.amin(-1)).amax() < 1e-4  # in shade alone
+    assert SH_C0 * changes.abs().amax() < 0.1 / 3  # by a tenth of red's brightness at most: no streaks
     assert not still[follows == Follows.ALL].any()
     same(stopped_and_resumed(blank, pictures, schedule, 55, tmp_path, comb), fitted, 1e-5)
     assert calls == [COUNT, COUNT]

@@ -16,6 +16,7 @@ from avatarcli.gaussians.hair import HairPhoto, find_hair, splat_log_colors
 from avatarcli.gaussians.optimise import Follows
 from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
@@ -152,6 +153,41 @@ def test_the_detail_is_the_photos(person: Person) -> None:
     # Its colour stays the hair's.
     before, after = (splat_log_colors(avatar)[where].mean(0) for avatar in (person.avatar, combed))
     assert (after - before).abs().max() < 0.1
+
+
+def test_detail_goes_on_along_the_strands(person: Person) -> None:
+    """Straight hair: what lies along a strand is more like it than what lies as far aside."""
+    combed, done = person.combed()
+    where = (done & person.behind).nonzero()[:, 0]
+    means, tone = combed.means[where], splat_log_colors(combed)[where].mean(-1)
+    flow = quaternion_to_matrix(combed.quaternions[where])[..., 0]
+    offset = means[None] - means[:, None]
+    distance = offset.norm(dim=-1)
+    along = (offset * flow[:, None]).sum(-1).abs() / distance.clamp(min=1e-6)
+    near = (distance > 0.001) & (distance < 0.008)
+    differs = (tone[None] - tone[:, None]).abs()
+    assert differs[near & (along > 0.8)].mean() < 0.85 * differs[near & (along < 0.4)].mean()
+
+
+def test_unseen_hair_beside_seen_hair_takes_its_tone(person: Person) -> None:
+    """Views that imagine the hair behind redder than the photo shows it."""
+    behind = person.avatar.means[:, 2] < 0.02
+    redder = torch.tensor([1.5, 1.0, 0.8]) * BROWN
+    shift = (log_colors(redder) - log_colors(BROWN)).norm()
+    painted = (person.hairy & behind)[:, None, None]
+    avatar = replace(person.avatar, sh=torch.where(painted, (redder - 0.5) / SH_C0, person.avatar.sh))
+    combed, done = replace(person, avatar=avatar).combed()
+    depth = 0.02 - avatar.means[:, 2]
+    hair = done & person.hairy & (avatar.means[:, 1] > 0.06)
+
+    def off(low: float, high: float) -> float:
+        """How far the hair's mean tone is off the photo's, between two distances behind it."""
+        where = hair & (depth > low) & (depth < high)
+        return float((splat_log_colors(combed)[where].mean(0) - log_colors(BROWN)).norm() / shift)
+
+    assert off(0.0, 0.02) < 0.35
+    assert off(0.0, 0.02) < off(0.03, 0.05) < off(0.08, 0.12)
+    assert off(0.08, 0.12) > 0.7
 
 
 def test_plain_hair_stays_plain(person: Person) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.files import replacing
-from avatarcli.gaussians.avatar import Avatar, Correctives
+from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives
 from avatarcli.gaussians.clothes import Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density, rearrange
@@ -38,6 +38,9 @@ _HOLD_EVERY = 4  # steps after which clothes are brought back to their surface: 
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
 # Hair is combed when it stands where it will and nothing is added any more; the rest of the run fits what is around it.
 _COMB = 0.75
+# Of its brightness, by which a photo may change what is combed. At the outline it shows such hair aslant and mixed with what stands
+# behind, and Adam follows the faintest pull as far as a strong one: from aside there would be light streaks and dark blots.
+_SHADE = 0.08
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
 _CHECKPOINTS, _FEWEST_STEPS = 5, 50  # parts of a run after which progress is kept, and how long such a part is at least
 
@@ -114,6 +117,7 @@ class _State:
     optimizer: torch.optim.Adam
     density: Density
     follows: Tensor  # [G]: a `Follows` for each
+    combed: Tensor  # [G, K, 3]: the colours from which what does not follow all hardly departs
 
     def __post_init__(self) -> None:
         count = len(self.parameters["nudge"])
@@ -160,6 +164,7 @@ class _State:
             optimizer=_adam(parameters),
             density=Density.empty(avatar.count, avatar.means.device),
             follows=torch.full((avatar.count,), int(Follows.ALL), device=avatar.means.device),
+            combed=avatar.sh.clone(),
         )
 
     @property
@@ -228,6 +233,16 @@ class _State:
             fall = _SETTLED**progress if group["name"] in _SETTLING else 1 - (1 - _OTHERS) * progress
             group["lr"] = _RATES[group["name"]] * fall
         self.optimizer.step()
+        if photo:
+            self._hold_shades()
+
+    @torch.no_grad()
+    def _hold_shades(self) -> None:
+        """Bring what is combed back to nearly its shade."""
+        sh = self.parameters["sh"]
+        most = _SHADE * (0.5 / SH_C0 + self.combed.mean(-1, keepdim=True)).clamp(min=0)
+        held = sh.clamp(self.combed - most, self.combed + most)
+        sh.copy_(torch.where((self.follows == Follows.ALL)[:, None, None], sh, held))
 
     def hold_clothes(self) -> None:
         """Bring clothes back to where they cling."""
@@ -252,6 +267,7 @@ class _State:
     def take(self, avatar: Avatar, follows: Tensor) -> None:
         """Go on from a changed avatar of as many Gaussians. follows [G]: a `Follows` for each."""
         avatar, self.follows = avatar.to(str(self.start.device)), follows.to(self.follows)
+        self.combed = avatar.sh.clone()
         with torch.no_grad():
             for key in ("means", "quaternions", "log_scales", "opacity_logits", "sh"):
                 # In their place: a recorder knows them by it.
@@ -273,6 +289,7 @@ class _State:
             p["log_scales"] += moved.log_shrink[:, None]
         self.binding, self.start, self.reach = self.binding[source], self.start[source], self.reach[source]
         self.normal, self.follows = self.normal[source], self.follows[source]
+        self.combed = self.combed[source]
         self._rebind()
         self.density = Density.empty(len(source), p["means"].device)
 
@@ -282,6 +299,7 @@ class _State:
         tensors |= {
             "normal": self.normal,
             "follows": self.follows,
+            "combed": self.combed,
             "pull": self.density.pull,
             "seen": self.density.seen,
         }
@@ -298,6 +316,7 @@ class _State:
         tensors = {key: value.to(device) for key, value in load_file(path).items()}
         self.binding, self.start, self.reach = tensors["binding"], tensors["start"], tensors["reach"]
         self.normal, self.follows = tensors["normal"], tensors["follows"]
+        self.combed = tensors["combed"]
         self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
         self.optimizer = _adam(self.parameters)
         for key, value in self.parameters.items():

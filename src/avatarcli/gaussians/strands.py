@@ -2,7 +2,7 @@
 
 The imagined views are blurred there and contradict each other, so a fit of them leaves a smooth cap. Here such hair is combed:
 its Gaussians become long and thin along the way the hair falls, and their colours get the detail that the photo's own hair has,
-carried there patch by patch.
+carried there patch by patch and on along the strands, and near it the tone of that hair.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.hair import HairPhoto, find_hair, splat_log_colors
+from avatarcli.gaussians.hair_tones import tone_beside
 from avatarcli.gaussians.optimise import Follows
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.colors import from_log_colors
@@ -52,6 +53,9 @@ _CHROMA = 0.5  # of the detail's colour: the photo's noise is in it
 # (standard deviation).
 _ASPECT, _PLAIN = (2.0, 6.0), (0.4, 0.6)
 _LONGEST = 0.007
+# Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it as much more as strands
+# are longer than wide; and how much of the lost contrast comes back: with all of it strands become broad bands.
+_STRAND, _REGAINED = 0.0015, 0.5
 _EDGE = 1.0  # pixels: blur before strands' directions are measured
 
 
@@ -96,8 +100,13 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, seed: int) -> t
     seen = frontal[hair] * (frontal[hair] > _SEES)
     guess = _fall(avatar, points, normals)
     flow = _flow(guess, normals, around, grain.directions(photo, posed, pixels, guess, normals, seen))
-    smooth = around.mean(logs, _SMOOTH, avatar.opacity_logits[hair].sigmoid())
-    detail = grain.carried(points, flow, torch.linalg.cross(normals, flow), torch.Generator().manual_seed(seed))
+    solid = avatar.opacity_logits[hair].sigmoid()
+    smooth = around.mean(logs, _SMOOTH, solid)
+    shown = sample_image(photo.hair[..., None], pixels)[:, 0]
+    smooth = smooth + tone_beside(points, smooth, solid * (1 - share) * shown, solid * share)
+    across = torch.linalg.cross(normals, flow)
+    carried = grain.carried(points, flow, across, torch.Generator().manual_seed(seed))
+    detail = around.along(points, carried, flow, across, grain.aspect)
     wanted = smooth + _GAIN * detail
     colors = from_log_colors(torch.lerp(logs, wanted, share[:, None]))
     quaternions, log_scales, sh = avatar.quaternions.clone(), avatar.log_scales.clone(), avatar.sh.clone()
@@ -151,6 +160,18 @@ class _Around:
         if weight is not None:
             near = near * weight[self.index]
         return (near[..., None] * values[self.index]).sum(1) / near.sum(1, keepdim=True).clamp(min=1e-6)
+
+    def along(self, points: Tensor, values: Tensor, flow: Tensor, across: Tensor, aspect: Tensor) -> Tensor:
+        """Values [P, C] at points [P, 3] that go on along strands: their means along the flow [P, 3] rather than across [P, 3].
+
+        aspect []: see `_Grain.aspect`.
+        """
+        offset = points[self.index] - points[:, None]
+        reach = _STRAND * torch.stack([aspect, torch.ones_like(aspect)])
+        near = (-0.5 * (offset @ torch.stack([flow, across], dim=-1) / reach).square().sum(-1)).exp()
+        means = (near[..., None] * values[self.index]).sum(1) / near.sum(1, keepdim=True)
+        spread = (part.std(0, unbiased=False).clamp(min=1e-6) for part in (values, means))
+        return means * torch.div(*spread) ** _REGAINED
 
 
 def _along(vectors: Tensor, normals: Tensor) -> Tensor:
