@@ -53,8 +53,8 @@ _CHROMA = 0.5  # of the detail's colour: the photo's noise is in it
 # (standard deviation).
 _ASPECT, _PLAIN = (2.0, 6.0), (0.4, 0.6)
 _LONGEST = 0.007
-# Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it as much more as strands
-# are longer than wide; and how much of the lost contrast comes back: with all of it strands become broad bands.
+# Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it by so much more as
+# strands are longer than wide. A share of the lost contrast comes back: with all of it strands become broad bands.
 _STRAND, _REGAINED = 0.0015, 0.5
 _EDGE = 1.0  # pixels: blur before strands' directions are measured
 
