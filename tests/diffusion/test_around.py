@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.diffusion.tones import SKIN_REGIONS, Around, Nape, Tones
 from avatarcli.diffusion.tones.nape import _thin
 from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import blur
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead, load_head_model
 from avatarcli.multiview.framing import Framing
@@ -207,6 +209,22 @@ def test_hair_before_the_neck_becomes_skin_and_before_the_coat_cloth(sitter: Sit
     assert after[..., 3][covered].min() > 0.99  # no holes
     crown = (model.shows(raster, "scalp") > 0) & (torch.arange(SIZE) < 40)[:, None]
     assert torch.allclose(after[crown], tail[crown], atol=1e-4)
+
+
+def test_the_soft_edge_of_hair_that_becomes_skin_leaves_no_line(sitter: Sitter) -> None:
+    """A model's pictures mix hair and skin at their border."""
+    camera, model = sitter.view(torch.pi), sitter.head.model
+    tail = drawn(sitter, camera, (0.02, -0.09, -0.10, -0.09))
+    soft = blur(tail, 1.0)
+    after = shortened(sitter, camera, torch.where((tail[..., 3:] > 0.99) & (soft[..., 3:] > 0.99), soft, tail))
+    raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
+    height = raster.interpolate(sitter.head.neutral, model.faces)[..., 1]
+    collar = sitter.around(sitter.coat, None).collar
+    neck = (model.shows(raster, "neck") > 0) & (height > collar + 0.02) & (height < -0.06)
+    # The neck's own outline is soft too.
+    inner = -functional.max_pool2d(-neck.float()[None], 5, stride=1, padding=2)[0] > 0
+    assert inner.sum() > 40
+    assert after[inner][:, :3].mean(-1).amin() > 0.7 * SKIN.mean()
 
 
 def test_what_is_thinner_than_a_disc_is_a_stump() -> None:

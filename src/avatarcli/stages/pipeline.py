@@ -151,7 +151,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=5,
+        version=6,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatarcli.diffusion.tones.around import Around, Ground
 from avatarcli.diffusion.tones.coarse import enlarged
@@ -40,6 +41,7 @@ _SHADED = 0.82  # of the photo's skin: how bright a nape is at most
 _DARK = 0.4  # of the skin's colour: hair of somebody bald, of which nothing else is known
 _SOFT = 0.8  # pixels of half the size: softness of a cut
 _STUMP = 1 / 18  # of the picture's width: what is thinner and stands off a bald head is the stump of a tail
+_EDGE = 1 / 48  # of the picture's width: how wide the edge of hair is, where skin or what is behind shines through
 _SOLID = 0.9  # alpha of pixels whose colour is the person's alone
 _FEW = 20  # pixels: fewer of a material do not tell its colour
 
@@ -128,11 +130,16 @@ class Nape:
             hair = tones.skin * _DARK if len(too_long) < _FEW else too_long.median(0).values
         # The picture's own skin and clothes go on where its hair was: skin in the shade too, where it can be told from hair.
         tint = tint_likeness(color, tones.skin)
-        shade = tint * (1 - _likeness(color, hair, _STRANDS))
+        like_hair = _likeness(color, hair, _STRANDS)
+        shade = tint * (1 - like_hair)
         known = torch.maximum(skin_like, torch.where(bare > 0, shade, tint) if tones.bald else shade)
+        if not tones.bald:
+            # At its edge hair is mixed with skin: that is neither's colour.
+            known = known * (1 - _widened(like_hair * solid))
         skin = _continued(color, known * ground.skin * solid * (1 - clothed), tones.skin)
         skin = skin * (_SHADED * tones.skin.mean() / skin.mean(-1, keepdim=True).clamp(min=0.05)).clamp(max=1)
         cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
+        on_skin = torch.maximum(on_skin, _widened(on_skin * like_hair * solid))
         on_skin, on_cloth = bare * on_skin, clothed * on_cloth
         paint = (on_skin * (1 - on_cloth))[..., None] * skin + on_cloth[..., None] * cloth
         kept = (1 - on_skin) * (1 - on_cloth)
@@ -142,6 +149,12 @@ class Nape:
         paint, kept, whole = enlarged(layers, picture.shape[:2]).split([3, 1, 1], dim=-1)
         alpha = picture[..., 3:] * whole
         return torch.cat([whole * kept * picture[..., :3] + alpha * paint, alpha], dim=-1)
+
+
+def _widened(where: Tensor) -> Tensor:
+    """Values [H, W] with the edge that hair has around them."""
+    reach = max(1, round(_EDGE * where.shape[1]))
+    return functional.max_pool2d(where[None], 2 * reach + 1, stride=1, padding=reach)[0]
 
 
 def _thin(alpha: Tensor) -> Tensor:
