@@ -6,6 +6,7 @@ Gaussians of hair, hats, beards and clothes start, which no head model knows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,9 @@ from avatarcli.multiview.framing import DISTANCE
 _CELL = 0.004  # metres: two pixels of a whole head's picture at 256 × 256
 _BLOCK = 4  # cells along each side that are looked at together first
 _OPAQUE = 0.35  # alpha from which a pixel counts as the person
-# Generated mattes contradict each other here and there: a single view's word does not carve a hole.
-_OBJECTIONS = 1
+# Generated mattes contradict each other here and there: a single view's word does not carve a hole into hair. Of a bust all show the
+# same, and each alone sees where an arm or a back ends: with one objection it would stand out by a centimetre in all views.
+_OBJECTIONS, _OBJECTIONS_BUST = 1, 0
 _VOTES = 3  # views that must have seen a cell
 _SMOOTH = 1.0  # cells: standard deviation of the blur that turns steps into a surface
 _MARGIN = 0.004  # metres inside the surface at which colours are looked up: at the very edge background shines through
@@ -55,11 +57,18 @@ class Hull:
         return torch.from_numpy(map_coordinates(self.inside.numpy(), cells, order=1, mode="constant")).to(points)
 
 
-def carve(pictures: Sequence[Tensor], cameras: Camera, low: Tensor, high: Tensor, clear: Tensor | None = None) -> Hull:
+def carve(
+    pictures: Sequence[Tensor],
+    cameras: Camera,
+    low: Tensor,
+    high: Tensor,
+    clear: Tensor | None = None,
+    bust: float = -math.inf,
+) -> Hull:
     """The hull of premultiplied RGBA pictures [H, W, 4], one a camera [V], within the box from `low` to `high` [3] (metres).
 
     Of several parts only the largest counts. clear [V, H, W]: metres up to which a pixel is known to look through empty space:
-    hollows, which no silhouette shows.
+    hollows, which no silhouette shows. bust: height (metres) below which every view's word counts.
     """
     clear = torch.zeros(len(pictures), cameras.height, cameras.width) if clear is None else clear
     blocks = ((high - low) / (_CELL * _BLOCK)).ceil().long()
@@ -72,13 +81,13 @@ def carve(pictures: Sequence[Tensor], cameras: Camera, low: Tensor, high: Tensor
     # A block is empty when the free space reaches beyond it everywhere, and not full when it reaches into it anywhere.
     least = -_widened(-clear[:, None], reach)[:, 0] - _CELL * _BLOCK
     most = _widened(clear[:, None], reach)[:, 0] + _CELL * _BLOCK
-    maybe, surely = _occupied(centres, widened, least, cameras), _occupied(centres, narrowed, most, cameras)
+    maybe, surely = (_occupied(centres, *shown, cameras, bust) for shown in ((widened, least), (narrowed, most)))
     cells = torch.zeros(*blocks, _BLOCK, _BLOCK, _BLOCK, dtype=torch.bool)
     cells.view(-1, _BLOCK**3)[surely] = True
     open_blocks = (maybe & ~surely).nonzero()[:, 0]
     offsets = _grid(origin.new_full((3,), -_CELL * (_BLOCK - 1) / 2), torch.full((3,), _BLOCK), _CELL)
     points = centres[open_blocks, None] + offsets
-    cells.view(-1, _BLOCK**3)[open_blocks] = _occupied(points.flatten(0, 1), mattes[:, 0], clear, cameras).view(
+    cells.view(-1, _BLOCK**3)[open_blocks] = _occupied(points.flatten(0, 1), mattes[:, 0], clear, cameras, bust).view(
         -1, _BLOCK**3
     )
     occupied = cells.permute(0, 3, 1, 4, 2, 5).reshape(*(blocks * _BLOCK)).numpy()
@@ -104,8 +113,9 @@ def _grid(origin: Tensor, counts: Tensor, step: float) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, 3)
 
 
-def _occupied(points: Tensor, mattes: Tensor, clear: Tensor, cameras: Camera) -> Tensor:
-    """Which points [N] (bool) the mattes [V, H, W] hold for a part of the person, and none sees through; clear: see `carve`."""
+def _occupied(points: Tensor, mattes: Tensor, clear: Tensor, cameras: Camera, bust: float) -> Tensor:
+    """Which points [N] (bool) the mattes [V, H, W] hold for a part of the person, and none sees through; clear, bust: see `carve`."""
+    allowed = torch.where(points[:, 1] < bust, _OBJECTIONS_BUST, _OBJECTIONS)
     objections = torch.zeros(len(points), dtype=torch.uint8)
     votes = torch.zeros(len(points), dtype=torch.uint8)
     empty = torch.zeros(len(points), dtype=torch.bool)
@@ -126,7 +136,7 @@ def _occupied(points: Tensor, mattes: Tensor, clear: Tensor, cameras: Camera) ->
         empty |= beside
         if clear[view].any():
             empty |= seen & (depth < clear[view, row, column])
-    return (objections <= _OBJECTIONS) & (votes >= _VOTES) & ~empty
+    return (objections <= allowed) & (votes >= _VOTES) & ~empty
 
 
 def _surface(inside: npt.NDArray[Any], low: Tensor) -> tuple[Tensor, Tensor]:

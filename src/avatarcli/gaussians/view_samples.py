@@ -76,8 +76,9 @@ def sample_views(
     pictures = [video.read_frame(view, 0) for view in range(len(heads))]
     low, high = head.neutral.amin(0) - _BOX, head.neutral.amax(0) + _BOX
     low[1] = head.neutral[:, 1].amin()
-    hull = carve(pictures, heads, low, high, _clear(head, pictures, heads, skin_color))
     model = head.model
+    chin = float(model.landmarks(head.neutral)[_CHIN, 1])
+    hull = carve(pictures, heads, low, high, _clear(head, pictures, heads, skin_color), chin)
     normals = vertex_normals(head.neutral, model.faces)
     visible = _shown(head, normals, hull)
     weight = skin_weights(head, _SEEN) * torch.where(visible, torch.ones(()), torch.tensor(_HIDDEN))

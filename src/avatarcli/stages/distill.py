@@ -32,6 +32,7 @@ from avatarcli.progress import Progress
 from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.person import Person
+from avatarcli.stages.shown_clothes import ShownClothes
 from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos, with_shown_clothes
 
 _HALFWAY_FILE = ".fit.json"  # hidden: a working file
@@ -71,10 +72,12 @@ def distill_avatar(
     schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
     photos = training_photos(seen, avatar, config.photo_size)
     authority = Authority.of(avatar, photos)
+    clothes = None
     if reach is not None:
+        clothes = ShownClothes.of(avatar, photos)
         avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
     hidden = between_rims(head), hidden_at_rest(head)
-    pictures = AtHand(ViewPictures(photos, video, head, authority, hidden), device)
+    pictures = AtHand(ViewPictures(photos, video, head, authority, hidden, clothes), device)
     judge = _Judge(out, pictures, schedule)
     # The baseline paints strands on its shell.
     hair = (

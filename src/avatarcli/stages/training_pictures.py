@@ -34,6 +34,7 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness, without_skin
+from avatarcli.stages.shown_clothes import ShownClothes
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
@@ -46,6 +47,9 @@ _SQUARE = (0.3, 0.6)
 _MOVED = (0.0005, 0.002)
 # Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
 _EDGE, _SPREAD = 1 / 60, 0.15
+# Of the height of clothes that a photo shows above its border: as far down it is believed wholly, and not at all. Of a neckline alone,
+# nobody knows what is worn below it: collars, beads and folds would become stripes.
+_GUESSED = (0.25, 0.75)
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
 _BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
@@ -91,14 +95,18 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -
         clothes = without_skin(clothes, portrait.foreground, skin.median(0).values)
     # Single rows show threads and the photo's own border.
     edge = slice(max(border - round(_EDGE * width), 0), border)
-    worn = blur((clothes * photo.trust)[edge].mean(0)[None, :, None], _EDGE * width)[0, :, 0]
+    known = clothes * photo.trust
+    worn, shown = blur(torch.stack([known[edge].mean(0), known[:border].sum(0)], dim=-1)[None], _EDGE * width)[
+        0
+    ].unbind(-1)
     layers = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)
     layers = torch.cat([layers[:border], layers.new_zeros(height - border, width, 4)])
     layers[border - 1] = layers[edge].mean(0)
-    known = (torch.arange(height) < border)[:, None].expand(height, width)
-    layers = spread_nearest(layers, known, _SPREAD)
+    above = (torch.arange(height) < border)[:, None].expand(height, width)
+    layers = spread_nearest(layers, above, _SPREAD)
     layers[:border] = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)[:border]
-    below = ramp(worn, 0.5, 0.9).expand(height - border, width)
+    down = torch.arange(height - border)[:, None] / shown.clamp(min=1)
+    below = ramp(worn, 0.5, 0.9) * (1 - ramp(down, *_GUESSED))
     return replace(
         photo,
         camera=replace(photo.camera, height=height),
@@ -236,6 +244,7 @@ class ViewPictures:
     head: PersonalHead
     authority: Authority
     hidden: tuple[Tensor, Tensor]
+    clothes: ShownClothes | None = None
 
     def __len__(self) -> int:
         return len(self.photos) + len(self.video.plan.pictures)
@@ -248,6 +257,9 @@ class ViewPictures:
         camera, parameters = self.video.plan.cameras[view], self.video.plan.parameters[frame : frame + 1]
         # With another expression a model may imagine other hair. It is wanted for the face.
         trust = self.authority.trust(parameters, camera) if frame == 0 else face_mask(self.head, parameters, camera)
+        if frame == 0 and self.clothes is not None:
+            picture, painted = self.clothes.paint(picture, parameters, camera)
+            trust = trust + painted * (1 - trust)
         draw_openings(picture, self.authority.start, self.hidden[frame > 0], parameters, camera)
         return TrainingPicture(
             camera=camera,

@@ -1,0 +1,134 @@
+"""Clothes as the photos show them, painted into the imagined views before an avatar is fitted to them.
+
+Each view imagines collars, lapels and ties in another place, blurred. Believed, they tear what the photo shows; not believed, nobody
+says how the photo's clothes look from aside, and Gaussians fray along every border between light and dark. So views get the
+photo's own clothes, carried over by the surface that all views agree on: then all pictures show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.clothes import dressed
+from avatarcli.gaussians.pictures import TrainingPicture
+from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.geometry.cameras import Camera
+from avatarcli.geometry.fill import blur, ramp, resized
+from avatarcli.geometry.mesh import sample_image
+from avatarcli.geometry.rotations import quaternion_to_matrix
+from avatarcli.head.parameters import HeadParameters
+
+_COARSE = 2  # the surface is drawn at this fraction of a picture's size: it is smoothed anyhow
+# Of a picture's width: deviations of the blurs that make a surface of discs, each of which has one depth, smooth again. The first two
+# find what is near in depth; a chin before a collar must not bend it.
+_SMOOTH = (1 / 40, 1 / 64, 1 / 85)
+_SAME = 0.012  # metres of depth between pixels of the same surface
+_ASLANT = 0.05  # cosine below which a disc's plane tells no depth
+_OFF = 0.015  # metres that a plane may lead away from its disc
+_SQUARE = (0.3, 0.6)  # cosines between the photo's direction and the surface's, as for the photo's authority
+_BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
+_SOLID = (0.6, 0.95)  # alpha from which a photo's pixel tells the colour of clothes
+_SOFT = 1 / 256  # of a picture's width: deviation of the border of what is painted
+
+
+class _Surface(NamedTuple):
+    """What a camera sees of clothes at each pixel: points, normals [H, W, 3] in the world, worn [H, W] in [0, 1]."""
+
+    points: Tensor
+    normals: Tensor
+    worn: Tensor
+
+
+@dataclass(frozen=True)
+class ShownClothes:
+    """What photos show of clothes. start: Gaussians on the surface of head and clothes; photos: the frontal one first;
+    depths: metres [H, W] of what each of them shows."""
+
+    start: Avatar
+    photos: Sequence[TrainingPicture]
+    depths: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, start: Avatar, photos: Sequence[TrainingPicture]) -> ShownClothes:
+        depths = []
+        for photo in photos:
+            splats = start.splats(start.rig(), photo.parameters)
+            _, depth = photo.camera.project(splats.means)
+            drawn = rasterize(*splats._replace(colors=depth[:, None]), photo.camera)
+            depths.append(drawn.color[..., 0] / drawn.alpha.clamp(min=0.05))
+        return cls(start, photos, depths)
+
+    def paint(self, picture: Tensor, parameters: HeadParameters, camera: Camera) -> tuple[Tensor, Tensor]:
+        """A premultiplied RGBA view [H, W, 4] of a head at rest with the photos' clothes, and how far each pixel is theirs [H, W]."""
+        surface = _seen_surface(self.start, parameters, camera)
+        color, painted = picture[..., :3], torch.zeros_like(surface.worn)
+        # The frontal one has the last word.
+        for photo, depth in reversed(list(zip(self.photos, self.depths, strict=True))):
+            shown, share = _carried(surface, photo, depth)
+            share = blur(share[..., None], _SOFT * camera.width)[..., 0].clamp(0, 1)
+            color = torch.lerp(color, shown * picture[..., 3:], share[..., None])
+            painted = torch.maximum(painted, share)
+        return torch.cat([color, picture[..., 3:]], dim=-1), painted
+
+
+def _carried(surface: _Surface, photo: TrainingPicture, nearest: Tensor) -> tuple[Tensor, Tensor]:
+    """The photo's colours [H, W, 3] at the points of a surface, and how surely it shows clothes there [H, W]."""
+    points, normals = surface.points.flatten(0, 1), surface.normals.flatten(0, 1)
+    pixels, depth = photo.camera.project(points)
+    facing = (functional.normalize(photo.camera.centre - points, dim=-1) * normals).sum(-1)
+    layers = torch.stack([photo.alpha, photo.trust, nearest], dim=-1)
+    seen = sample_image(torch.cat([photo.color, layers], dim=-1), pixels)
+    alpha, trust, first = seen[:, 3:].unbind(-1)
+    size = torch.tensor([photo.camera.width, photo.camera.height])
+    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth < first + _BEHIND)
+    share = visible * trust * ramp(alpha, *_SOLID) * ramp(facing, *_SQUARE)
+    color = seen[:, :3] / alpha.clamp(min=_SOLID[0])[:, None]
+    return color.view_as(surface.points), share.view_as(surface.worn) * surface.worn
+
+
+def _seen_surface(start: Avatar, parameters: HeadParameters, camera: Camera) -> _Surface:
+    """The smooth surface of clothes that a camera sees of the start's discs."""
+    height, width = camera.height // _COARSE, camera.width // _COARSE
+    coarse = camera.resized(width, height)
+    splats = start.splats(start.rig(), parameters)
+    # The start's Gaussians are discs; their last axis is the normal, outward.
+    facets = quaternion_to_matrix(splats.quaternions)[..., 2]
+    worn = dressed(start.head, start.binding).float()
+    drawn = rasterize(*splats._replace(colors=torch.cat([splats.means, facets, worn[:, None]], dim=-1)), coarse)
+    layers = drawn.color / drawn.alpha.clamp(min=0.05)[..., None]
+    middle, normals = layers[..., :3], functional.normalize(layers[..., 3:6], dim=-1)
+    rays = _rays(coarse)
+    # Where the ray meets the disc's plane, not where the disc's middle is.
+    offset = middle - camera.centre
+    slope = (rays * normals).sum(-1).clamp(max=-_ASLANT)
+    distance = (offset * rays).sum(-1)
+    distance = distance + ((offset * normals).sum(-1) / slope - distance).clamp(-_OFF, _OFF)
+    sure = layers[..., 6] * drawn.alpha
+    weight = sure.square()
+    for deviation in _SMOOTH:
+        soft = _mean(torch.cat([distance[..., None], normals], dim=-1), weight, deviation * width)
+        weight = (sure * torch.exp(-((distance - soft[..., 0]) / _SAME).square() / 2)).square()
+    layers = resized(torch.cat([soft, sure[..., None]], dim=-1), camera.height, camera.width)
+    points = camera.centre + layers[..., :1] * _rays(camera)
+    return _Surface(points, functional.normalize(layers[..., 1:4], dim=-1), layers[..., 4])
+
+
+def _rays(camera: Camera) -> Tensor:
+    """Unit directions [H, W, 3] in which a camera's pixels look."""
+    rows, columns = torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5
+    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    ends = camera.unproject(pixels.flatten(0, 1), torch.ones(camera.height * camera.width))
+    return functional.normalize(ends - camera.centre, dim=-1).view(camera.height, camera.width, 3)
+
+
+def _mean(values: Tensor, weight: Tensor, deviation: float) -> Tensor:
+    """Blurred values [H, W, C], each counting by its weight [H, W]."""
+    total = blur(torch.cat([values * weight[..., None], weight[..., None]], dim=-1), deviation)
+    return total[..., :-1] / total[..., -1:].clamp(min=1e-4)
