@@ -181,6 +181,23 @@ def test_the_box_that_cuts_through_is_no_surface() -> None:
     assert found.points[:, 1].min() < -0.05
 
 
+def test_of_a_bust_every_view_tells_where_it_ends() -> None:
+    cameras, told = ring(), 3
+    drawn = pictures(cameras)
+    drawn[told] = drawn[told] * (torch.arange(SIZE) < SIZE // 2 + 8)[:, None]  # all others show more on this side
+
+    def beyond(bust: float) -> tuple[Tensor, Tensor]:
+        points = carve(drawn, cameras, LOW, HIGH, bust=bust).points
+        return points, cameras[told].project(points)[0][:, 0] > SIZE // 2 + 9
+
+    points, out = beyond(float(CENTRE[1]))
+    low = points[:, 1] < CENTRE[1] - 0.01
+    assert not out[low].any()
+    # Of hair, and by default of anything, a single view's word does not count.
+    assert out[~low].float().mean() > 0.05
+    assert beyond(-math.inf)[1].float().mean() > 0.05
+
+
 def test_what_lies_beside_the_pictures_is_cut_off_and_what_lies_below_goes_on() -> None:
     """A long arm leaves the pictures aside; a long neck leaves those of the level and the higher cameras below."""
     cameras = ring(highest=32.0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import start_gaussians
@@ -33,6 +34,7 @@ from avatarcli.stages.training_pictures import (
     draw_openings,
     face_mask,
     photo_authority,
+    photo_picture,
     with_shown_clothes,
     without_contradictions,
 )
@@ -252,8 +254,8 @@ def cut_off(head: PersonalHead, label: Label) -> tuple[TrainingPicture, Portrait
 def test_clothes_go_on_below_the_border_of_a_photo(mean_head: PersonalHead) -> None:
     photo, portrait = cut_off(mean_head, Label.CLOTHES)
     made = continued_below(photo, portrait, bare(mean_head))
-    border = SIZE - 31  # the last row is softened by the border
-    assert torch.equal(made.color[: border - 1], photo.color[: border - 1])
+    border = SIZE - 30
+    assert torch.equal(made.color[:border], photo.color[:border])
     assert torch.equal(made.trust[:border], photo.trust[:border])
     low = slice(border, made.camera.height)
     assert made.color.shape == (made.camera.height, SIZE, 3)
@@ -268,12 +270,36 @@ def test_clothes_go_on_below_the_border_of_a_photo(mean_head: PersonalHead) -> N
     assert made.alpha[low, :6].max() < 0.1
 
 
+def test_of_a_neckline_nobody_knows_how_it_goes_on(mean_head: PersonalHead) -> None:
+    photo, portrait = cut_off(mean_head, Label.CLOTHES)
+    border, shown = SIZE - 30, 8  # rows
+    labels = portrait.labels
+    assert labels is not None
+    labels[: border - shown] = int(Label.SKIN)
+    made = continued_below(photo, portrait, bare(mean_head))
+    assert made.trust[border : border + shown // 2, 20:50].min() > 0.9
+    assert made.trust[border + shown + 1 :].max() < 0.1
+
+
+def test_nobody_fades_out_at_the_border_of_a_photo(mean_head: PersonalHead) -> None:
+    _, portrait = cut_off(mean_head, Label.CLOTHES)
+    border = SIZE - 30
+    for picture in (portrait.matte, portrait.inside):
+        picture[border] = 0.7 * picture[border - 1]  # of a row that the photo ends in
+    track = track_of(mean_head, view(mean_head, 0.0), torch.zeros(478, 2))
+    made = photo_picture(Preprocessed(portrait, track), SIZE)
+    assert made.alpha[border, 20:110].min() > 0.99
+    torch.testing.assert_close(made.color[border, 20:110], made.color[border - 1, 20:110])
+    assert made.trust[border, 20:110].max() == pytest.approx(0.7)
+    assert made.alpha[border + 1 :].max() == 0
+
+
 @pytest.mark.parametrize("label", [Label.SKIN, Label.HAIR, None])
 def test_below_the_border_nothing_but_clothes_goes_on(mean_head: PersonalHead, label: Label | None) -> None:
     photo, portrait = cut_off(mean_head, label or Label.CLOTHES)
     portrait = portrait if label else replace(portrait, labels=None)
     made = continued_below(photo, portrait, bare(mean_head))
-    assert torch.equal(made.trust[: SIZE - 31], photo.trust[: SIZE - 31])
+    assert torch.equal(made.trust[: SIZE - 30], photo.trust[: SIZE - 30])
     assert made.trust[SIZE - 30 :].max() == 0
 
 

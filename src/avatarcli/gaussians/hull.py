@@ -26,8 +26,8 @@ from avatarcli.multiview.framing import DISTANCE
 _CELL = 0.004  # metres: two pixels of a whole head's picture at 256 × 256
 _BLOCK = 4  # cells along each side that are looked at together first
 _OPAQUE = 0.35  # alpha from which a pixel counts as the person
-# Generated mattes contradict each other here and there: a single view's word does not carve a hole into hair. Of a bust all show the
-# same, and each alone sees where an arm or a back ends: with one objection it would stand out by a centimetre in all views.
+# Generated mattes contradict each other here and there: a single view's word does not carve a hole into hair. Of a bust all views
+# show much the same, and often only one sees where an arm or a back ends: it would stand out by a centimetre there.
 _OBJECTIONS, _OBJECTIONS_BUST = 1, 0
 _VOTES = 3  # views that must have seen a cell
 _SMOOTH = 1.0  # cells: standard deviation of the blur that turns steps into a surface
@@ -114,7 +114,10 @@ def _grid(origin: Tensor, counts: Tensor, step: float) -> Tensor:
 
 
 def _occupied(points: Tensor, mattes: Tensor, clear: Tensor, cameras: Camera, bust: float) -> Tensor:
-    """Which points [N] (bool) the mattes [V, H, W] hold for a part of the person, and none sees through; clear, bust: see `carve`."""
+    """Which points [N] (bool) the mattes [V, H, W] hold for a part of the person, and none sees through.
+
+    clear, bust: see `carve`.
+    """
     allowed = torch.where(points[:, 1] < bust, _OBJECTIONS_BUST, _OBJECTIONS)
     objections = torch.zeros(len(points), dtype=torch.uint8)
     votes = torch.zeros(len(points), dtype=torch.uint8)

@@ -1,8 +1,8 @@
 """Clothes as the photos show them, painted into the imagined views before an avatar is fitted to them.
 
-Each view imagines collars, lapels and ties in another place, blurred. Believed, they tear what the photo shows; not believed, nobody
-says how the photo's clothes look from aside, and Gaussians fray along every border between light and dark. So views get the
-photo's own clothes, carried over by the surface that all views agree on: then all pictures show the same.
+Each view imagines collars, lapels and ties in another place, blurred. Believed, they tear what the photo shows; not believed,
+nobody says how the photo's clothes look from aside, and Gaussians fray along every border between light and dark. So views get
+the photo's own clothes, carried over by the surface that all views agree on: then all pictures show the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.gaussians.avatar import Avatar
+from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.clothes import dressed
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
@@ -26,20 +26,30 @@ from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.parameters import HeadParameters
 
 _COARSE = 2  # the surface is drawn at this fraction of a picture's size: it is smoothed anyhow
-# Of a picture's width: deviations of the blurs that make a surface of discs, each of which has one depth, smooth again. The first two
-# find what is near in depth; a chin before a collar must not bend it.
+# Of a picture's width: deviations of the blurs that make a surface of discs, each of which has one depth, smooth again. The first
+# two find what is near in depth; a chin before a collar must not bend it.
 _SMOOTH = (1 / 40, 1 / 64, 1 / 85)
 _SAME = 0.012  # metres of depth between pixels of the same surface
+_FAINT = 0.05  # alpha below which nothing is told
 _ASLANT = 0.05  # cosine below which a disc's plane tells no depth
 _OFF = 0.015  # metres that a plane may lead away from its disc
-_SQUARE = (0.3, 0.6)  # cosines between the photo's direction and the surface's, as for the photo's authority
-_BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
+# A photo knows what it sees: at these cosines between its direction and the surface's, and no more metres than that behind the
+# first thing that it sees.
+SQUARE = (0.3, 0.6)
+BEHIND = 0.015
 _SOLID = (0.6, 0.95)  # alpha from which a photo's pixel tells the colour of clothes
 _SOFT = 1 / 256  # of a picture's width: deviation of the border of what is painted
 
 
+def first_depth(splats: Splats, camera: Camera) -> Tensor:
+    """Metres [H, W] to the first thing that a camera sees of Gaussians."""
+    _, depth = camera.project(splats.means)
+    drawn = rasterize(*splats._replace(colors=depth[:, None]), camera)
+    return drawn.color[..., 0] / drawn.alpha.clamp(min=_FAINT)
+
+
 class _Surface(NamedTuple):
-    """What a camera sees of clothes at each pixel: points, normals [H, W, 3] in the world, worn [H, W] in [0, 1]."""
+    """What a camera sees of clothes at each pixel: points, normals [H, W, 3] in the head's frame, worn [H, W] in [0, 1]."""
 
     points: Tensor
     normals: Tensor
@@ -57,52 +67,57 @@ class ShownClothes:
 
     @classmethod
     def of(cls, start: Avatar, photos: Sequence[TrainingPicture]) -> ShownClothes:
-        depths = []
-        for photo in photos:
-            splats = start.splats(start.rig(), photo.parameters)
-            _, depth = photo.camera.project(splats.means)
-            drawn = rasterize(*splats._replace(colors=depth[:, None]), photo.camera)
-            depths.append(drawn.color[..., 0] / drawn.alpha.clamp(min=0.05))
-        return cls(start, photos, depths)
+        rig = start.rig()
+        return cls(start, photos, [first_depth(start.splats(rig, photo.parameters), photo.camera) for photo in photos])
 
     def paint(self, picture: Tensor, parameters: HeadParameters, camera: Camera) -> tuple[Tensor, Tensor]:
-        """A premultiplied RGBA view [H, W, 4] of a head at rest with the photos' clothes, and how far each pixel is theirs [H, W]."""
-        surface = _seen_surface(self.start, parameters, camera)
-        color, painted = picture[..., :3], torch.zeros_like(surface.worn)
+        """A premultiplied RGBA view [H, W, 4] of a head at rest with the photos' clothes.
+
+        Also returns how far each pixel is the photos' [H, W], in [0, 1].
+        """
+        splats, worn = self.start.splats(self.start.rig(), parameters), dressed(self.start.head, self.start.binding)
+        top = int(camera.project(splats.means[worn])[0][:, 1].amin().clamp(0, camera.height - _COARSE))
+        surface = _seen_surface(splats, worn, camera.cropped(0, top, camera.width, camera.height - top))
+        pose = parameters.head_pose[0]
+        surface = surface._replace(
+            points=(surface.points - pose[:3, 3]) @ pose[:3, :3], normals=surface.normals @ pose[:3, :3]
+        )
+        alpha = picture[top:, :, 3:]
+        color, painted = picture[top:, :, :3], torch.zeros_like(surface.worn)
         # The frontal one has the last word.
         for photo, depth in reversed(list(zip(self.photos, self.depths, strict=True))):
             shown, share = _carried(surface, photo, depth)
             share = blur(share[..., None], _SOFT * camera.width)[..., 0].clamp(0, 1)
-            color = torch.lerp(color, shown * picture[..., 3:], share[..., None])
+            color = torch.lerp(color, shown * alpha, share[..., None])
             painted = torch.maximum(painted, share)
-        return torch.cat([color, picture[..., 3:]], dim=-1), painted
+        whole = torch.cat([picture[:top], torch.cat([color, alpha], dim=-1)])
+        return whole, functional.pad(painted, (0, 0, top, 0))
 
 
 def _carried(surface: _Surface, photo: TrainingPicture, nearest: Tensor) -> tuple[Tensor, Tensor]:
     """The photo's colours [H, W, 3] at the points of a surface, and how surely it shows clothes there [H, W]."""
-    points, normals = surface.points.flatten(0, 1), surface.normals.flatten(0, 1)
+    points = photo.parameters.placed(surface.points.flatten(0, 1)[None])[0]
+    normals = surface.normals.flatten(0, 1) @ photo.parameters.head_pose[0, :3, :3].T
     pixels, depth = photo.camera.project(points)
     facing = (functional.normalize(photo.camera.centre - points, dim=-1) * normals).sum(-1)
     layers = torch.stack([photo.alpha, photo.trust, nearest], dim=-1)
     seen = sample_image(torch.cat([photo.color, layers], dim=-1), pixels)
     alpha, trust, first = seen[:, 3:].unbind(-1)
     size = torch.tensor([photo.camera.width, photo.camera.height])
-    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth < first + _BEHIND)
-    share = visible * trust * ramp(alpha, *_SOLID) * ramp(facing, *_SQUARE)
+    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth < first + BEHIND)
+    share = visible * trust * ramp(alpha, *_SOLID) * ramp(facing, *SQUARE)
     color = seen[:, :3] / alpha.clamp(min=_SOLID[0])[:, None]
     return color.view_as(surface.points), share.view_as(surface.worn) * surface.worn
 
 
-def _seen_surface(start: Avatar, parameters: HeadParameters, camera: Camera) -> _Surface:
-    """The smooth surface of clothes that a camera sees of the start's discs."""
+def _seen_surface(splats: Splats, worn: Tensor, camera: Camera) -> _Surface:
+    """The smooth surface of clothes that a camera sees of a start's discs. worn [G] (bool): which of them are clothes."""
     height, width = camera.height // _COARSE, camera.width // _COARSE
     coarse = camera.resized(width, height)
-    splats = start.splats(start.rig(), parameters)
     # The start's Gaussians are discs; their last axis is the normal, outward.
     facets = quaternion_to_matrix(splats.quaternions)[..., 2]
-    worn = dressed(start.head, start.binding).float()
     drawn = rasterize(*splats._replace(colors=torch.cat([splats.means, facets, worn[:, None]], dim=-1)), coarse)
-    layers = drawn.color / drawn.alpha.clamp(min=0.05)[..., None]
+    layers = drawn.color / drawn.alpha.clamp(min=_FAINT)[..., None]
     middle, normals = layers[..., :3], functional.normalize(layers[..., 3:6], dim=-1)
     rays = _rays(coarse)
     # Where the ray meets the disc's plane, not where the disc's middle is.

@@ -34,27 +34,26 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness, without_skin
-from avatarcli.stages.shown_clothes import ShownClothes
+from avatarcli.stages.shown_clothes import BEHIND, SQUARE, ShownClothes, first_depth
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
-# The photo's authority: cosines between its direction and a view's (53° and 32°), and between its direction and the surface's.
-# Of clothes it decides for longer (107° and 72°): views draw collars and ties blurred, each in another place.
+# The photo's authority: cosines between its direction and a view's (53° and 32°). Of clothes it decides for longer (107° and 72°):
+# views draw collars and ties blurred, each in another place.
 _NEAR, _NEAR_CLOTHES = (0.6, 0.85), (-0.3, 0.3)
-_SQUARE = (0.3, 0.6)
 # Metres by which the photo's expression moves skin: where it smiles, it does not know the face at rest.
 _MOVED = (0.0005, 0.002)
 # Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
 _EDGE, _SPREAD = 1 / 60, 0.15
-# Of the height of clothes that a photo shows above its border: as far down it is believed wholly, and not at all. Of a neckline alone,
-# nobody knows what is worn below it: collars, beads and folds would become stripes.
-_GUESSED = (0.25, 0.75)
+_INSIDE = 0.5  # of a pixel at the photo's border that lies in the photo, from which on it counts
+# Of the height of clothes that a photo shows above its border: as far down it is believed wholly, and not at all. A neckline does
+# not tell what is worn below it: collars, beads and folds would become stripes.
+_GUESSED = (0.5, 1.0)
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
 _BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
 _OPAQUE = 2.2  # logit of 0.9, as plain starts have it
-_BEHIND = 0.015  # metres behind what the photo sees, from where on it does not see
 
 
 def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingPicture:
@@ -64,7 +63,8 @@ def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingP
     """
     track, full = photo.track, photo.portrait.size
     portrait = photo.portrait.resized(min(size, full))
-    alpha = portrait.matte * portrait.inside
+    # Of a pixel at the photo's border, only what lies inside tells how solid the person is: nobody fades out there.
+    alpha = portrait.matte / portrait.inside.clamp(min=_INSIDE)
     mouth = mouth_opening(track.landmarks * (portrait.size / full), portrait.size, portrait.size)
     return TrainingPicture(
         camera=track.camera.resized(portrait.size, portrait.size),
@@ -84,7 +84,8 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -
     """
     width, framing = photo.camera.width, start.framing
     portrait = portrait.resized(width)
-    clothes, border = portrait.region(Label.CLOTHES), photo_window(portrait.inside.numpy())[0].stop - 1
+    border = photo_window((portrait.inside > _INSIDE).numpy())[0].stop
+    clothes = portrait.region(Label.CLOTHES)
     framed = start.means[:, 1] > framing.target[1] - framing.span / 2
     lowest = photo.camera.project(start.splats(start.rig(), photo.parameters).means[framed])[0][:, 1].amax()
     height = max(width, min(math.ceil(float(lowest)), 2 * width))
@@ -165,13 +166,12 @@ def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
     # The start's Gaussians are discs; their last axis is the normal, outward.
     normals = quaternion_to_matrix(splats.quaternions)[..., 2]
     facing = (functional.normalize(photo.camera.centre - splats.means, dim=-1) * normals).sum(-1)
-    drawn = rasterize(*splats._replace(colors=depth[:, None]), photo.camera)
-    nearest = drawn.color[..., 0] / drawn.alpha.clamp(min=0.05)
+    nearest = first_depth(splats, photo.camera)
     seen = sample_image(torch.stack([nearest, photo.alpha, photo.trust], dim=-1), pixels)
     size = torch.tensor([photo.camera.width, photo.camera.height])
-    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 0] + _BEHIND)
+    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 0] + BEHIND)
     # Where the photo shows background, nothing stands, however obliquely it looks there.
-    square = torch.maximum(ramp(facing, *_SQUARE), (seen[:, 1] < 1 - _CONTRADICTION).float())
+    square = torch.maximum(ramp(facing, *SQUARE), (seen[:, 1] < 1 - _CONTRADICTION).float())
     return visible * seen[:, 2] * square * (1 - ramp(lengths(splats.means - still.means), *_MOVED))
 
 
