@@ -20,7 +20,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.geometry.space import neighbours
-from avatarcli.head.face_points import BELOW_NOSE
+from avatarcli.head.face_points import BELOW_NOSE, CHIN
 from avatarcli.head.model import PARTS, PersonalHead, is_region
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness
@@ -77,7 +77,7 @@ def sample_views(
     low, high = head.neutral.amin(0) - _BOX, head.neutral.amax(0) + _BOX
     low[1] = head.neutral[:, 1].amin()
     model = head.model
-    chin = float(model.landmarks(head.neutral)[_CHIN, 1])
+    chin = float(model.landmarks(head.neutral)[CHIN, 1])
     hull = carve(pictures, heads, low, high, _clear(head, pictures, heads, skin_color), chin)
     normals = vertex_normals(head.neutral, model.faces)
     visible = _shown(head, normals, hull)
