@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.openings import between_rims, detail, hidden_at_rest
+from avatarcli.gaussians.openings import at_rims, between_rims, detail, hidden_at_rest
 from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.hidden import rolled_up
@@ -69,3 +69,27 @@ def test_a_fit_does_not_touch_them(make_avatar: Callable[..., Avatar]) -> None:
     assert torch.equal(fitted.sh[kept], avatar.sh[kept])
     assert torch.equal(fitted.means[kept], avatar.means[kept])
     assert (fitted.sh != avatar.sh)[~kept].any()
+
+
+def test_lids_and_lips_keep_their_shape_and_cover_and_take_colours(make_avatar: Callable[..., Avatar]) -> None:
+    avatar = make_avatar(300)
+    rims = at_rims(avatar.head)
+    assert not (rims & between_rims(avatar.head)).all()
+    assert (rims & hidden_at_rest(avatar.head)).any()  # lids that are rolled up
+    soft = (rims & ~between_rims(avatar.head)).nonzero()[:, 0]
+    binding = avatar.binding.clone()
+    binding[:60] = soft[torch.arange(60) * (len(soft) // 60)]
+    binding[60:80] += len(rims)  # hair and clothes do not move with the face
+    avatar = replace(avatar, binding=binding)
+    camera = avatar.framing.cameras(torch.zeros(1), torch.zeros(1), 32)[0]
+    black = TrainingPicture(
+        camera, HeadParameters.at_rest(), -1, torch.zeros(32, 32, 3), torch.ones(32, 32), torch.ones(32, 32)
+    )
+    fitted = optimise(avatar, [black], Schedule(12, 1, 300, seed=0), device="cpu")
+    held = torch.isin(binding, rims.nonzero()[:, 0])
+    changed = (fitted.sh != avatar.sh).flatten(1).any(-1)
+    assert changed[held].any()
+    for name in ("log_scales", "opacity_logits"):
+        before, after = getattr(avatar, name), getattr(fitted, name)
+        assert torch.equal(after[held], before[held])
+        assert (after != before)[~held].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from torch import Tensor
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.losses import psnr
+from avatarcli.gaussians.openings import at_rims
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, Follows, optimise
-from avatarcli.gaussians.pictures import Schedule, TrainingPicture
+from avatarcli.gaussians.pictures import FRONTAL, Schedule, TrainingPicture
+from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.parameters import HeadParameters
 
 AvatarMaker = Callable[..., Avatar]
@@ -225,6 +228,35 @@ def test_what_may_reach_far_moves_further(blank: Avatar, shifted: TrainingPictur
     # Without a word of it everything reaches as far as skin.
     assert torch.equal(moves[1], moves[2])
     assert moves[1].max() < REACH_OF_SKIN + 0.001
+
+
+def test_skin_lies_flat_on_the_face(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    """Needles that stand upright would show what they show to whoever looks along them alone."""
+    model = blank.head.model
+    skin = model.in_regions("face", "nose")[model.faces].all(-1) & ~at_rims(blank.head)
+    chosen = (blank.binding < len(skin)) & skin[blank.binding % len(skin)]
+    assert chosen.sum() > 50
+    outward = quaternion_to_matrix(blank.quaternions)[..., 2]
+    needles = blank.log_scales.clone()
+    needles[:, 2] = math.log(0.004)
+    fitted = optimise(replace(blank, log_scales=needles), pictures, Schedule(9, 3, COUNT, seed=0), device="cpu")
+    axes = quaternion_to_matrix(fitted.quaternions) * fitted.log_scales.exp()[:, None]
+    stands = (axes * outward[..., None]).sum(1).abs().amax(-1)
+    assert stands[chosen].max() < 0.0008
+    assert stands[blank.binding >= len(skin)].quantile(0.9) > 0.002
+
+
+def test_a_close_up_of_the_photo_stays_where_it_is(blank: Avatar, shifted: TrainingPicture) -> None:
+    """A view that is out of place is nudged there; the photo and its close-ups are right as they are."""
+
+    def shown(moment: int) -> float:
+        """How well the avatar shows, without a nudge, what a second picture of this moment taught it."""
+        photo = replace(shifted, trust=torch.zeros(SIZE, SIZE), moment=FRONTAL)
+        other = replace(shifted, moment=moment)
+        fitted = optimise(blank, [photo, other], Schedule(40, 2, COUNT, seed=0, photos=2), device="cpu")
+        return likeness(fitted, [shifted])
+
+    assert shown(FRONTAL) > shown(FRONTAL - 1)
 
 
 def test_gaussians_that_are_added_reach_as_far_as_those_they_come_of(blank: Avatar, shifted: TrainingPicture) -> None:

@@ -15,7 +15,7 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
-from avatarcli.gaussians.pictures import TrainingPicture
+from avatarcli.gaussians.pictures import FRONTAL, TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -30,6 +30,7 @@ from avatarcli.multiview.plan import make_plan
 from avatarcli.stages.training_pictures import (
     Authority,
     ViewPictures,
+    close_up,
     continued_below,
     draw_openings,
     face_mask,
@@ -179,6 +180,39 @@ def test_a_photos_eye_on_the_heads_lid_is_not_believed(mean_head: PersonalHead) 
     # Where the head shows its eye, lids of the photo do no harm.
     assert trust[1][eyes].mean() > 0.95
     assert trust[1].mean() > 0.95
+
+
+def photo_of(head: PersonalHead, size: int) -> Preprocessed:
+    """A photo of the whole bust, `size` pixels wide, whose colours say where in it they are."""
+    camera = view(head, 0.0).resized(size, size)
+    place = (torch.arange(size) + 0.5) / size
+    rows, columns = torch.meshgrid(place, place, indexing="ij")
+    image, whole = torch.stack([rows, columns, torch.full_like(rows, 0.5)], dim=-1), torch.ones(size, size)
+    landmarks, _ = camera.project(head.model.landmarks(head.neutral))
+    return Preprocessed(Portrait(image, image, whole, whole), track_of(head, camera, landmarks))
+
+
+def test_a_close_up_shows_the_photos_face_more_finely(mean_head: PersonalHead) -> None:
+    photo, start = photo_of(mean_head, 256), bare(mean_head)
+    close = close_up(photo, start, 96)
+    assert close is not None
+    assert close.moment == FRONTAL
+    assert close.color.shape == (*close.alpha.shape, 3) == (*close.trust.shape, 3)
+    assert close.color.shape[:2] == (close.camera.height, close.camera.width)
+    assert 90 <= close.camera.width <= 97
+    # The camera sees what the picture shows: the face, and around it as much again as a hand is wide at most.
+    place, _ = close.camera.project(mean_head.model.landmarks(mean_head.neutral))
+    assert (place > 0).all()
+    assert (place < 96).all()
+    whole, _ = photo.track.camera.project(mean_head.model.landmarks(mean_head.neutral))
+    shown = close.color[place[:, 1].long(), place[:, 0].long(), :2] * 256
+    assert (shown - whole.flip(-1)).abs().max() < 3
+    spread = (place.amax(0) - place.amin(0)).amax()
+    assert spread > 1.25 * 96 / 256 * (whole.amax(0) - whole.amin(0)).amax()
+
+
+def test_a_photo_that_is_no_finer_has_no_close_up(mean_head: PersonalHead) -> None:
+    assert close_up(photo_of(mean_head, 100), bare(mean_head), 96) is None
 
 
 def test_from_behind_no_face_counts(mean_head: PersonalHead) -> None:

@@ -21,7 +21,7 @@ from avatarcli.head.model import PersonalHead
 _DRESSED = ("neck", "torso")  # regions that carry clothes; hair, which may fly about, is mostly carried by others
 # Metres that a Gaussian may rise from its surface, and sink below it, for a hull is wider than most of its views; and that each of
 # its axes may stand out of it.
-_RISE, _SINK, _THICK = 0.003, 0.008, 0.0015
+_RISE, _SINK, THICK_CLOTHES = 0.003, 0.008, 0.0015
 # Metres that clothes may stray where a photo shows them: it needs their colours, and what stands before or behind them would be
 # seen from aside.
 REACH_OF_SHOWN_CLOTHES = 0.006
@@ -39,12 +39,13 @@ def dressed(head: PersonalHead, binding: Tensor) -> Tensor:
 
 class Surface(NamedTuple):
     """Where K Gaussians must stay: chosen [K]: their indices; points, normals [K, 3]: of the surface that they start on; reach [K]:
-    metres that each may sink at most."""
+    metres that each may sink at most; thick: metres that each of their axes may stand out of it."""
 
     chosen: Tensor
     points: Tensor
     normals: Tensor
     reach: Tensor
+    thick: float = THICK_CLOTHES
 
     @torch.no_grad()
     def hold(self, means: Tensor, quaternions: Tensor, log_scales: Tensor) -> None:
@@ -57,7 +58,7 @@ class Surface(NamedTuple):
         held = height.clamp(min=-sink).minimum(sink * (_RISE / _SINK))
         means.index_add_(0, self.chosen, (held - height) * self.normals)
         slope = (self.normals[:, None] @ quaternion_to_matrix(quaternions[self.chosen]))[:, 0].abs()
-        longest = math.log(_THICK) - slope.clamp(min=1e-3).log()
+        longest = math.log(self.thick) - slope.clamp(min=1e-3).log()
         log_scales[self.chosen] = torch.minimum(log_scales[self.chosen], longest)
 
 

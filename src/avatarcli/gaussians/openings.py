@@ -29,7 +29,7 @@ _VIEWS = tuple((yaw, pitch) for yaw in (-50.0, 0.0, 50.0) for pitch in (-20.0, 1
 _OFTEN = 3  # pictures: what shows in as many counts in full
 _LINING = 0.3  # of the cavity where they do not show it: no light may fall in from behind
 _IRIS, _WHITE = math.radians(28), math.radians(65)  # around an eye's axis; what turned eyes show of the white
-_FINE, _LID = 4.0, 5.0  # how densely irises are covered beside the white, and rolled-up lids, which unroll to as much
+_FINE, _LID = 4.0, 3.0  # how densely irises are covered beside the white, and rolled-up lids, which unroll to as much
 
 
 def between_rims(head: PersonalHead) -> Tensor:
@@ -40,6 +40,11 @@ def between_rims(head: PersonalHead) -> Tensor:
 def hidden_at_rest(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) show between lids and lips, or are of lids that open eyes roll up."""
     return between_rims(head) | _lids(head)
+
+
+def at_rims(head: PersonalHead) -> Tensor:
+    """Which triangles [F] (bool) are of lids, rolled up ones too, and of lips."""
+    return head.model.in_regions(*RIMS)[head.model.faces].any(-1) | _lids(head)
 
 
 def detail(head: PersonalHead) -> Tensor:

@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from avatarcli.files import replacing
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives
-from avatarcli.gaussians.clothes import Surface, Witness, dressed, find_strays
+from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
-from avatarcli.gaussians.openings import between_rims
-from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
+from avatarcli.gaussians.openings import at_rims, between_rims
+from avatarcli.gaussians.pictures import FRONTAL, AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.rotations import quaternion_to_matrix
@@ -31,10 +31,15 @@ _RATES = {
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _SHAPE = ("quaternions", "log_scales")
+_CLOSED = (*_SHAPE, "opacity_logits")
 # What is left of the rates at the end of a run. Positions and correctives fall more: late steps should settle detail, not move it.
 _SETTLING, _SETTLED, _OTHERS = ("means", "basis", "nudge"), 0.1, 0.3
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
-_HOLD_EVERY = 4  # steps after which clothes are brought back to their surface: they do not stray far in so few
+_REACH_AT_RIMS = 0.001  # metres: what crosses from one lid or lip to the other would tear off when they part
+_HOLD_EVERY = 4  # steps after which clothes and skin are brought back to their surfaces: they do not stray far in so few
+# Regions whose skin is one layer, and metres that an axis may stand out of it. Standing on edge, Gaussians would show what the
+# photo shows only to whoever looks from where it was taken, and others behind them what the views imagine.
+_SKIN, _THICK_SKIN = ("face", "nose"), 0.0006
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
 # Hair is combed when it stands where it will and nothing is added any more; the rest of the run fits what is around it.
 _COMB = 0.75
@@ -75,6 +80,7 @@ def optimise(
     """
     if reach is None:
         reach = torch.full((avatar.count,), REACH_OF_SKIN)
+    reach = torch.where(_on(at_rims(avatar.head), avatar.binding), reach.clamp(max=_REACH_AT_RIMS), reach)
     state = _State.create(avatar.to(device), reach.to(device), len(pictures))
     at_hand = AtHand(pictures, device)
     first = 0
@@ -91,7 +97,7 @@ def optimise(
         loss = state.loss(at_hand[index], index, step, schedule.seed)
         state.step(loss, step / schedule.iterations, photo=index < schedule.photos)
         if step % _HOLD_EVERY == 0 or step + 1 == schedule.iterations:
-            state.hold_clothes()
+            state.hold_surfaces()
         if state.density.due(step, schedule.iterations):
             known = {*range(schedule.photos), *schedule.shown(len(pictures))}
             state.refine(schedule.limit, (at_hand[n] for n in sorted(known)))
@@ -129,10 +135,15 @@ class _State:
         """Make anew what depends on which Gaussians there are."""
         self._rig, self._motions = Rig.create(self.fixed.head, self.binding), dict[int, Motion]()
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
-        hidden = between_rims(self.fixed.head)
-        self._in_openings = hidden[self.binding % len(hidden)] & self.moving
-        clothes = dressed(self.fixed.head, self.binding).nonzero()[:, 0]
-        self._clothes = Surface(clothes, self.start[clothes], self.normal[clothes], self.reach[clothes])
+        self._in_openings = _on(between_rims(self.fixed.head), self.binding)
+        self._at_rims = _on(at_rims(self.fixed.head), self.binding)
+        self._surfaces = [
+            Surface(chosen, self.start[chosen], self.normal[chosen], self.reach[chosen], thick)
+            for chosen, thick in (
+                (dressed(self.fixed.head, self.binding).nonzero()[:, 0], THICK_CLOTHES),
+                (self._bare_skin().nonzero()[:, 0], _THICK_SKIN),
+            )
+        ]
         model, directions = self.fixed.head.model, self.parameters["basis"].shape[1]
         followed = may_follow(model, self.binding % len(model.faces), directions) & self.moving[:, None]
         # What is zero in the network is no connection of it.
@@ -191,7 +202,8 @@ class _State:
     def loss(self, picture: TrainingPicture, index: int, step: int, seed: int) -> Tensor:
         """How far one rendered picture is from what it should be, plus the regularisers."""
         motion = self._motion(picture)
-        shot = Shot(motion.affine, motion.shift, motion.turn, picture.parameters.expression[0], self._rows[index])
+        row = self._rows[0 if picture.moment == FRONTAL else index]
+        shot = Shot(motion.affine, motion.shift, motion.turn, picture.parameters.expression[0], row)
         # A new background each time: what is transparent must stay so before any of them.
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         background = torch.rand(3, generator=generator).to(picture.color)
@@ -222,6 +234,9 @@ class _State:
         # What does not follow all pictures keeps its shape and its tint: one photo alone, where it shows little, would spoil both.
         every = self.follows == Follows.ALL
         _hold((self.parameters[key].grad for key in _SHAPE), every)
+        # Lids and lips turn and stretch as nothing else of a face does: needles that draw their edge at rest would stand out of it
+        # as lashes, and what one cannot see through must stay so.
+        _hold((self.parameters[key].grad for key in _CLOSED), ~self._at_rims)
         for key, connected in self._connected.items():
             gradient = self.parameters[key].grad
             if gradient is not None:
@@ -244,10 +259,17 @@ class _State:
         held = sh.clamp(self.combed - most, self.combed + most)
         sh.copy_(torch.where((self.follows == Follows.ALL)[:, None, None], sh, held))
 
-    def hold_clothes(self) -> None:
-        """Bring clothes back to where they cling."""
+    def _bare_skin(self) -> Tensor:
+        """Which Gaussians [G] (bool) are of the face's skin, without lids, lips and what grows on it."""
+        model = self.fixed.head.model
+        skin = _on(model.faces_in(*_SKIN), self.binding) & ~self._at_rims
+        return skin & (self.reach <= REACH_OF_SKIN)
+
+    def hold_surfaces(self) -> None:
+        """Bring clothes back to where they cling, and skin to the face."""
         p = self.parameters
-        self._clothes.hold(p["means"], p["quaternions"], p["log_scales"])
+        for surface in self._surfaces:
+            surface.hold(p["means"], p["quaternions"], p["log_scales"])
 
     @torch.no_grad()
     def strays(self, pictures: Iterable[TrainingPicture]) -> Tensor:
@@ -327,6 +349,11 @@ class _State:
         self._rebind()
         self.density = Density(tensors["pull"], tensors["seen"])
         return int(tensors["step"])
+
+
+def _on(triangles: Tensor, binding: Tensor) -> Tensor:
+    """Which Gaussians [G] (bool) move with the face on some of its triangles [F] (bool). binding [G]: see `Rig.create`."""
+    return triangles[binding % len(triangles)] & (binding < len(triangles))
 
 
 def _hold(tensors: Iterable[Tensor | None], free: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.parameters import HeadParameters
 
+FRONTAL = -1  # the moment of the frontal photo, and of close-ups of it
 # Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
 # is judged by pictures it has not seen, and is yet made of all of them.
 _HELD_OUT_UNTIL = 0.7
@@ -36,7 +37,8 @@ class TrainingPicture:
 
 
 class PictureSource(Protocol):
-    """The training pictures: the photos, then the views. Index 0 is the frontal photo, the only picture never nudged or tinted."""
+    """The training pictures: the photos, then the views. Index 0 is the frontal photo; it and its close-ups alone are never nudged
+    or tinted."""
 
     def __len__(self) -> int: ...
 

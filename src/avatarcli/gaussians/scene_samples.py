@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.initialise import SurfaceSamples, sample_triangles
-from avatarcli.gaussians.openings import detail
+from avatarcli.gaussians.openings import at_rims, detail
 from avatarcli.geometry.mesh import look_up, vertex_normals
 from avatarcli.geometry.space import z_order
 from avatarcli.head.model import PARTS, REGIONS, PersonalHead
@@ -18,13 +18,15 @@ from avatarcli.reproject.scene import Scene
 # How densely each region is covered beside plain skin. Eyes, lips and teeth carry the finest detail, the chest next to none, and
 # what hair and clothes hide needs only enough to fill gaps.
 _DENSITY = {
-    "face": 1.6, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.1, "eyelid": 5.0, "lip": 4.0, "nose": 2.0,
-    "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 16.0, "tongue": 4.0, "teeth": 14.0,
+    "face": 3.2, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.1, "eyelid": 8.0, "lip": 6.0, "nose": 3.2,
+    "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 18.0, "tongue": 4.0, "teeth": 17.0,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7
 # Metres that eyes lie deeper than the head model's: Gaussians are drawn in the order of their middles, and a lid's may lie farther
 # back than the bulge of an eye beside it, which would shine through.
 _SUNK = 0.001
+# Wider by so much than elsewhere lids and lips begin, for the fit leaves their sizes alone, and what shows through gaps is dark.
+_WIDER = 1.25
 _NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
 _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
 
@@ -76,12 +78,13 @@ def sample_skin(
     triangle = order[triangle]
     points, normals, tangents = _surface(head.neutral, model.faces, triangle, barycentric)
     uv = (model.uv[model.face_uv[triangle]] * barycentric[..., None]).sum(1)
+    wider = 1 + (_WIDER - 1) * at_rims(head)[triangle]
     sunk = _SUNK * model.faces_in("eye")[triangle]
     return SurfaceSamples(
         points=points - sunk[:, None] * normals,
         normals=normals,
         tangents=tangents,
-        spacing=_spacing(head.neutral, model.faces, weight, triangle, count),
+        spacing=wider * _spacing(head.neutral, model.faces, weight, triangle, count),
         colors=look_up(texture, uv),
         opacity=torch.full((count,), 0.95),
         binding=triangle,

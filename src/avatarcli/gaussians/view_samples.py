@@ -27,8 +27,8 @@ from avatarcli.reproject.skin_texture import skin_likeness
 
 # How densely each region is covered where the views show it. What they hide needs only enough to fill gaps.
 _SEEN = {
-    "face": 1.6, "scalp": 1.0, "ear": 1.2, "neck": 0.8, "torso": 0.6, "eyelid": 5.0, "lip": 4.0, "nose": 2.0,
-    "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 16.0, "tongue": 4.0, "teeth": 14.0,
+    "face": 3.2, "scalp": 1.0, "ear": 1.2, "neck": 0.8, "torso": 0.4, "eyelid": 8.0, "lip": 6.0, "nose": 3.2,
+    "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 18.0, "tongue": 4.0, "teeth": 17.0,
 }  # fmt: skip
 _HIDDEN = 0.04
 # Of the hull beside plain skin: hair has detail, clothes little.

@@ -33,7 +33,7 @@ from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.person import Person
 from avatarcli.stages.shown_clothes import ShownClothes
-from avatarcli.stages.training_pictures import Authority, ViewPictures, training_photos, with_shown_clothes
+from avatarcli.stages.training_pictures import Authority, ViewPictures, close_up, training_photos, with_shown_clothes
 
 _HALFWAY_FILE = ".fit.json"  # hidden: a working file
 _PHOTO_EVERY = 3  # the face that the user knows must come from the user's pixels
@@ -68,17 +68,19 @@ def distill_avatar(
     )
     # A photo that is a little out of place would be painted beside what the others show.
     seen = [photo for photo in person.photos if photo.exact]
-    every = _PHOTO_EVERY if len(seen) == 1 else _PHOTOS_EVERY
-    schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(seen))
     photos = training_photos(seen, avatar, config.photo_size)
+    closer = close_up(person.frontal, avatar, config.photo_size)
+    shown = photos if closer is None else [*photos, closer]
+    every = _PHOTO_EVERY if len(photos) == 1 else _PHOTOS_EVERY
+    schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(shown))
     authority = Authority.of(avatar, photos)
     clothes = None
     if reach is not None:
         clothes = ShownClothes.of(avatar, photos)
         avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
     hidden = between_rims(head), hidden_at_rest(head)
-    pictures = AtHand(ViewPictures(photos, video, head, authority, hidden, clothes), device)
-    judge = _Judge(out, pictures, schedule)
+    pictures = AtHand(ViewPictures(shown, video, head, authority, hidden, clothes), device)
+    judge = _Judge(out, pictures, schedule, len(photos))
     # The baseline paints strands on its shell.
     hair = (
         None
@@ -124,6 +126,7 @@ class _Judge:
     folder: Path
     pictures: PictureSource
     schedule: Schedule
+    photos: int  # beside close-ups of them
 
     def halfway(self, avatar: Avatar) -> None:
         """Compare with the pictures shown so far, and with the held-out ones. Kept in a file, for the run may be stopped."""
@@ -135,8 +138,7 @@ class _Judge:
     def finish(self, avatar: Avatar) -> None:
         """Compare with the photos and with all pictures, and write what was kept halfway beside that."""
         halfway = self.folder / _HALFWAY_FILE
-        photos = self.schedule.photos
-        groups = {"photo": range(photos), "all": range(photos, len(self.pictures))}
+        groups = {"photo": range(self.photos), "all": range(self.schedule.photos, len(self.pictures))}
         scores = {name: self._quality(avatar, group) for name, group in groups.items()}
         scores |= read_json(halfway) or {}
         write_json(self.folder / FIT_FILE, scores)

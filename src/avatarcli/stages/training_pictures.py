@@ -18,7 +18,7 @@ from avatarcli.capture.cover import eye_openings, mouth_opening
 from avatarcli.capture.photo import photo_window
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
-from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
 from avatarcli.gaussians.openings import RIMS
 from avatarcli.gaussians.pictures import TrainingPicture
@@ -39,9 +39,9 @@ from avatarcli.stages.shown_clothes import BEHIND, SQUARE, ShownClothes, first_d
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
 _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
-# The photo's authority: cosines between its direction and a view's (53° and 32°). Of clothes it decides for longer (107° and 72°):
+# The photo's authority: cosines between its direction and a view's (63° and 41°). Of clothes it decides for longer (107° and 72°):
 # views draw collars and ties blurred, each in another place.
-_NEAR, _NEAR_CLOTHES = (0.6, 0.85), (-0.3, 0.3)
+_NEAR, _NEAR_CLOTHES = (0.45, 0.75), (-0.3, 0.3)
 # Metres by which the photo's expression moves skin: where it smiles, it does not know the face at rest.
 _MOVED = (0.0005, 0.002)
 # Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
@@ -50,6 +50,8 @@ _INSIDE = 0.5  # of a pixel at the photo's border that lies in the photo, from w
 # Of the height of clothes that a photo shows above its border: as far down it is believed wholly, and not at all. A neckline does
 # not tell what is worn below it: collars, beads and folds would become stripes.
 _GUESSED = (0.5, 1.0)
+_CLOSE_UP = 1.3  # of the face's height: the side of a close-up
+_FINER = 1.25  # times as many pixels on a face as the whole photo has there: a close-up with fewer shows nothing new
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
 _BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
@@ -157,11 +159,40 @@ def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> l
     ]
 
 
+def close_up(photo: Preprocessed, start: Avatar, size: int) -> TrainingPicture | None:
+    """The photo's face alone, `size` pixels wide at most; None where the photo is not finer than the whole of it at that size.
+
+    The whole photo, as many pixels wide, shows a face on a third of them.
+    """
+    track, full = photo.track, photo.portrait.size
+    low, high = track.landmarks.amin(0), track.landmarks.amax(0)
+    side = float((high - low).amax()) * _CLOSE_UP
+    width = min(full, round(size * full / side))
+    if width < _FINER * min(size, full):
+        return None
+    whole = without_contradictions(photo_picture(photo, width), start, track, full)
+    left, top = (int(edge) for edge in ((low + high - side) / 2 * (width / full)).clamp(min=0))
+    right, bottom = (min(edge + round(side * width / full), width) for edge in (left, top))
+    part = slice(top, bottom), slice(left, right)
+    return replace(
+        whole,
+        camera=whole.camera.cropped(left, top, right - left, bottom - top),
+        color=whole.color[part],
+        alpha=whole.alpha[part],
+        trust=whole.trust[part],
+    )
+
+
 def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
     """How far the photo decides about each of the start's Gaussians [G]: in [0, 1], 0 where its expression changes the face."""
     rig, rest = start.rig(), HeadParameters.at_rest()
     splats = start.splats(rig, photo.parameters)
     still = start.splats(rig, replace(photo.parameters, expression=rest.expression, gaze=rest.gaze))
+    return photo_sight(splats, photo) * (1 - ramp(lengths(splats.means - still.means), *_MOVED))
+
+
+def photo_sight(splats: Splats, photo: TrainingPicture) -> Tensor:
+    """How well the photo sees each Gaussian [G] of an avatar that is posed as the photo shows it: in [0, 1]."""
     pixels, depth = photo.camera.project(splats.means)
     # The start's Gaussians are discs; their last axis is the normal, outward.
     normals = quaternion_to_matrix(splats.quaternions)[..., 2]
@@ -172,7 +203,7 @@ def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
     visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 0] + BEHIND)
     # Where the photo shows background, nothing stands, however obliquely it looks there.
     square = torch.maximum(ramp(facing, *SQUARE), (seen[:, 1] < 1 - _CONTRADICTION).float())
-    return visible * seen[:, 2] * square * (1 - ramp(lengths(splats.means - still.means), *_MOVED))
+    return visible * seen[:, 2] * square
 
 
 @dataclass(frozen=True)
@@ -234,7 +265,7 @@ def with_shown_clothes(
 
 @dataclass(frozen=True)
 class ViewPictures:
-    """The photos, the frontal one first, then every picture of the video, read when it is asked for.
+    """The photos, the frontal one first, and close-ups of it, then every picture of the video, read when it is asked for.
 
     hidden: which triangles [F] (bool) are drawn as the start has them in pictures at rest, and in those with an expression.
     """
