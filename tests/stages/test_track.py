@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from avatarcli.cli.main import main
 from avatarcli.clips.files import load_clip
@@ -98,15 +99,19 @@ def test_bad_input_is_one_line(
     make_video(tmp_path / "nobody.mp4", [np.full_like(portrait, 90)] * 2)
     (tmp_path / "text.mp4").write_text("not a video")
     (tmp_path / "taken.npz").mkdir()
+    Image.fromarray(portrait).save(tmp_path / "photo.png")
     for arguments, code, reason in (
         (["nobody.mp4"], 1, "no face found"),
         (["text.mp4"], 1, "not a video"),
         (["gone.mp4"], 1, "no file"),
+        (["."], 1, "is a folder"),
+        (["photo.png", "-o", "a.npz"], 1, "photo.png is a single picture"),
         (["999"], 1, "camera 999 cannot be opened"),
         ([driver, "-o", "clip.csv"], 2, "a clip is a .npz file"),
         ([driver, "-o", "taken.npz"], 1, "is a folder"),
         ([driver, "-o", "text.mp4/a.npz"], 1, "cannot write"),
         ([driver, "-o", "a.npz", "--preview", "a.avi"], 2, "cannot write '.avi'"),
+        ([driver, "-o", "a.npz", "--preview", "taken.npz/.."], 1, "is not empty"),
         ([driver, "-o", "a.npz", "--rest", "50"], 2, "no face is seen there"),
         ([driver, "-o", "a.npz", "--seconds", "0"], 2, "--seconds 0"),
         ([driver, "-o", "a.npz", "--fps", "1000"], 2, "--fps 1000"),

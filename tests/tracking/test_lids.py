@@ -23,6 +23,7 @@ ACTIONS = {
     "wide": (30, 38, {"eyeWideLeft": 1.0, "eyeWideRight": 1.0}),
     "jaw": (44, 50, {"jawOpen": 0.6}),
     "sneer": (52, 58, {"noseSneerLeft": 1.0, "noseSneerRight": 1.0}),
+    "tongue": (44, 50, {"tongueOut": 0.9}),
 }
 
 
@@ -52,6 +53,7 @@ def found(request: pytest.FixtureRequest, model: HeadModel) -> Float:
     scores = np.zeros((70, 52), np.float32)
     scores[:, BLINKS] = 0.3 * expression[:, BLINKS]
     scores[:, EXPRESSION_INDEX["jawOpen"]] = expression[:, EXPRESSION_INDEX["jawOpen"]]
+    scores[:, EXPRESSION_INDEX["tongueOut"]] = expression[:, EXPRESSION_INDEX["tongueOut"]]
     return fit_video(model, seen, scores, np.ones(70, bool), SIZE, 30.0).clip.expression.astype(np.float64)
 
 
@@ -65,6 +67,12 @@ def test_wide_eyes_are_found_and_not_invented(found: Float) -> None:
     elsewhere = np.delete(found[:, WIDES], range(28, 41), axis=0)
     assert elsewhere.mean() < 0.02
     assert elsewhere.max() < 0.15
+
+
+def test_the_tongue_comes_from_its_score(found: Float) -> None:
+    tongue = found[:, EXPRESSION_INDEX["tongueOut"]]
+    assert tongue[46:48].mean() > 0.7
+    assert tongue[:40].max() < 0.05
 
 
 def test_what_is_not_tracked_stays_0(found: Float) -> None:

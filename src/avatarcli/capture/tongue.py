@@ -2,7 +2,7 @@
 
 The detector lays the lower lip's points somewhere on a tongue that hangs over the lip, so it fills what lies between the lips. It
 is redder than the cheeks, where teeth are not; and it is in the light, where the inside of a mouth is dark. The constants come
-from pictures of ten synthetic people whose coefficients are known; the numbers in docs/tracking.md come from others, and from
+from pictures of twelve synthetic people whose coefficients are known; the numbers in docs/tracking.md come from others, and from
 photos of real ones who smile.
 """
 
@@ -23,9 +23,9 @@ _ROWS = np.linspace(0.45, 0.9, 6)
 _CHEEK_STEP = 0.03  # eye distances between the places that a cheek's colour is taken from
 _FLOOR = 2e-3  # of white, added before logarithms are taken
 # Logarithms: how much redder than the cheeks a tongue is (red over green), and how much darker it may be.
-_REDDER, _DARKER = 0.1, 0.4
-# Shares of the places that look so where a tongue begins to be believed, and where it is out. Toothy smiles reach 0.3.
-_BEGUN, _OUT = 0.5, 0.8
+_REDDER, _DARKER = 0.1, 0.55
+# Shares of the places that look so where a tongue begins to be believed, and where it is out. Toothy smiles reach 0.13.
+_BEGUN, _OUT = 0.5, 0.75
 # Eye distances between the lips: through nearer ones comes no tongue, through farther ones it may.
 _SHUT, _PARTED = 0.05, 0.09
 
@@ -43,8 +43,11 @@ def seen_tongue(picture: Pixels, points: Float32) -> float:
     mouth = _light(picture, upper + (lower - upper) * _ROWS[:, None, None])
     light = (mouth + _FLOOR) / (cheeks + _FLOOR)
     tongue = (np.log(light[..., 0] / light[..., 1]) > _REDDER) & (np.log(light.mean(-1)) > -_DARKER)
-    share = (float(tongue.mean()) - _BEGUN) / (_OUT - _BEGUN)
-    return float(np.clip(share, 0.0, 1.0) * np.clip((parted - _SHUT) / (_PARTED - _SHUT), 0.0, 1.0))
+    # Before one that stays in, teeth or the dark show either above or below.
+    share = min(half.mean() for half in np.split(tongue, 2))
+    return float(
+        np.clip((share - _BEGUN) / (_OUT - _BEGUN), 0.0, 1.0) * np.clip((parted - _SHUT) / (_PARTED - _SHUT), 0.0, 1.0)
+    )
 
 
 def _light(picture: Pixels, places: Float64) -> Float64:

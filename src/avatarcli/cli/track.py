@@ -45,7 +45,7 @@ def track(
     """Turn a video of a face into a motion clip for any avatar.
 
     Motion is measured against that face at rest, so it fits other faces too.
-    cheekPuff, noseSneer and tongueOut stay 0: pictures do not show them well enough.
+    cheekPuff and noseSneer stay 0: pictures do not show them well enough.
     """
     from avatarcli.capture.video import probe_video
     from avatarcli.export.video import check_output
@@ -55,11 +55,12 @@ def track(
     name = f"camera{request.camera}" if request.camera is not None else video.stem
     out = output or Path(f"{name}.npz")
     # Known before anything slow is loaded.
+    info = probe_video(video) if request.camera is None else None
     request.check_output(out)
     check_place(out, folder=False)
-    info = probe_video(video) if request.camera is None else None
     if preview is not None:
         check_output(preview, transparent=False, fps=request.fps or (info.fps if info else 30.0))
+        check_place(preview, folder=not preview.suffix)
     from avatarcli.stages.track import track_video
 
     result = track_video(request, out, preview=preview, progress=Console(quiet=quiet))

@@ -18,11 +18,11 @@ from avatarcli.arrays import Pixels
 from avatarcli.capture.face_sequence import FaceSequence, detect_faces
 from avatarcli.capture.video import WEBCAM_SECONDS, VideoInfo, probe_video, read_frames, record_webcam
 from avatarcli.clips.files import save_clip
-from avatarcli.errors import ClipError, UsageError
+from avatarcli.errors import ClipError, UsageError, VideoError
 from avatarcli.export.origin import Origin
 from avatarcli.export.sound import add_sound, has_room, save_sound, sound_path
 from avatarcli.export.video import check_output, write_frames
-from avatarcli.files import explain_io_error, finished_output, sha256_file
+from avatarcli.files import check_place, explain_io_error, finished_output, sha256_file
 from avatarcli.head.model import load_head_model
 from avatarcli.progress import Progress
 from avatarcli.records import fingerprint_of
@@ -67,6 +67,7 @@ def track_video(request: TrackRequest, out: Path, *, preview: Path | None, progr
     with finished_output(out, folder=False) as place, _video(request, place.parent, progress) as info:
         if preview is not None:
             check_output(preview, transparent=False, fps=request.fps or info.fps)
+            check_place(preview, folder=not preview.suffix)
         sequence, track = _tracked(request, info, progress)
         save_clip(place, track.clip)
         duration = len(sequence) / sequence.fps
@@ -135,7 +136,12 @@ def gaps(sequence: FaceSequence) -> tuple[tuple[float, float], ...]:
 def _video(request: TrackRequest, place: Path, progress: Progress) -> Iterator[VideoInfo]:
     """The video to read; a camera is recorded to a temporary file first."""
     if request.camera is None:
-        yield probe_video(request.video)
+        info = probe_video(request.video)
+        if len(info.times) < 2:
+            raise VideoError(
+                f"{request.video} is a single picture: motion is measured against the face at rest, so give a video"
+            )
+        yield info
         return
     seconds = request.seconds or WEBCAM_SECONDS
     with tempfile.TemporaryDirectory(dir=place) as folder:
