@@ -5,8 +5,8 @@
 Every person of the studio is drawn before a plain camera at rest, with each action alone at 0.5 and 1, and with actions and
 turns of the head that could be taken for them. The pictures are held for some frames each, filmed (H.264, 400 × 400, with
 sensor noise) and tracked. Printed, over all people: what is found where an action is at 1, where it is at 0.5 and where it is
-at 0 (mean and 95 % quantile), and the mean error where it is above 0. People 0 to 2 are those that `avatarcli.tracking.lids` took
-its constants from: judge by others.
+at 0 (mean and 95 % quantile), and the mean error where it is above 0. `avatarcli.tracking.lids` took its constants from people 0 to
+2, `avatarcli.capture.tongue` from people 20 to 31: judge by others.
 """
 
 from __future__ import annotations
