@@ -175,6 +175,22 @@ def test_unseen_clothes_take_the_colour_of_the_photos() -> None:
     assert error(TONES.matched(black, nothing, unknown), black, Y > 0) < 0.01
 
 
+def test_hair_that_hangs_over_clothes_does_not_take_their_colour() -> None:
+    truth, nothing, red = person(), torch.zeros(SIZE, SIZE, 5), torch.tensor([0.8, 0.05, 0.1])
+    # Strands lighter than what covers the head, between shoulders in red.
+    strands = HAIR * torch.where(Y < 50, 1.0, 1.7 + 0.3 * torch.sin(X))[..., None]
+    worn = ((X - SIZE / 2).abs() > 20) & (Y > 70)
+    behind = torch.cat([torch.where(worn[..., None], red, strands) * truth[..., 3:], truth[..., 3:]], dim=-1)
+    cloth = torch.cat([red, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    scalp = ((Y < 50) & (truth[..., 3] > 0.5)).float()
+    below = replace(ground(scalp=scalp), cloth=cloth, dressed=(Y > 70).float())
+    tones, lock = Tones(SKIN, bald=False, hair=HAIR), ~worn & (Y > 75)
+    hanging = tones.matched(behind, nothing, replace(below, hanging=torch.ones(SIZE, SIZE)))
+    assert error(hanging, behind, lock) < 0.03
+    # Of somebody whose hair the photo shows to be short it is no hair.
+    assert error(tones.matched(behind, nothing, below), behind, lock) > 0.1
+
+
 def test_skin_mixed_into_unseen_clothes_goes_and_other_colours_stay() -> None:
     truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
     navy, white = torch.tensor([0.10, 0.12, 0.25]), torch.tensor([0.85, 0.85, 0.88])

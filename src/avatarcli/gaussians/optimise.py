@@ -36,7 +36,7 @@ _CLOSED = (*_SHAPE, "opacity_logits")
 _SETTLING, _SETTLED, _OTHERS = ("means", "basis", "nudge"), 0.1, 0.3
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 _REACH_AT_RIMS = 0.001  # metres: what crosses from one lid or lip to the other would tear off when they part
-_HOLD_EVERY = 4  # steps after which clothes and skin are brought back to their surfaces: they do not stray far in so few
+_HOLD_EVERY = 4  # steps after which clothes and skin are brought back to their surfaces: they do not stray far
 # Regions whose skin is one layer, and metres that an axis may stand out of it. Standing on edge, Gaussians would show what the
 # photo shows only to whoever looks from where it was taken, and others behind them what the views imagine.
 _SKIN, _THICK_SKIN = ("face", "nose"), 0.0006

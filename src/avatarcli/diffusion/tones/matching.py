@@ -27,6 +27,7 @@ _CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than thi
 _DARK = 0.7  # a logarithm: how much darkness blurs a tint
 _FEWEST = 1 / 400  # share of the picture that hair must fill for its colour to count
 _HAIR_LIKE = 0.7  # a logarithm: how far colours of one head of hair are from its middle
+_UNLIKE = (0.3, 0.8)  # logarithms: what is by so much nearer to the hair's colour than to the clothes' is none of these
 _SHADOW = 0.8  # how little it matters that hanging hair is darker
 _SHADED = 0.6  # a logarithm: how much darker than in the photo skin is to be expected
 _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to each other cannot be told apart
@@ -150,13 +151,15 @@ class Tones:
     def _hairy(self, logs: Tensor, ground: Ground, found: Tensor) -> tuple[Tensor, Tensor]:
         """How likely pixels [H, W] are hair of the found colour [3], on the head or beside it (clothes of its colour are farther
         off), and how likely a lock, which may be darker, that hangs on the clothes."""
-        difference = logs - log_colors(found)
-        shade = difference.mean(-1, keepdim=True).clamp(max=0)
+        off_hair = _off_in_shade(logs, log_colors(found))
         alike, darker = (
-            torch.exp(-(part.norm(dim=-1) / _HAIR_LIKE).square()) for part in (difference, difference - _SHADOW * shade)
+            torch.exp(-(off / _HAIR_LIKE).square()) for off in ((logs - log_colors(found)).norm(dim=-1), off_hair)
         )
+        # Single strands are farther off than clothes of nearly the hair's colour, but nothing that the clothes could be.
+        off_cloth = _off_in_shade(logs, log_colors(ground.cloth[..., :3]))
+        unlike = ramp(off_cloth - off_hair, *_UNLIKE) * (ground.cloth[..., 3] > 0)
         near = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
-        return alike * torch.maximum(near, ground.hanging), darker * ground.hanging
+        return alike * torch.maximum(near, ground.hanging), torch.maximum(darker, unlike) * ground.hanging
 
     def _skin_change(self, logs: Tensor, skin: Tensor, unseen: Tensor, opaque: Tensor) -> Tensor:
         """Change of unseen skin [H, W], as logarithms [H, W, 3]: its tint near by, its light over a wide surrounding."""
@@ -208,6 +211,12 @@ def _toned(
     # The soft outline is changed as what lies inside it.
     soft = blur(torch.cat([weight * unseen[..., None], opaque[..., None].to(weight)], dim=-1), size / 100)
     return share * difference.clamp(-most, most) * soft[..., :1] / soft[..., 1:].clamp(min=0.1)
+
+
+def _off_in_shade(logs: Tensor, of: Tensor) -> Tensor:
+    """How far [H, W] logarithms of colours [H, W, 3] are from another's, if being darker matters little."""
+    difference = logs - of
+    return (difference - _SHADOW * difference.mean(-1, keepdim=True).clamp(max=0)).norm(dim=-1)
 
 
 def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:
