@@ -133,10 +133,10 @@ class Nape:
         like_hair = _likeness(color, hair, _STRANDS)
         shade = tint * (1 - like_hair)
         known = torch.maximum(skin_like, torch.where(bare > 0, shade, tint) if tones.bald else shade)
-        if not tones.bald:
-            # At its edge hair is mixed with skin: that is neither's colour.
-            known = known * (1 - _widened(like_hair * solid))
-        skin = _continued(color, known * ground.skin * solid * (1 - clothed), tones.skin)
+        known = known * ground.skin * solid * (1 - clothed)
+        # At its edge hair is mixed with skin: that is neither's colour. Where there is no other, it has to do.
+        pure = known if tones.bald else known * (1 - _widened(like_hair * solid))
+        skin = _continued(color, known if pure.sum() < _FEW else pure, tones.skin)
         skin = skin * (_SHADED * tones.skin.mean() / skin.mean(-1, keepdim=True).clamp(min=0.05)).clamp(max=1)
         cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
         on_skin = torch.maximum(on_skin, _widened(on_skin * like_hair * solid))
