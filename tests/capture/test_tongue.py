@@ -38,7 +38,7 @@ def face(opening: float) -> NDArray[np.float32]:
 def drawn(skin: tuple[int, ...], mouth: tuple[int, ...], light: float | tuple[float, ...]) -> Picture:
     picture = np.full((200, 200, 3), skin, np.float64)
     picture[138:170, 74:127] = mouth
-    return (picture * light).round().astype(np.uint8)
+    return (picture * np.asarray(light)).round().astype(np.uint8)
 
 
 @pytest.mark.parametrize("light", LIGHTS)
@@ -63,7 +63,7 @@ def test_a_smile_shows_none_until_one_is_drawn(
 ) -> None:
     """The whole way from a film; the tongue covers the teeth and hangs over the lip."""
     points = measure_face(portrait).points
-    lips = points[list(FEATURE_LINES["inner lips"])] + np.float32([0, 1])
+    lips = points[list(FEATURE_LINES["inner lips"])] + np.array([0, 1], np.float32)
     picture = Image.fromarray(portrait)
     ImageDraw.Draw(picture).polygon([tuple(map(float, point)) for point in lips], fill=(214, 128, 128))
     frames = [portrait] * 5 + [np.asarray(picture)] * 5

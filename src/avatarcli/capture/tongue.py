@@ -32,14 +32,15 @@ _SHUT, _PARTED = 0.05, 0.09
 
 def seen_tongue(picture: Pixels, points: Float32) -> float:
     """tongueOut, from 0 to 1, of a face in a picture [H, W, 3]; points [478, 2]: its landmarks, in pixels."""
-    upper, lower, eyes = (points[list(some)] for some in (UPPER_INNER_LIP, LOWER_INNER_LIP, _EYES))
+    places = points.astype(np.float64)
+    upper, lower, eyes, cheek = (places[list(some)] for some in (UPPER_INNER_LIP, LOWER_INNER_LIP, _EYES, _CHEEKS))
     eye_distance = max(float(np.linalg.norm(eyes[:2].mean(0) - eyes[2:].mean(0))), 1e-6)
     parted = float(np.linalg.norm(lower - upper, axis=1).mean()) / eye_distance
     if parted <= _SHUT:
         return 0.0
     steps = _CHEEK_STEP * eye_distance * np.arange(-1, 2)
     around = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    cheeks = np.median(_light(picture, points[list(_CHEEKS)][:, None] + around).reshape(-1, 3), axis=0)
+    cheeks = np.median(_light(picture, cheek[:, None] + around).reshape(-1, 3), axis=0)
     mouth = _light(picture, upper + (lower - upper) * _ROWS[:, None, None])
     light = (mouth + _FLOOR) / (cheeks + _FLOOR)
     tongue = (np.log(light[..., 0] / light[..., 1]) > _REDDER) & (np.log(light.mean(-1)) > -_DARKER)
