@@ -43,8 +43,8 @@ def hidden_at_rest(head: PersonalHead) -> Tensor:
 
 
 def at_rims(head: PersonalHead) -> Tensor:
-    """Which triangles [F] (bool) are of lids, rolled up ones too, and of lips."""
-    return head.model.in_regions(*RIMS)[head.model.faces].any(-1) | _lids(head)
+    """Which triangles [F] (bool) are of lids, rolled up ones too, and of lips, without those that reach into the skin around."""
+    return _all_in(head, *RIMS) | _lids(head)
 
 
 def detail(head: PersonalHead) -> Tensor:

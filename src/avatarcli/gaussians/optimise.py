@@ -18,7 +18,7 @@ from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density, rearrange
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
-from avatarcli.gaussians.openings import at_rims, between_rims
+from avatarcli.gaussians.openings import RIMS, at_rims, between_rims
 from avatarcli.gaussians.pictures import FRONTAL, AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import Motion, Rig
@@ -39,7 +39,7 @@ _REACH_AT_RIMS = 0.001  # metres: what crosses from one lid or lip to the other 
 _HOLD_EVERY = 4  # steps after which clothes and skin are brought back to their surfaces: they do not stray far
 # Regions whose skin is one layer, and metres that an axis may stand out of it. Standing on edge, Gaussians would show what the
 # photo shows only to whoever looks from where it was taken, and others behind them what the views imagine.
-_SKIN, _THICK_SKIN = ("face", "nose"), 0.0006
+_SKIN, _THICK_SKIN = ("face", "nose", *RIMS), 0.0006
 _KNOWN = 0.5  # trust from which a photo tells where there is nothing
 # Hair is combed when it stands where it will and nothing is added any more; the rest of the run fits what is around it.
 _COMB = 0.75
