@@ -268,6 +268,12 @@ def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: Person
     assert trust[chin + 12, column] < 0.05
     assert trust[chin - 40, column] == 1
     assert trust.mean() > 0.9
+    # Labelled as clothes, a raised collar, it does not count above the chin either.
+    clothes = torch.zeros(SIZE, SIZE)
+    clothes[:, : column + 10] = 1
+    trust = without_contradictions(photo, start, track_of(mean_head, camera, landmarks), SIZE, clothes).trust
+    assert trust[chin - 40, column] < 0.05
+    assert trust.mean() > 0.9
 
 
 def cut_off(head: PersonalHead, label: Label) -> tuple[TrainingPicture, Portrait]:

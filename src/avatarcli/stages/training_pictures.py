@@ -119,12 +119,16 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -
     )
 
 
-def without_contradictions(photo: TrainingPicture, start: Avatar, track: PhotoFit, size: int) -> TrainingPicture:
+def without_contradictions(
+    photo: TrainingPicture, start: Avatar, track: PhotoFit, size: int, clothes: Tensor | None = None
+) -> TrainingPicture:
     """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
 
     Shoulders are wide, and cut off by the photo: there the views show others, and patches of both would stand beside each other.
-    Nor is it believed where it shows an eye and the head model a lid: lids would be painted with eyes.
-    size: pixels along the side of the picture that the track's landmarks are of.
+    A raised collar that only the photo shows would become spots before the neck. Nor is it believed where it shows an eye and the
+    head model a lid: lids would be painted with eyes.
+    size: pixels along the side of the picture that the track's landmarks are of; clothes [S, S]: 1 where the photo shows them,
+    None where that is not known.
     """
     model, width = start.head.model, photo.camera.width
     raster = rasterize_mesh(start.head.in_world(photo.parameters)[0], model.faces, photo.camera)
@@ -132,10 +136,18 @@ def without_contradictions(photo: TrainingPicture, start: Avatar, track: PhotoFi
     agreed = (model.shows(raster, "eye") > 0) | ~eyes
     outline = start.render(start.rig(), photo.parameters, photo.camera).alpha
     rows = torch.arange(len(outline)) * (size / width)
-    below = (rows > track.landmarks[CHIN, 1])[:, None]
+    below = (rows > track.landmarks[CHIN, 1])[:, None].expand_as(outline)
+    if clothes is not None:
+        # A photo that is continued has more rows.
+        below = below | (functional.pad(clothes, (0, 0, 0, len(outline) - len(clothes))) > 0)
     wrong = blur((outline - photo.alpha)[..., None], width / 200).abs()[..., 0] > _CONTRADICTION
     around = blur((below & wrong).float()[..., None], width / 100)[..., 0]
     return replace(photo, trust=photo.trust * (1 - (2 * around).clamp(max=1)) * agreed)
+
+
+def _clothes(photo: Preprocessed, size: int) -> Tensor | None:
+    """1 where a photo, at most `size` pixels wide, shows clothes; None where that is not known."""
+    return photo.portrait.resized(min(size, photo.portrait.size)).region(Label.CLOTHES)
 
 
 def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> list[TrainingPicture]:
@@ -146,6 +158,7 @@ def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> l
             start,
             photo.track,
             photo.portrait.size,
+            _clothes(photo, size),
         )
         for index, photo in enumerate(seen)
     ]
@@ -170,7 +183,7 @@ def close_up(photo: Preprocessed, start: Avatar, size: int) -> TrainingPicture |
     width = min(full, round(size * full / side))
     if width < _FINER * min(size, full):
         return None
-    whole = without_contradictions(photo_picture(photo, width), start, track, full)
+    whole = without_contradictions(photo_picture(photo, width), start, track, full, _clothes(photo, width))
     left, top = (int(edge) for edge in ((low + high - side) / 2 * (width / full)).clamp(min=0))
     right, bottom = (min(edge + round(side * width / full), width) for edge in (left, top))
     part = slice(top, bottom), slice(left, right)
