@@ -9,21 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.capture.portrait import Portrait
 from avatarcli.capture.preprocessed import Preprocessed
-from avatarcli.gaussians.avatar import SH_C0, Avatar
-from avatarcli.gaussians.correctives import new_correctives
-from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.pictures import FRONTAL, TrainingPicture
-from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.parameters import HeadParameters
-from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import make_plan
@@ -31,20 +26,12 @@ from avatarcli.stages.training_pictures import (
     Authority,
     ViewPictures,
     close_up,
-    continued_below,
     draw_openings,
     face_mask,
     photo_authority,
-    photo_picture,
-    with_shown_clothes,
     without_contradictions,
 )
-
-SIZE = 128
-
-
-def view(head: PersonalHead, degrees: float) -> Camera:
-    return Framing.of(head.neutral).cameras(torch.deg2rad(torch.tensor([degrees])), torch.zeros(1), SIZE)[0]
+from toy_photos import SIZE, bare, track_of, view
 
 
 def open_mouth() -> HeadParameters:
@@ -62,29 +49,9 @@ def seen_regions(head: PersonalHead, parameters: HeadParameters, camera: Camera)
     return torch.where(alike, corners[..., 0], -1)
 
 
-def track_of(head: PersonalHead, camera: Camera, landmarks: Tensor) -> PhotoFit:
-    """The head at rest, found in a photo with these landmarks [478, 2]."""
-    rest, zeros = HeadParameters.at_rest(), torch.zeros(head.model.identity_size)
-    return PhotoFit(camera, zeros, head.neutral * 0, rest.expression[0], rest.gaze[0], landmarks, rest.expression[0])
-
-
 def in_eyes(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) are of the eyes."""
     return head.model.in_regions("eye")[head.model.faces].all(-1)
-
-
-def bare(head: PersonalHead) -> Avatar:
-    """A start that covers the whole head, grey."""
-    generator = torch.Generator().manual_seed(0)
-    texture = torch.full((32, 32, 3), 0.5)
-    samples = sample_skin(head, texture, skin_weights(head, dict.fromkeys(REGIONS, 1.0)), 4000, generator)
-    return Avatar(
-        head=head,
-        correctives=new_correctives(4000, 1, generator),
-        framing=Framing.of(head.neutral),
-        provenance={},
-        **start_gaussians(samples, SH_C0)._asdict(),
-    )
 
 
 @pytest.mark.parametrize("degrees", [0.0, 40.0, -40.0])
@@ -237,12 +204,12 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
     pictures = ViewPictures([photo], video, mean_head, authority, hidden)
     assert len(pictures) == 5
     assert pictures[0] is photo
-    for index, (view, frame) in enumerate(plan.pictures, 1):
+    for index, (seat, frame) in enumerate(plan.pictures, 1):
         picture = pictures[index]
         assert picture.moment == frame
         assert torch.equal(picture.parameters.expression[0], plan.parameters.expression[frame])
-        assert torch.equal(picture.camera.K, plan.cameras[view].K)
-        assert float(picture.alpha.mean()) == pytest.approx(0.2 + 0.2 * view + 0.1 * frame, abs=0.01)
+        assert torch.equal(picture.camera.K, plan.cameras[seat].K)
+        assert float(picture.alpha.mean()) == pytest.approx(0.2 + 0.2 * seat + 0.1 * frame, abs=0.01)
         colored = (picture.color - picture.alpha[..., None]).abs().amax(-1) > 0.01
         # Eyes, and a mouth that is open in some frames, are drawn into the toy's grey.
         assert colored.float().mean() < 0.05
@@ -251,140 +218,6 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
     assert torch.equal(moving, face_mask(mean_head, plan.parameters[1:], plan.cameras[2]))
     assert moving.max() > 0.95
     assert moving.min() < 0.05
-
-
-def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: PersonalHead) -> None:
-    """The photo's matte reaches beyond the start on one side, below the chin and above it: below, it does not count there."""
-    camera, rest = view(mean_head, 0.0), HeadParameters.at_rest()
-    model, start = mean_head.model, bare(mean_head)
-    alpha = start.render(start.rig(), rest, camera).alpha.clamp(0, 1)
-    landmarks, _ = camera.project(model.landmarks(mean_head.neutral))
-    chin = int(landmarks[152, 1])
-    column = 20
-    for row in (chin - 40, chin + 12):
-        alpha[row - 6 : row + 6, column - 6 : column + 6] = 1 - alpha[row, column].round()
-    photo = TrainingPicture(camera, rest, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
-    trust = without_contradictions(photo, start, track_of(mean_head, camera, landmarks), SIZE).trust
-    assert trust[chin + 12, column] < 0.05
-    assert trust[chin - 40, column] == 1
-    assert trust.mean() > 0.9
-    # Labelled as clothes, a raised collar, it does not count above the chin either.
-    clothes = torch.zeros(SIZE, SIZE)
-    clothes[:, : column + 10] = 1
-    trust = without_contradictions(photo, start, track_of(mean_head, camera, landmarks), SIZE, clothes).trust
-    assert trust[chin - 40, column] < 0.05
-    assert trust.mean() > 0.9
-
-
-def cut_off(head: PersonalHead, label: Label) -> tuple[TrainingPicture, Portrait]:
-    """A photo that ends at the height of the chest, 30 rows above its crop's lower border: a red tie on something blue."""
-    column, row = torch.arange(SIZE), torch.arange(SIZE)[:, None]
-    color = torch.where(
-        ((column - 64).abs() < 6)[:, None], torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.6])
-    )
-    inside = (row < SIZE - 30).float().expand(SIZE, SIZE).clone()
-    alpha = inside * ((column - 64).abs() < 50)
-    labels = torch.full((SIZE, SIZE), int(label), dtype=torch.uint8)
-    color = color.expand(SIZE, SIZE, 3)
-    camera, rest = view(head, 0.0), HeadParameters.at_rest()
-    photo = TrainingPicture(camera, rest, -1, color * alpha[..., None], alpha, inside)
-    return photo, Portrait(color, color, alpha, inside, labels)
-
-
-def test_clothes_go_on_below_the_border_of_a_photo(mean_head: PersonalHead) -> None:
-    photo, portrait = cut_off(mean_head, Label.CLOTHES)
-    made = continued_below(photo, portrait, bare(mean_head))
-    border = SIZE - 30
-    assert torch.equal(made.color[:border], photo.color[:border])
-    assert torch.equal(made.trust[:border], photo.trust[:border])
-    low = slice(border, made.camera.height)
-    assert made.color.shape == (made.camera.height, SIZE, 3)
-    assert (made.camera.K == photo.camera.K).all()
-    assert made.trust[low].min() > 0.9
-    tie, cloth, beside = (
-        made.color[low, columns].mean((0, 1)) for columns in (slice(62, 66), slice(90, 100), slice(0, 6))
-    )
-    torch.testing.assert_close(tie, torch.tensor([0.8, 0.1, 0.1]), atol=0.1, rtol=0)
-    torch.testing.assert_close(cloth, torch.tensor([0.1, 0.1, 0.6]), atol=0.02, rtol=0)
-    assert beside.max() < 0.05
-    assert made.alpha[low, :6].max() < 0.1
-
-
-def test_of_a_neckline_nobody_knows_how_it_goes_on(mean_head: PersonalHead) -> None:
-    photo, portrait = cut_off(mean_head, Label.CLOTHES)
-    border, shown = SIZE - 30, 8  # rows
-    labels = portrait.labels
-    assert labels is not None
-    labels[: border - shown] = int(Label.SKIN)
-    made = continued_below(photo, portrait, bare(mean_head))
-    assert made.trust[border : border + shown // 2, 20:50].min() > 0.9
-    assert made.trust[border + shown + 1 :].max() < 0.1
-
-
-def test_nobody_fades_out_at_the_border_of_a_photo(mean_head: PersonalHead) -> None:
-    _, portrait = cut_off(mean_head, Label.CLOTHES)
-    border = SIZE - 30
-    for picture in (portrait.matte, portrait.inside):
-        picture[border] = 0.7 * picture[border - 1]  # of a row that the photo ends in
-    track = track_of(mean_head, view(mean_head, 0.0), torch.zeros(478, 2))
-    made = photo_picture(Preprocessed(portrait, track), SIZE)
-    assert made.alpha[border, 20:110].min() > 0.99
-    torch.testing.assert_close(made.color[border, 20:110], made.color[border - 1, 20:110])
-    assert made.trust[border, 20:110].max() == pytest.approx(0.7)
-    assert made.alpha[border + 1 :].max() == 0
-
-
-@pytest.mark.parametrize("label", [Label.SKIN, Label.HAIR, None])
-def test_below_the_border_nothing_but_clothes_goes_on(mean_head: PersonalHead, label: Label | None) -> None:
-    photo, portrait = cut_off(mean_head, label or Label.CLOTHES)
-    portrait = portrait if label else replace(portrait, labels=None)
-    made = continued_below(photo, portrait, bare(mean_head))
-    assert torch.equal(made.trust[: SIZE - 30], photo.trust[: SIZE - 30])
-    assert made.trust[SIZE - 30 :].max() == 0
-
-
-def test_skin_that_is_labelled_as_clothes_does_not_go_on(mean_head: PersonalHead) -> None:
-    photo, portrait = cut_off(mean_head, Label.CLOTHES)
-    skin, neckline = torch.tensor([0.8, 0.6, 0.5]), slice(70, 90)
-    color, labels = portrait.foreground.clone(), portrait.labels
-    assert labels is not None
-    color[:, neckline], color[:40], labels[:40] = skin, skin, int(Label.SKIN)
-    photo = replace(photo, color=color * photo.alpha[..., None])
-    made = continued_below(photo, replace(portrait, foreground=color), bare(mean_head))
-    low = slice(SIZE - 30, made.camera.height)
-    assert made.trust[low, 76:84].max() < 0.1
-    assert made.trust[low, 20:60].min() > 0.9
-
-
-def test_clothes_that_a_photo_shows_start_as_it_shows_them(mean_head: PersonalHead) -> None:
-    bust, rest, camera = bare(mean_head), HeadParameters.at_rest(), view(mean_head, 0.0)
-    region = mean_head.model.region[mean_head.model.faces[bust.binding]].long()
-    torso, nose = ((region == REGIONS.index(name)).all(-1) for name in ("torso", "nose"))
-    blue = (torch.tensor([0.1, 0.1, 0.8]) - 0.5) / SH_C0
-    start = replace(bust, sh=torch.where(torso[:, None, None], blue, bust.sh))
-    red = torch.tensor([0.8, 0.1, 0.1]).expand(SIZE, SIZE, 3)
-    ones = torch.ones(SIZE, SIZE)
-    photo = TrainingPicture(camera, rest, -1, red, ones, ones)
-    authority = Authority.of(start, [photo])
-
-    def made(of: Avatar) -> tuple[Avatar, Tensor]:
-        faint = replace(of, opacity_logits=torch.full_like(of.opacity_logits, -1.0))
-        return with_shown_clothes(faint, torch.full((of.count,), 0.015), [photo], authority)
-
-    worn, reach = made(start)
-    front, back = torso & (authority.share[0] > 0.9), torso & (start.means[:, 2] < -0.08)
-    assert front.sum() > 20
-    color = 0.5 + SH_C0 * worn.sh[:, 0]
-    torch.testing.assert_close(color[front], red[0, 0].expand_as(color[front]), atol=1e-4, rtol=0)
-    assert worn.opacity_logits[front].min() > 2
-    assert reach[front].max() < 0.01
-    for other in (back, nose):
-        assert torch.equal(worn.sh[other], start.sh[other])
-        assert worn.opacity_logits[other].max() == -1
-        assert reach[other].min() == pytest.approx(0.015)
-    # What the views show as skin is none of the clothes.
-    skin, _ = made(bust)
-    assert torch.equal(skin.sh, bust.sh)
 
 
 def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(mean_head: PersonalHead) -> None:
