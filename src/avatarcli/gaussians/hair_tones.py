@@ -4,8 +4,9 @@ would wear a seam. Here the tone that is seen goes on behind its border, and fad
 from __future__ import annotations
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
+
+from avatarcli.geometry.space import neighbours
 
 _CELL = 0.01  # metres: hair is compared in lumps of this size
 _SURE = 0.5  # of a Gaussian: from so much seen hair on a lump tells its tone
@@ -32,7 +33,7 @@ def tone_beside(points: Tensor, logs: Tensor, seen: Tensor, unseen: Tensor) -> T
     apart = torch.cdist(middles, middles)
     wanted = _mean(_bell(apart, _NEAR) + _FARTHER * _bell(apart, 3 * _NEAR), known * telling[:, None])
     own = _mean(_bell(apart, _COARSE), imagined)
-    distance = torch.from_numpy(cKDTree(middles[telling].numpy()).query(middles.numpy())[0]).float()
+    distance = neighbours(middles[telling], middles, 1)[0][:, 0]
     change = _bell(distance, _ON)[:, None] * (wanted - own)
     # Lumps have edges: their changes do not.
     change = _mean(_bell(apart, _CELL), torch.cat([change, torch.ones(len(cell), 1)], dim=-1))

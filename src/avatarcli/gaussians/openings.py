@@ -34,7 +34,7 @@ _FINE, _LID = 4.0, 3.0  # how densely irises are covered beside the white, and r
 
 def between_rims(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) show between lids and between lips."""
-    return _all_in(head, *_INSIDE_MOUTH, "eye")
+    return head.model.faces_in(*_INSIDE_MOUTH, "eye")
 
 
 def hidden_at_rest(head: PersonalHead) -> Tensor:
@@ -44,7 +44,7 @@ def hidden_at_rest(head: PersonalHead) -> Tensor:
 
 def at_rims(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) are of lids, rolled up ones too, and of lips, without those that reach into the skin around."""
-    return _all_in(head, *RIMS) | _lids(head)
+    return head.model.faces_in(*RIMS) | _lids(head)
 
 
 def detail(head: PersonalHead) -> Tensor:
@@ -53,15 +53,15 @@ def detail(head: PersonalHead) -> Tensor:
     model = head.model
     density = torch.ones(len(model.faces))
     density[_lids(head)] = _LID
-    inside = _all_in(head, *_INSIDE_MOUTH)
+    inside = model.faces_in(*_INSIDE_MOUTH)
     often = (pixels_shown(head, "lip", _MOUTHS, _VIEWS) > 0).sum(0)
     density[inside] = (often[inside] / _OFTEN).clamp(max=1)
-    cavity = _all_in(head, "mouth_cavity")
+    cavity = model.faces_in("mouth_cavity")
     density[cavity] = density[cavity].clamp(min=_LINING)
     centres = head.neutral[model.faces].mean(1)
     eyes = head.joints[[model.joint_names.index(name) for name in ("eye_l", "eye_r")]]
     outward = functional.normalize(centres[:, None] - eyes, dim=-1)[..., 2].amax(1)
-    eye = _all_in(head, "eye")
+    eye = model.faces_in("eye")
     density[eye & (outward > math.cos(_IRIS))] = _FINE
     density[eye & (outward < math.cos(_WHITE))] = 0.0
     return density
@@ -70,8 +70,3 @@ def detail(head: PersonalHead) -> Tensor:
 def _lids(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) are of rolled-up lids."""
     return rolled_up(head.model)[head.model.faces].mean(1) > 0.5
-
-
-def _all_in(head: PersonalHead, *names: str) -> Tensor:
-    """Which triangles [F] (bool) lie in the named regions."""
-    return head.model.faces_in(*names)
