@@ -198,6 +198,16 @@ def test_of_a_bust_every_view_tells_where_it_ends() -> None:
     assert beyond(-math.inf)[1].float().mean() > 0.05
 
 
+def test_a_gap_that_one_view_imagines_in_a_bust_is_no_hole() -> None:
+    cameras, bust = ring(), float(CENTRE[1]) + 0.03
+    whole, drawn = pictures(cameras), pictures(cameras)
+    index = torch.arange(SIZE)
+    gap = (index[:, None] > SIZE // 2) & ((index - SIZE // 2).abs() < 3)
+    drawn[3] = drawn[3] * ~gap[..., None]
+    hulls = [carve(seen, cameras, LOW, HIGH, bust=bust).inside for seen in (whole, drawn)]
+    torch.testing.assert_close(*hulls)
+
+
 def test_what_lies_beside_the_pictures_is_cut_off_and_what_lies_below_goes_on() -> None:
     """A long arm leaves the pictures aside; a long neck leaves those of the level and the higher cameras below."""
     cameras = ring(highest=32.0)

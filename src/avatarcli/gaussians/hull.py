@@ -26,9 +26,8 @@ from avatarcli.multiview.framing import DISTANCE
 _CELL = 0.004  # metres: two pixels of a whole head's picture at 256 × 256
 _BLOCK = 4  # cells along each side that are looked at together first
 _OPAQUE = 0.35  # alpha from which a pixel counts as the person
-# Generated mattes contradict each other here and there: a single view's word does not carve a hole into hair. Of a bust all views
-# show much the same, and often only one sees where an arm or a back ends: it would stand out by a centimetre there.
-_OBJECTIONS, _OBJECTIONS_BUST = 1, 0
+# Generated mattes contradict each other here and there: a single view's word does not carve a hole.
+_OBJECTIONS = 1
 _VOTES = 3  # views that must have seen a cell
 _SMOOTH = 1.0  # cells: standard deviation of the blur that turns steps into a surface
 _MARGIN = 0.004  # metres inside the surface at which colours are looked up: at the very edge background shines through
@@ -68,7 +67,8 @@ def carve(
     """The hull of premultiplied RGBA pictures [H, W, 4], one a camera [V], within the box from `low` to `high` [3] (metres).
 
     Of several parts only the largest counts. clear [V, H, W]: metres up to which a pixel is known to look through empty space:
-    hollows, which no silhouette shows. bust: height (metres) below which every view's word counts.
+    hollows, which no silhouette shows. bust: height (metres) below which every view tells how far the person reaches to both sides.
+    Often only one sees where an arm or a back ends, which would stand out by a centimetre.
     """
     clear = torch.zeros(len(pictures), cameras.height, cameras.width) if clear is None else clear
     blocks = ((high - low) / (_CELL * _BLOCK)).ceil().long()
@@ -118,11 +118,12 @@ def _occupied(points: Tensor, mattes: Tensor, clear: Tensor, cameras: Camera, bu
 
     clear, bust: see `carve`.
     """
-    allowed = torch.where(points[:, 1] < bust, _OBJECTIONS_BUST, _OBJECTIONS)
     objections = torch.zeros(len(points), dtype=torch.uint8)
     votes = torch.zeros(len(points), dtype=torch.uint8)
     empty = torch.zeros(len(points), dtype=torch.bool)
-    opaque = mattes >= _OPAQUE
+    opaque, low = mattes >= _OPAQUE, points[:, 1] < bust
+    # From the first to the last pixel of each row: a gap between them may be one view's slip.
+    extent = (opaque.byte().cummax(-1).values & opaque.byte().flip(-1).cummax(-1).values.flip(-1)).bool()
     for view, matte in enumerate(opaque):
         camera = cameras[view]
         pixels, depth = camera.project(points)
@@ -136,10 +137,10 @@ def _occupied(points: Tensor, mattes: Tensor, clear: Tensor, cameras: Camera, bu
         full = seen & matte[row, column]
         objections += (above & ~full).byte()
         votes += full.byte()
-        empty |= beside
+        empty |= beside | (low & above & ~(seen & extent[view, row, column]))
         if clear[view].any():
             empty |= seen & (depth < clear[view, row, column])
-    return (objections <= allowed) & (votes >= _VOTES) & ~empty
+    return (objections <= _OBJECTIONS) & (votes >= _VOTES) & ~empty
 
 
 def _surface(inside: npt.NDArray[Any], low: Tensor) -> tuple[Tensor, Tensor]:
