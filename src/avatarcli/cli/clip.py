@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarcli.cli import options
+from avatarcli.cli import option_groups, options
 from avatarcli.cli.console import Console, print_json, print_table
 from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.clips.kinds import NPZ
@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: avatar clip trim take.npz --from 1.5 --to 90f -o short.npz")(trim)
     group.command(epilog="Example: avatar clip retime take.npz --speed 0.5 -o slow.npz")(retime)
     group.command(epilog="Example: avatar clip mix speech smile.npz --region cheeks -o happy.npz")(mix)
-    group.command(epilog='Example: avatar clip speech voice.wav --text "Hello there." -o hello.npz')(speech)
+    group.command(epilog='Example: avatar clip speech voice.wav --text "Hello there." -o hello.npz')(
+        option_groups.flat(speech)
+    )
     group.command("flame-map", epilog="Example: avatar clip flame-map flame2023.pkl")(flame_map)
     app.add_typer(group, name="clip")
 
@@ -174,39 +176,33 @@ def mix(
 
 
 def speech(
+    *,
     audio: Annotated[Path, typer.Argument(metavar="SOUND", help="A voice: any sound file, or a video with sound.")],
     output: _Output,
-    text: options.SpokenText = None,
-    language: options.SpokenLanguage = "english",
-    seed: options.SpeechSeed = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    speaking: option_groups.Speaking,
+    answer: option_groups.Answer,
 ) -> None:
     """Make a clip from a recorded voice.
 
     The lips form its sounds and the head moves along. The sound is kept beside the clip.
     """
     from avatarcli.files import check_place
-    from avatarcli.stages.speech_request import SpeechRequest
 
-    request = SpeechRequest(audio, text=text, language=language, seed=seed)
+    request = speaking.request(audio)
     check_place(_npz(output), folder=False)
     from avatarcli.stages.speech import speech_clip
 
-    result = speech_clip(request, output, progress=Console(quiet=quiet))
-    if not json:
-        print(f"{output}: {result.frames} frames, {result.fps:g} frames/s, {result.frames / result.fps:.2f} s")
-        return
-    print_json(
-        {
-            "path": str(output),
-            "sound": str(result.sound),
-            "frames": result.frames,
-            "fps": result.fps,
-            "seconds": round(result.frames / result.fps, 3),
-            "phones": [[phone.name, round(phone.start, 3), round(phone.end, 3)] for phone in result.phones],
-        }
-    )
+    result = speech_clip(request, output, progress=answer.console)
+    document = {
+        "path": str(output),
+        "sound": str(result.sound),
+        "frames": result.frames,
+        "fps": result.fps,
+        "seconds": round(result.frames / result.fps, 3),
+        "phones": [[phone.name, round(phone.start, 3), round(phone.end, 3)] for phone in result.phones],
+    }
+    seconds = result.frames / result.fps
+    answer.give(document, f"{output}: {result.frames} frames, {result.fps:g} frames/s, {seconds:.2f} s")
 
 
 def flame_map(

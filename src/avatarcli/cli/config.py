@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from avatarcli.cli import options
+from avatarcli.cli import option_groups, options
 from avatarcli.cli.console import print_json
 from avatarcli.cli.stage_commands import saved_config
 from avatarcli.config import PresetName, resolve, to_json
@@ -14,19 +15,23 @@ from avatarcli.errors import UsageError
 from avatarcli.settings import to_toml
 
 
+@dataclass(frozen=True)
+class _Tuning(option_groups.Tuning):
+    preset: Annotated[PresetName | None, typer.Option(help="Of this preset. Default: standard.")] = None
+
+
 def register(app: typer.Typer) -> None:
     group = options.command_group(
         "See the settings that avatars are made with.",
         example="avatar config show --preset draft > mine.toml",
     )
-    group.command(epilog="Example: avatar config show --preset draft > mine.toml")(show)
+    group.command(epilog="Example: avatar config show --preset draft > mine.toml")(option_groups.flat(show))
     app.add_typer(group, name="config")
 
 
 def show(
-    preset: Annotated[PresetName | None, typer.Option(help="Of this preset. Default: standard.")] = None,
-    config: options.Config = None,
-    settings: options.Set = None,
+    *,
+    tuning: _Tuning,
     subject: Annotated[
         str | None, typer.Option("--subject", "-s", metavar="NAME", help="What this avatar was made with.")
     ] = None,
@@ -37,10 +42,10 @@ def show(
 
     As TOML, with what each of them is and what it may be.
     """
-    layers = options.read_layers(config, settings)
+    layers = tuning.layers()
     if subject is None:
-        tree = resolve(preset, layers)
-    elif preset is None and not layers:
+        tree = resolve(tuning.preset, layers)
+    elif tuning.preset is None and not layers:
         tree = saved_config(options.chosen_subject(workspace, subject))
     else:
         raise UsageError("--subject shows what an avatar was made with: leave out --preset, --config and --set")

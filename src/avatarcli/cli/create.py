@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_error, print_failure, print_json
-from avatarcli.config import CreateConfig, GeneratorName, Hardware, PresetName, generator_layers, resolve
+from avatarcli.cli import option_groups, options
+from avatarcli.cli.console import print_error, print_failure, print_json
+from avatarcli.config import CreateConfig, GeneratorName, PresetName, resolve
 from avatarcli.errors import AvatarError, UsageError
 from avatarcli.workspace import Workspace
 
@@ -19,11 +21,40 @@ if TYPE_CHECKING:
     from avatarcli.stages.pipeline import PipelineResult, RunOptions
 
 
+@dataclass(frozen=True)
+class _Making(option_groups.Making):
+    preset: Annotated[PresetName | None, typer.Option(help="How much work to put in. Default: standard.")] = None
+    generator: Annotated[GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: auto.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """How many photos are worked on at a time, and where."""
+
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="How many photos to work on at a time, each in its own process with its own GPU."
+        ),
+    ] = None
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (experimental): host:6379.")
+    ] = None
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether all is done in this process, one photo after another."""
+        return self.cluster is None and self.jobs in (None, 1)
+
+
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar create photo.jpg --preset draft")(create)
+    app.command(epilog="Example: avatar create photo.jpg --preset draft")(option_groups.flat(create))
 
 
 def create(
+    *,
     photos: Annotated[
         list[Path],
         typer.Argument(
@@ -44,56 +75,37 @@ def create(
             help="Whose avatar, of several faces; N counts from the left. Default: largest.",
         ),
     ] = None,
-    preset: Annotated[PresetName | None, typer.Option(help="How much work to put in. Default: standard.")] = None,
-    config: options.Config = None,
-    settings: options.Set = None,
-    generator: Annotated[
-        GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: auto.")
-    ] = None,
-    weights: options.Weights = None,
-    steps: options.Steps = None,
-    device: options.Device = "auto",
-    gpus: options.Gpus = None,
-    offload: options.Offload = False,
-    compile: options.Compile = False,
+    making: _Making,
+    computing: option_groups.Computing,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of everything random. Default: 0.", **options.SEEDS)
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="How many photos to work on at a time, each in its own process with its own GPU."
-        ),
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Work on this Ray cluster (experimental): host:6379.")
-    ] = None,
+    batch: _Batch,
     replace: options.Replace = False,
     force: options.ForcePhoto = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done for each photo, and do nothing.")
     ] = False,
     no_wait: options.NoWait = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Make an avatar of each photo.
 
     With --together, all photos make one avatar.
     Work that is up to date is not redone: run the same command again to finish an interrupted batch.
     """
-    from avatarcli.stages.batch import Job, MakeAvatar, run_in_processes, run_in_turn
+    from avatarcli.stages.batch import Job
     from avatarcli.stages.naming import name_subjects
     from avatarcli.stages.pipeline import RunOptions
 
-    if ((jobs or 1) > 1 or cluster is not None) and (gpus or 1) > 1:
+    if not batch.in_turn and (computing.gpus or 1) > 1:
         raise UsageError("--jobs and --cluster give each subject one GPU: leave out --gpus")
     if subject is not None and len(photos) > 1 and not together:
         raise UsageError("--subject names one avatar: leave it out, or add --together if all photos show one person")
-    chosen = [*options.layers(face=face, seed=seed), *generator_layers(generator, weights, steps)]
-    tree = options.checked_model(resolve(preset, [*options.read_layers(config, settings), *chosen]))
+    tree = resolve(making.preset, [*making.layers(), *options.layers(face=face, seed=seed)])
+    tree = options.checked_model(tree)
     place = Workspace(workspace)
-    progress = Console(quiet=quiet)
+    progress = answer.console
     further: tuple[Path, ...] = ()
     if together:
         photos, further = photos[:1], tuple(photos[1:])
@@ -102,48 +114,59 @@ def create(
         if subject is None
         else {photos[0]: subject}
     )
-    hardware = Hardware(gpus, offload, compile)
-    run = RunOptions(device, progress, force=force, wait=not no_wait, replace=replace, hardware=hardware)
-    made = [Job(photo, place.new_subject(name), further) for photo, name in named.items()]
+    run = RunOptions(
+        computing.device, progress, force=force, wait=not no_wait, replace=replace, hardware=computing.hardware
+    )
+    todo = [Job(photo, place.new_subject(name), further) for photo, name in named.items()]
     if dry_run:
-        _foretell(made, tree, run, json=json)
-        return
-    if len(made) == 1 and cluster is None:
-        _create_one(made[0], tree, run, json=json)
-        return
-    in_turn = cluster is None and jobs in (None, 1)
-    work = MakeAvatar(tree, run)
-    if cluster is not None:
-        from avatarcli.stages.cluster import run_on_cluster
-
-        outcomes = run_on_cluster(made, work, run.progress, address=cluster, at_once=jobs, device=device)
-    elif in_turn:
-        outcomes = run_in_turn(made, work, run.progress)
+        _foretell(todo, tree, run, json=answer.json)
+    elif len(todo) == 1 and batch.cluster is None:
+        _create_one(todo[0], tree, run, json=answer.json)
     else:
-        outcomes = run_in_processes(made, work, run.progress, processes=jobs or 1, device=device)
+        _create_all(todo, tree, run, place, batch, json=answer.json)
+
+
+def _create_all(
+    jobs: list[Job], config: CreateConfig, run: RunOptions, place: Workspace, batch: _Batch, *, json: bool
+) -> None:
+    """Say of each job how it ended, and leave with 1 when one of them failed."""
     ended: dict[Path, Outcome] = {}
-    with closing(outcomes):
+    with closing(_outcomes(jobs, config, run, batch)) as outcomes:
         try:
             for outcome in outcomes:
                 ended[outcome.job.photo] = outcome
                 if outcome.error is not None:
                     photo = str(outcome.job.photo)
                     print_failure(outcome.error, "" if photo in str(outcome.error) else f"{photo}: ")
-                elif in_turn and not json and outcome.result is not None:
+                elif batch.in_turn and not json and outcome.result is not None:
                     print(_line(outcome.result))
         finally:
             # In the order of the photos, and also what was done before Ctrl-C. Not earlier: while bars are on the screen,
             # stdout goes there too.
-            in_order = [ended[job.photo] for job in made if job.photo in ended]
+            in_order = [ended[job.photo] for job in jobs if job.photo in ended]
             results = [outcome.result for outcome in in_order if outcome.result is not None]
             if results:
                 place.remember(results[-1].subject.name)
             failed = [outcome for outcome in in_order if outcome.error is not None]
-            _say([] if in_turn and not json else results, failed, json=json)
+            _say([] if batch.in_turn and not json else results, failed, json=json)
     if failed:
         listed = ", ".join(str(outcome.job.photo) for outcome in failed)
-        print_error(f"{len(failed)} of {len(made)} photos failed: {listed}")
+        print_error(f"{len(failed)} of {len(jobs)} photos failed: {listed}")
         raise typer.Exit(1)
+
+
+def _outcomes(jobs: list[Job], config: CreateConfig, run: RunOptions, batch: _Batch) -> Generator[Outcome, None, None]:
+    """The jobs' outcomes, as they come."""
+    from avatarcli.stages.batch import MakeAvatar, run_in_processes, run_in_turn
+
+    work = MakeAvatar(config, run)
+    if batch.cluster is not None:
+        from avatarcli.stages.cluster import run_on_cluster
+
+        return run_on_cluster(jobs, work, run.progress, address=batch.cluster, at_once=batch.jobs, device=run.device)
+    if batch.in_turn:
+        return run_in_turn(jobs, work, run.progress)
+    return run_in_processes(jobs, work, run.progress, processes=batch.jobs or 1, device=run.device)
 
 
 def _create_one(job: Job, config: CreateConfig, run: RunOptions, *, json: bool) -> None:

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avatarcli.cli import data_people, options
-from avatarcli.cli.console import Console, print_json
+from avatarcli.cli import data_people, option_groups, options
 
 
 def register(app: typer.Typer) -> None:
@@ -16,12 +15,15 @@ def register(app: typer.Typer) -> None:
         "Make data to train the models on.",
         example="avatar data studio --assets makehuman --out videos --subjects 100",
     )
-    group.command(epilog="Example: avatar data studio --assets makehuman --out videos --subjects 100")(studio)
+    group.command(epilog="Example: avatar data studio --assets makehuman --out videos --subjects 100")(
+        option_groups.flat(studio)
+    )
     data_people.register(group)
     app.add_typer(group, name="data")
 
 
 def studio(
+    *,
     assets: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack of MakeHuman's CC0 assets.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Samples; those already there are kept.")],
     subjects: Annotated[int, typer.Option(metavar="N", min=1, help="How many people.")] = 100,
@@ -36,17 +38,13 @@ def studio(
     split: Annotated[
         Literal["train", "held_out"], typer.Option(help="held_out: people, skins and hair never trained on.")
     ] = "train",
-    autoencoder: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Encode with this model, which makes scenes for `avatar train mmvdm`."),
-    ] = None,
+    autoencoder: options.Autoencoder = None,
     clips: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="More motion: clips (.npz) and Live Link recordings (.csv).")
     ] = None,
     skins: Annotated[Path | None, typer.Option(metavar="FOLDER", help="More skins, from `avatar data skins`.")] = None,
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Render synthetic people.
 
@@ -60,14 +58,14 @@ def studio(
         assets,
         out,
         subjects,
-        Console(quiet=quiet),
+        answer.console,
         settings=StudioSettings(views, frames, size, seed, split, face_views, photos),
         autoencoder=autoencoder,
         clips=clips,
         skins=skins,
         device=device,
     )
-    if json:
-        print_json({"folder": str(out), "kind": written.kind, "made": written.made, "kept": written.kept})
-    elif not quiet:
-        print(f"{out}: {written.made} {written.kind} made, {written.kept} kept")
+    answer.give(
+        {"folder": str(out), "kind": written.kind, "made": written.made, "kept": written.kept},
+        f"{out}: {written.made} {written.kind} made, {written.kept} kept",
+    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_json
+from avatarcli.cli import option_groups, options
 
 if TYPE_CHECKING:
     from avatarcli.datasets.captured import CapturedSamples
@@ -24,10 +23,6 @@ _SKINS_EXAMPLE = "Example: avatar data skins --folder london --out skins"
 _Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Samples; those already there are kept.")]
 _Size = Annotated[int, typer.Option(metavar="PIXELS", help="Side of the pictures, a multiple of 16.")]
 _Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N.")]
-_Autoencoder = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Encode with this model, which makes scenes for `avatar train mmvdm`."),
-]
 _Evaluated = Annotated[
     str | None,
     typer.Option(
@@ -39,12 +34,13 @@ _Evaluated = Annotated[
 
 
 def register(group: typer.Typer) -> None:
-    group.command(epilog=_PHOTOS_EXAMPLE)(photos)
-    group.command(epilog=_MULTIVIEW_EXAMPLE)(multiview)
-    group.command(epilog=_SKINS_EXAMPLE)(skins)
+    group.command(epilog=_PHOTOS_EXAMPLE)(option_groups.flat(photos))
+    group.command(epilog=_MULTIVIEW_EXAMPLE)(option_groups.flat(multiview))
+    group.command(epilog=_SKINS_EXAMPLE)(option_groups.flat(skins))
 
 
 def photos(
+    *,
     folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The photos.")],
     out: _Out,
     layout: Annotated[
@@ -56,14 +52,13 @@ def photos(
     size: _Size = 256,
     include_evaluated: _Evaluated = None,
     limit: _Limit = None,
-    autoencoder: _Autoencoder = None,
+    autoencoder: options.Autoencoder = None,
     pictures: Annotated[
         bool,
         typer.Option("--pictures", help="Keep pictures, for `avatar train mmvdm --real`, which changes their colours."),
     ] = False,
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Fit the head to photos of real people.
 
@@ -77,10 +72,11 @@ def photos(
         samples = LondonPhotos(folder, size, views=views, photos=photos, evaluated=include_evaluated)
     else:
         samples = Portraits(folder, size, evaluated=include_evaluated)
-    _collect(samples, out, autoencoder, device, limit, json, quiet, pictures=pictures)
+    _collect(samples, out, answer, autoencoder=autoencoder, pictures=pictures, device=device, limit=limit)
 
 
 def multiview(
+    *,
     folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The recordings.")],
     out: _Out,
     layout: Annotated[
@@ -93,10 +89,9 @@ def multiview(
     frames: Annotated[int, typer.Option(metavar="N", min=1, help="Consecutive frames per camera: 1, 5, 9, 13 …")] = 9,
     size: _Size = 256,
     limit: _Limit = None,
-    autoencoder: _Autoencoder = None,
+    autoencoder: options.Autoencoder = None,
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Fit the head to recordings of calibrated cameras.
 
@@ -105,16 +100,16 @@ def multiview(
     from avatarcli.datasets.recordings.reader import MultiViewPeople
 
     samples = MultiViewPeople(folder, layout, views=views, frames=frames, size=size)
-    _collect(samples, out, autoencoder, device, limit, json, quiet)
+    _collect(samples, out, answer, autoencoder=autoencoder, device=device, limit=limit)
 
 
 def skins(
+    *,
     folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Photos named <id>_<neutral|smiling>_<view>.jpg.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Skins; those already there are kept.")],
     include_evaluated: _Evaluated = None,
     limit: _Limit = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Bake photos of people onto the studio's skins.
 
@@ -122,31 +117,25 @@ def skins(
     """
     from avatarcli.datasets.photo_skins import bake_skins
 
-    baked = bake_skins(folder, out, Console(quiet=quiet), evaluated=include_evaluated, limit=limit)
-    if json:
-        print_json({"folder": str(out), "made": baked.made, "kept": baked.kept, "unusable": list(baked.unusable)})
-    elif not quiet:
-        print(f"{out}: {baked.made} skins made, {baked.kept} kept, {len(baked.unusable)} people unusable")
+    baked = bake_skins(folder, out, answer.console, evaluated=include_evaluated, limit=limit)
+    answer.give(
+        {"folder": str(out), "made": baked.made, "kept": baked.kept, "unusable": list(baked.unusable)},
+        f"{out}: {baked.made} skins made, {baked.kept} kept, {len(baked.unusable)} people unusable",
+    )
 
 
-def _collect(
-    samples: CapturedSamples,
-    out: Path,
-    autoencoder: Path | None,
-    device: options.Device,
-    limit: int | None,
-    json: bool,
-    quiet: bool,
-    *,
-    pictures: bool = False,
-) -> None:
+def _collect(samples: CapturedSamples, out: Path, answer: option_groups.Answer, **how: Any) -> None:
+    """how: what else `write_captured` takes."""
     from avatarcli.datasets.collect import write_captured
 
-    done = write_captured(
-        samples, out, Console(quiet=quiet), autoencoder=autoencoder, pictures=pictures, device=device, limit=limit
+    done = write_captured(samples, out, answer.console, **how)
+    answer.give(
+        {
+            "folder": str(out),
+            "kind": done.kind,
+            "made": done.made,
+            "kept": done.kept,
+            "unusable": list(done.unusable),
+        },
+        f"{out}: {done.made} {done.kind} made, {done.kept} kept, {len(done.unusable)} unusable",
     )
-    if json:
-        unusable = list(done.unusable)
-        print_json({"folder": str(out), "kind": done.kind, "made": done.made, "kept": done.kept, "unusable": unusable})
-    elif not quiet:
-        print(f"{out}: {done.made} {done.kind} made, {done.kept} kept, {len(done.unusable)} unusable")

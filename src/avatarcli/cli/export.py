@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_json
+from avatarcli.cli import option_groups
 from avatarcli.cli.streams import STDOUT, to_stdout
 from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import WITH_CLIP, WITH_FACE, WITH_SH, WITH_UP, ExportFormat, SpzVersion, Up
 from avatarcli.files import check_place
+from avatarcli.progress import Progress
 from avatarcli.workspace import Subject
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar export --format html -o ada.html")(export)
+    app.command(epilog="Example: avatar export --format html -o ada.html")(option_groups.flat(export))
 
 
 def export(
+    *,
     format: Annotated[
         ExportFormat,
         typer.Option("--format", "-f", help="html: a page that plays the avatar. glb: a mesh. The others: Gaussians."),
     ],
-    subject: options.Avatar = None,
-    workspace: options.Workspace = None,
+    choice: option_groups.AvatarChoice,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="PATH", help="A file, a folder where the format is one, or - (stdout)."),
@@ -62,8 +62,7 @@ def export(
         Literal["2", "3", "4"] | None,
         typer.Option(help="spz: 2 for the oldest readers, 4 for the newest. Default: 3.", show_default=False),
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Write the avatar in a format that other programs read."""
     from avatarcli.stages.artefacts import AVATAR_FILE
@@ -71,7 +70,7 @@ def export(
     from avatarcli.stages.export_request import ExportRequest
     from avatarcli.stages.render_request import parse_expression
 
-    progress = Console(quiet=quiet)
+    progress = answer.console
     driver = None if expr is None else Driver.load(expr, note=progress.info, warn=progress.warn)
     request = ExportRequest(
         format,
@@ -85,7 +84,7 @@ def export(
     )
     if output == STDOUT and request.folder:
         raise UsageError(f"-o -: {format} is a folder; name one")
-    target = options.chosen_avatar(workspace, subject)
+    target = choice.find()
     out = request.default_output(target.name) if output is None or output == STDOUT else output
     request.check_output(out)
     # What cannot work is refused before anything slow begins.
@@ -93,25 +92,22 @@ def export(
         check_place(out, folder=request.folder)
     target.whole("distill", AVATAR_FILE)
     if output == STDOUT:
-        with to_stdout(out.name, json=json) as place:
+        with to_stdout(out.name, json=answer.json) as place:
             _export(target, place, request, progress)
         return
     result = _export(target, out, request, progress)
-    if json:
-        document = {
-            "subject": target.name,
-            "path": str(result.path),
-            "format": result.format,
-            "files": result.files,
-            "bytes": result.bytes,
-            "seconds": round(result.seconds, 3),
-        }
-        print_json(document)
-    else:
-        print(result.path)
+    document = {
+        "subject": target.name,
+        "path": str(result.path),
+        "format": result.format,
+        "files": result.files,
+        "bytes": result.bytes,
+        "seconds": round(result.seconds, 3),
+    }
+    answer.give(document, str(result.path))
 
 
-def _export(subject: Subject, out: Path, request: ExportRequest, progress: Console) -> ExportResult:
+def _export(subject: Subject, out: Path, request: ExportRequest, progress: Progress) -> ExportResult:
     from avatarcli.stages.export import export_subject
 
     return export_subject(subject, out, request, progress=progress)

@@ -1,4 +1,4 @@
-"""What several commands share: options, and the form of a group of commands."""
+"""What several commands share: options (those that go together: `option_groups`), and the form of a group of commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avatarcli.cli.console import Console
 from avatarcli.config import CreateConfig, DeviceName, GeneratorName, Language, PresetName
 from avatarcli.errors import AvatarError
 from avatarcli.export.formats import endings
-from avatarcli.settings import Layer, assigned, read_layer
+from avatarcli.settings import Layer
 
 
 def subject_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -81,6 +81,10 @@ Gpus = Annotated[
 ]
 Offload = Annotated[bool, typer.Option("--offload", help="For small cards: keep only the model at work on the GPU.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile mmvdm's blocks before the first step, on a GPU.")]
+Autoencoder = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Encode with this model, which makes scenes for `avatar train mmvdm`."),
+]
 SEEDS = {"min": 0, "max": 2**32 - 1}  # what is made of a seed still fits into 64 bits
 Seed = Annotated[
     int | None, typer.Option(metavar="N", help="Seed of everything random. Default: the subject's.", **SEEDS)
@@ -159,12 +163,6 @@ def chosen_avatar(workspace: Path | None, name: str | None) -> folders.Subject:
     if name is None or not names_a_file(name):
         return chosen_subject(workspace, name)
     return AvatarFile(folders.Workspace(workspace), Path(name).expanduser())
-
-
-def read_layers(config: Path | None, settings: list[str] | None) -> list[Layer]:
-    """What --config and --set say, in the order in which they count. Raises UsageError."""
-    files = [] if config is None else [read_layer(config.expanduser(), f"--config {config}")]
-    return [*files, *assigned(CreateConfig, settings or ())]
 
 
 def layers(*, face: str | None = None, seed: int | None = None) -> list[Layer]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_json
+from avatarcli.cli import option_groups, options
 from avatarcli.cli.streams import STDOUT, to_stdout
 from avatarcli.config import DeviceName
 from avatarcli.errors import UsageError
@@ -23,12 +22,12 @@ _FULL_TURN = 360.0
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar render --orbit 360 -o orbit.mp4")(render)
+    app.command(epilog="Example: avatar render --orbit 360 -o orbit.mp4")(option_groups.flat(render))
 
 
 def render(
-    subject: options.Avatar = None,
-    workspace: options.Workspace = None,
+    *,
+    choice: option_groups.AvatarChoice,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
     orbit: Annotated[float | None, typer.Option(metavar="DEG", help="Circle the head by this angle.")] = None,
@@ -46,18 +45,12 @@ def render(
         str,
         typer.Option(metavar="E", help="neutral, smile, open-mouth, blink, or ARKit weights: jawOpen=0.6,mouthLeft=1"),
     ] = "neutral",
-    size: options.Size = "512",
-    zoom: options.Zoom = 1.0,
-    fps: options.Fps = 30.0,
-    seconds: Annotated[float | None, typer.Option(metavar="S", help="Length of the video. Default: 6.")] = None,
-    elevation: options.Elevation = 0.0,
-    background: options.BackgroundColour = "white",
+    look: option_groups.Look,
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Render the avatar: a video, stills or a contact sheet."""
-    from avatarcli.stages.render_request import RenderRequest, parse_background, parse_expression, parse_size
+    from avatarcli.stages.render_request import parse_expression
 
     turning = orbit is not None or swing is not None
     still = not turning and (yaw is not None or pitch is not None)
@@ -69,54 +62,46 @@ def render(
         raise UsageError("--sheet has its own views: leave out --yaw and --pitch")
     if not still and not sheet and not turning and not (output is not None and _names_a_still(output)):
         orbit = _FULL_TURN
-    request = RenderRequest(
+    request = look.request(
         orbit=orbit,
         swing=swing,
-        views=tuple((angle, elevation if pitch is None else pitch) for angle in yaw or [0.0]),
+        views=tuple((angle, look.elevation if pitch is None else pitch) for angle in yaw or [0.0]),
         yaw=yaw[0] if yaw else 0.0,
-        seconds=seconds,
-        fps=fps,
-        size=parse_size(size),
-        zoom=zoom,
-        elevation=elevation,
-        background=parse_background(background),
         expression=parse_expression(expression),
         sheet=sheet,
     )
-    target = options.chosen_avatar(workspace, subject)
+    target = choice.find()
     if output != STDOUT:
         out = output or _default_output(target, request)
-        result = drawn(target, out, request, device=device, quiet=quiet, overwrite=overwrite)
-        say_drawn(target, result, json=json)
+        result = drawn(target, out, request, device, answer, overwrite=overwrite)
+        say_drawn(target, result, answer)
         return
     if request.moving or len(request.views) > 1:
         raise UsageError("-o - writes one PNG: give a single --yaw or --sheet, or name a file or folder")
-    with to_stdout(f"{target.name}.png", json=json) as place:
-        drawn(target, place, request, device=device, quiet=quiet)
+    with to_stdout(f"{target.name}.png", json=answer.json) as place:
+        drawn(target, place, request, device, answer)
 
 
 def drawn(
     subject: Subject,
     out: Path,
     request: RenderRequest,
-    *,
     device: DeviceName,
-    quiet: bool,
+    answer: option_groups.Answer,
+    *,
     sound: Path | None = None,
     overwrite: bool = False,
 ) -> RenderResult:
     """Render, with a sound file under it if there is one."""
     from avatarcli.stages.rendering import render_subject
 
-    console = Console(quiet=quiet)
-    return render_subject(subject, out, request, device=device, progress=console, sound=sound, overwrite=overwrite)
+    return render_subject(
+        subject, out, request, device=device, progress=answer.console, sound=sound, overwrite=overwrite
+    )
 
 
-def say_drawn(subject: Subject, result: RenderResult, *, json: bool) -> None:
+def say_drawn(subject: Subject, result: RenderResult, answer: option_groups.Answer) -> None:
     """Say where a rendering is."""
-    if not json:
-        print(result.path)
-        return
     document = {
         "subject": subject.name,
         "path": str(result.path),
@@ -126,7 +111,7 @@ def say_drawn(subject: Subject, result: RenderResult, *, json: bool) -> None:
         "fps": result.fps,
         "seconds": round(result.seconds, 3),
     }
-    print_json(document)
+    answer.give(document, str(result.path))
 
 
 def _names_a_still(output: Path) -> bool:

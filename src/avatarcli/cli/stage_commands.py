@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_json
-from avatarcli.config import CreateConfig, Hardware, StageName, from_json, generator_layers, resolve, resolve_stage
+from avatarcli.cli import option_groups, options
+from avatarcli.config import CreateConfig, StageName, from_json, resolve, resolve_stage
 from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.workspace import Subject, Workspace
 
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar preprocess photo.jpg --subject ada")(preprocess)
-    app.command(epilog="Example: avatar generate --subject ada --seed 1")(generate)
-    app.command(epilog="Example: avatar distill --subject ada --preset high")(distill)
+    app.command(epilog="Example: avatar preprocess photo.jpg --subject ada")(option_groups.flat(preprocess))
+    app.command(epilog="Example: avatar generate --subject ada --seed 1")(option_groups.flat(generate))
+    app.command(epilog="Example: avatar distill --subject ada --preset high")(option_groups.flat(distill))
 
 
 def preprocess(
+    *,
     photos: Annotated[
         list[Path] | None,
         typer.Argument(metavar="PHOTO", help="A portrait or a film; several with --together. Default: the subject's."),
@@ -36,14 +36,11 @@ def preprocess(
         str | None,
         typer.Option(metavar="N|largest|left|right", help="Whose avatar, of several faces. Default: the subject's."),
     ] = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    settings: options.Set = None,
+    tuning: option_groups.Tuning,
     replace: options.Replace = False,
     force: options.ForcePhoto = False,
     no_wait: options.NoWait = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Crop the photo, cut out the person and fit the head model.
 
@@ -55,8 +52,8 @@ def preprocess(
     photo, further = (photos[0], photos[1:]) if photos else (None, [])
     if further and not together:
         raise UsageError("several photos: add --together if all show one person, or preprocess one after the other")
-    layers = [*options.read_layers(config, settings), *options.layers(face=face)]
-    run = RunOptions("auto", Console(quiet=quiet), force=force, wait=not no_wait, replace=replace)
+    layers = [*tuning.layers(), *options.layers(face=face)]
+    run = RunOptions("auto", answer.console, force=force, wait=not no_wait, replace=replace)
     if photo is None:
         target = options.chosen_subject(workspace, subject)
     else:
@@ -64,63 +61,49 @@ def preprocess(
         if subject is None:
             subject = name_subjects(place, [photo], further=further, replace=replace, progress=run.progress)[photo]
         target = place.new_subject(subject)
-    saved = saved_config(target) if target.exists() else resolve(preset)
-    tree = resolve_stage(saved, "preprocess", preset, layers)
-    _run(target, photo, tree, "preprocess", run, json, further=further)
+    saved = saved_config(target) if target.exists() else resolve(tuning.preset)
+    tree = resolve_stage(saved, "preprocess", tuning.preset, layers)
+    _run("preprocess", target, tree, run, answer, photo=photo, further=further)
 
 
 def generate(
-    subject: options.Subject = None,
-    workspace: options.Workspace = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    settings: options.Set = None,
-    generator: options.Generator = None,
-    weights: options.Weights = None,
-    steps: options.Steps = None,
-    device: options.Device = "auto",
-    gpus: options.Gpus = None,
-    offload: options.Offload = False,
-    compile: options.Compile = False,
+    *,
+    choice: option_groups.SubjectChoice,
+    making: option_groups.Making,
+    computing: option_groups.Computing,
     seed: options.Seed = None,
     force: options.Force = False,
     no_wait: options.NoWait = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Make the multi-view video of the person from the fitted photo."""
     from avatarcli.stages.pipeline import RunOptions
 
-    layers = options.read_layers(config, settings)
-    layers += [*generator_layers(generator, weights, steps), *options.layers(seed=seed)]
-    target = options.chosen_subject(workspace, subject)
-    tree = options.checked_model(resolve_stage(saved_config(target), "generate", preset, layers))
-    hardware = Hardware(gpus, offload, compile)
-    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait, hardware=hardware)
-    _run(target, None, tree, "generate", run, json)
+    layers = [*making.layers(), *options.layers(seed=seed)]
+    target = choice.find()
+    tree = options.checked_model(resolve_stage(saved_config(target), "generate", making.preset, layers))
+    run = RunOptions(computing.device, answer.console, force=force, wait=not no_wait, hardware=computing.hardware)
+    _run("generate", target, tree, run, answer)
 
 
 def distill(
-    subject: options.Subject = None,
-    workspace: options.Workspace = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    settings: options.Set = None,
+    *,
+    choice: option_groups.SubjectChoice,
+    tuning: option_groups.Tuning,
     device: options.Device = "auto",
     seed: options.Seed = None,
     force: options.Force = False,
     no_wait: options.NoWait = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Fit the Gaussian avatar to the multi-view video and the photo."""
     from avatarcli.stages.pipeline import RunOptions
 
-    layers = [*options.read_layers(config, settings), *options.layers(seed=seed)]
-    target = options.chosen_subject(workspace, subject)
-    tree = resolve_stage(saved_config(target), "distill", preset, layers)
-    run = RunOptions(device, Console(quiet=quiet), force=force, wait=not no_wait)
-    _run(target, None, tree, "distill", run, json)
+    layers = [*tuning.layers(), *options.layers(seed=seed)]
+    target = choice.find()
+    tree = resolve_stage(saved_config(target), "distill", tuning.preset, layers)
+    run = RunOptions(device, answer.console, force=force, wait=not no_wait)
+    _run("distill", target, tree, run, answer)
 
 
 def saved_config(subject: Subject) -> CreateConfig:
@@ -133,20 +116,18 @@ def saved_config(subject: Subject) -> CreateConfig:
 
 
 def _run(
-    subject: Subject,
-    photo: Path | None,
-    config: CreateConfig,
     stage: StageName,
+    subject: Subject,
+    config: CreateConfig,
     run: RunOptions,
-    json: bool,
+    answer: option_groups.Answer,
+    *,
+    photo: Path | None = None,
     further: Sequence[Path] = (),
 ) -> None:
     from avatarcli.cli.create import report
     from avatarcli.stages.pipeline import run_pipeline
 
     result = run_pipeline(subject, photo, config, run, further=further, only=stage)
-    if json:
-        print_json(report(result))
-    else:
-        state = "up to date" if result.stages[0].cached else f"made in {result.seconds:.1f} s"
-        print(f"{subject.name}: {subject.stage_path(stage)} ({state})")
+    state = "up to date" if result.stages[0].cached else f"made in {result.seconds:.1f} s"
+    answer.give(report(result), f"{subject.name}: {subject.stage_path(stage)} ({state})")

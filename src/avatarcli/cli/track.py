@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_json
+from avatarcli.cli import option_groups
 from avatarcli.export.formats import endings
 from avatarcli.files import check_place
 
@@ -16,10 +15,13 @@ _VIDEOS = endings(lambda form: form.codec is not None)
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar track me.mp4 -o me.npz && avatar animate --expr me.npz")(track)
+    app.command(epilog="Example: avatar track me.mp4 -o me.npz && avatar animate --expr me.npz")(
+        option_groups.flat(track)
+    )
 
 
 def track(
+    *,
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of one face, or the number of a camera: 0.")],
     output: Annotated[
         Path | None,
@@ -39,8 +41,7 @@ def track(
         float | None,
         typer.Option(metavar="S", help="A moment at which the face rests, in seconds. Default: found by itself."),
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Turn a video of a face into a motion clip for any avatar.
 
@@ -63,19 +64,15 @@ def track(
         check_place(preview, folder=not preview.suffix)
     from avatarcli.stages.track import track_video
 
-    result = track_video(request, out, preview=preview, progress=Console(quiet=quiet))
-    if not json:
-        print(result.path)
-        return
-    print_json(
-        {
-            "path": str(result.path),
-            "frames": result.frames,
-            "fps": round(result.fps, 3),
-            "gaps": [[round(a, 3), round(b, 3)] for a, b in result.gaps],
-            "untracked": list(result.untracked),
-            "sound": None if result.sound is None else str(result.sound),
-            "preview": None if result.preview is None else str(result.preview),
-            "seconds": round(result.seconds, 3),
-        }
-    )
+    result = track_video(request, out, preview=preview, progress=answer.console)
+    document = {
+        "path": str(result.path),
+        "frames": result.frames,
+        "fps": round(result.fps, 3),
+        "gaps": [[round(a, 3), round(b, 3)] for a, b in result.gaps],
+        "untracked": list(result.untracked),
+        "sound": None if result.sound is None else str(result.sound),
+        "preview": None if result.preview is None else str(result.preview),
+        "seconds": round(result.seconds, 3),
+    }
+    answer.give(document, str(result.path))

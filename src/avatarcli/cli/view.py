@@ -8,18 +8,17 @@ from typing import Annotated
 
 import typer
 
-from avatarcli.cli import options
-from avatarcli.cli.console import Console, print_json
+from avatarcli.cli import option_groups, options
 from avatarcli.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: avatar view --subject ada")(view)
+    app.command(epilog="Example: avatar view --subject ada")(option_groups.flat(view))
 
 
 def view(
-    subject: options.Avatar = None,
-    workspace: options.Workspace = None,
+    *,
+    choice: option_groups.AvatarChoice,
     host: Annotated[
         str,
         typer.Option(
@@ -40,8 +39,7 @@ def view(
     background: Annotated[str, typer.Option(metavar="COLOUR", help="A name or a hex colour.")] = "white",
     camera: Annotated[int, typer.Option(metavar="N", min=0, help="Which camera may drive the face.")] = 0,
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Show the avatar live in a browser.
 
@@ -58,19 +56,16 @@ def view(
     colour = parse_background(background)
     if not isinstance(colour, tuple):
         raise UsageError(f"--background {background}: a page has one colour; name it")
-    target = options.chosen_avatar(workspace, subject)
+    target = choice.find()
     target.whole("distill", AVATAR_FILE)
     check_address(host, port or 0)
-    console = Console(quiet=quiet)
+    console = answer.console
     drivers = [Driver.load(clip, note=console.info, warn=console.warn) for clip in expr or []]
     clips = {driver.name: driver.clip for driver in drivers}
     from avatarcli.stages.view import ViewRequest, view_subject
 
     def ready(url: str, computes_on: str) -> None:
-        if json:
-            print_json({"subject": target.name, "url": url, "device": computes_on})
-        else:
-            print(url)
+        answer.give({"subject": target.name, "url": url, "device": computes_on}, url)
         sys.stdout.flush()  # whoever reads a pipe waits for it
         console.info("Ctrl-C ends it.")
 
