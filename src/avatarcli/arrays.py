@@ -7,5 +7,6 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
 Pixels = NDArray[np.uint8]  # sRGB
 Mask = NDArray[np.bool_]

@@ -21,7 +21,7 @@ from avatarcli.evaluation import studio, truth
 from avatarcli.evaluation.alignment import Alignment
 from avatarcli.evaluation.results import Result
 from avatarcli.evaluation.sitter import Instruments
-from avatarcli.evaluation.studio import BUCKETS, StudioRun, evaluate_studio, yaws
+from avatarcli.evaluation.studio import BUCKETS, Judge, StudioRun, evaluate_studio, yaws
 from avatarcli.evaluation.truth import EXPRESSIONS, Place, Truth, TruthSet, truth_plan
 from avatarcli.gaussians.rasterize import Rasterized
 from avatarcli.geometry.cameras import Camera
@@ -203,6 +203,11 @@ def test_a_photo_without_a_face_is_a_row_with_its_reason(pack: Path, person: Tru
     assert report.settings["truth"] == person.photo.parents[1].name
 
 
+def judge_of(result: Result, truth: Truth) -> Judge:
+    """For pictures that are there already: no set renders any."""
+    return Judge(result, StudioRun(), None, truth, Instruments("cpu"))  # type: ignore[arg-type]
+
+
 def test_an_avatar_that_is_the_truth_is_perfect_and_a_shifted_one_is_not(
     person: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +219,7 @@ def test_an_avatar_that_is_the_truth_is_perfect_and_a_shifted_one_is_not(
             return Rasterized(picture[..., :3] + (1 - picture[..., 3:]), picture[..., 3])
 
         result = Result("perfect")
-        studio._views(result, "", person.plan, PLACES, person.picture, draw, Instruments("cpu"))
+        judge_of(result, person).views("", person.plan, PLACES, person.picture, draw)
         return result
 
     perfect, shifted = drawn(0), drawn(3)
@@ -242,7 +247,7 @@ def test_a_frozen_face_is_found_out_by_the_known_points() -> None:
     plan = truth_plan(FRAMING)
     frozen = Truth(0, "frozen", replace(plan, cameras=camera), neutral + moves, PHOTO, video=None)  # type: ignore[arg-type]
     result = Result("frozen")
-    studio._faces(result, "", frozen, [0], lambda place: picture)
+    judge_of(result, frozen).faces("", [0], lambda place: picture)
     assert not result.failures
     assert result.values["neutral.akd"] < 0.1
     assert result.values["smile.akd"] > 3
@@ -251,5 +256,5 @@ def test_a_frozen_face_is_found_out_by_the_known_points() -> None:
     driven = plan.parameters.expression[1:]
     assert result.values["expression.scores"] == pytest.approx(float(driven[driven > 0].mean()), abs=1e-5)
     blank = Result("blank")
-    studio._faces(blank, "", frozen, [0], lambda place: np.zeros_like(picture))
+    judge_of(blank, frozen).faces("", [0], lambda place: np.zeros_like(picture))
     assert blank.failures["smile.akd"].startswith("neutral: no face found")

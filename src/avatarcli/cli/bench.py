@@ -21,7 +21,7 @@ def bench(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The portrait to measure with.")],
     preset: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="draft, standard or high; repeatable. Default: draft and standard."),
+        typer.Option(metavar="NAME", help=f"{', '.join(PRESETS)}; repeatable. Default: draft and standard."),
     ] = None,
     device: options.Device = "auto",
     json: options.Json = False,

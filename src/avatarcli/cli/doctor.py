@@ -16,8 +16,6 @@ from avatarcli.errors import AvatarError
 from avatarcli.export.formats import PICTURE_FORMATS
 from avatarcli.workspace import Workspace
 
-# Encoders of the output formats, as FFmpeg names them. GIF, WebP and PNG are Pillow's.
-
 
 @dataclass(frozen=True)
 class Check:

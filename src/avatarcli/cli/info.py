@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def list_subjects(
     workspace: options.Workspace = None,
-    names: Annotated[bool, typer.Option("--names", help="Only the names of those that are ready, one a line.")] = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="Only the names of those that are ready, one per line.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """List the avatars of the workspace."""

@@ -252,7 +252,7 @@ def _frame(entry: Any, index: int, names: list[str] | None) -> _Frame:
 
 
 def _pairs(entries: list[Any], index: int) -> _Frame:
-    """`[{categoryName, score}, …]`; MediaPipe wraps that once more, as `[{categories: […]}]`, one a face."""
+    """`[{categoryName, score}, …]`; MediaPipe wraps that once more, as `[{categories: […]}]`, one per face."""
     if isinstance(entries[0].get("categories"), list):
         entries = entries[0]["categories"]
     frame = {}

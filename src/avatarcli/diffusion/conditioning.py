@@ -161,7 +161,7 @@ class Conditioner:
         raster: MeshRaster | None = None,
         inside: Tensor | None = None,
     ) -> FrameMaps:
-        """The maps of F frames seen by one camera, or by one camera a frame.
+        """The maps of F frames seen by one camera, or by one camera per frame.
 
         raster: what `rasterize_frames` gives, when the caller has it already (on a GPU, say). inside [H, W]: 1 within the
         source's frame, default everywhere.

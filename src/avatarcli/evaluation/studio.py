@@ -130,10 +130,11 @@ def evaluate_studio(
                 sitter = load_sitter(subject, computes_on)
                 result.photo = sitter.photo.portrait.resized(_SHOWN).photo
                 alignment = _align(truth, sitter)
-                _judge(result, run, truths, truth, sitter, alignment, instruments)
+                judge = Judge(result, run, truths, truth, instruments)
+                judge.avatar(sitter, alignment)
                 if run.generated:
                     video = MultiViewVideo.load(subject.artefact("generate", "transforms.json").parent)
-                    _judge_generated(result, run, truths, truth, video, alignment.inverse(), instruments)
+                    judge.generated(video, alignment.inverse())
                 with written_down(result, COST):
                     result.record(COST, cost(sitter))
             report.results.append(result)
@@ -154,87 +155,97 @@ def _align(truth: Truth, sitter: Sitter) -> Alignment:
     return Alignment.of(truth.plan.cameras[0], truth.landmarks[0], whole_photo(sitter.photo, truth.photo), fitted_face)
 
 
-def _judge(
-    result: Result,
-    run: StudioRun,
-    truths: TruthSet,
-    truth: Truth,
-    sitter: Sitter,
-    alignment: Alignment,
-    instruments: Instruments,
-) -> None:
-    """The avatar."""
-    places = run.places(truth.plan, 2 if run.quick else 1)
-    truths.render_missing(truth, places)
-    cameras = alignment.moved(truth.plan.cameras)
+@dataclass(frozen=True)
+class Judge:
+    """Writes down how one person's pictures compare with the truth."""
 
-    def draw(place: Place) -> Rasterized:
-        return sitter.draw(truth.plan.parameters[place.frame : place.frame + 1], cameras[place.view])
+    result: Result
+    run: StudioRun
+    truths: TruthSet
+    truth: Truth
+    instruments: Instruments
 
-    _views(result, "", truth.plan, places, truth.picture, draw, instruments)
-    yaw = yaws(truth.plan.cameras)
-    for name in _FACE_BUCKETS:
-        with written_down(result, named(name, _IDENTITY)):
-            seen = [place for place in places if place.frame == 0 and _bucket(yaw[place.view]) == name]
-            result.record(named(name, _IDENTITY), _identity(truth, seen, draw, instruments))
-    front = sorted({place.view for place in places if abs(yaw[place.view]) < _FRONT})
-    _faces(result, "", truth, front, lambda place: to_bytes(draw(place).color))
-    _faces(result, _DETECTOR, truth, front, lambda place: _on_white(truth.picture(place)))
+    def avatar(self, sitter: Sitter, alignment: Alignment) -> None:
+        """The avatar; alignment: from the true world to the avatar's."""
+        truth, result = self.truth, self.result
+        places = self.run.places(truth.plan, 2 if self.run.quick else 1)
+        self.truths.render_missing(truth, places)
+        cameras = alignment.moved(truth.plan.cameras)
 
+        def draw(place: Place) -> Rasterized:
+            return sitter.draw(truth.plan.parameters[place.frame : place.frame + 1], cameras[place.view])
 
-def _judge_generated(
-    result: Result,
-    run: StudioRun,
-    truths: TruthSet,
-    truth: Truth,
-    video: MultiViewVideo,
-    back: Alignment,
-    instruments: Instruments,
-) -> None:
-    """The frames that the avatar was distilled from, at their own size, against the truth as their cameras see it."""
-    true_plan = replace(video.plan, cameras=back.moved(video.plan.cameras))
+        self.views("", truth.plan, places, truth.picture, draw)
+        yaw = yaws(truth.plan.cameras)
+        for name in _FACE_BUCKETS:
+            with written_down(result, named(name, _IDENTITY)):
+                seen = [place for place in places if place.frame == 0 and _bucket(yaw[place.view]) == name]
+                result.record(named(name, _IDENTITY), _identity(truth, seen, draw, self.instruments))
+        front = sorted({place.view for place in places if abs(yaw[place.view]) < _FRONT})
+        self.faces("", front, lambda place: to_bytes(draw(place).color))
+        self.faces(_DETECTOR, front, lambda place: to_bytes(_on_white(truth.picture(place))))
 
-    def frame(place: Place) -> Rasterized:
-        picture = video.read_frame(*place)
-        alpha = picture[..., 3]
-        return Rasterized(picture[..., :3] + (1 - alpha[..., None]), alpha)
+    def generated(self, video: MultiViewVideo, back: Alignment) -> None:
+        """The frames that the avatar was distilled from, at their own size, against the truth as their cameras see it."""
+        true_plan = replace(video.plan, cameras=back.moved(video.plan.cameras))
 
-    _views(
-        result,
-        _GENERATED,
-        video.plan,
-        run.places(video.plan),
-        lambda place: truths.draw(truth, true_plan, place),
-        frame,
-        instruments,
-    )
+        def frame(place: Place) -> Rasterized:
+            picture = video.read_frame(*place)
+            return Rasterized(_on_white(picture), picture[..., 3])
 
+        def true(place: Place) -> Tensor:
+            return self.truths.draw(self.truth, true_plan, place)
 
-def _views(
-    result: Result,
-    prefix: str,
-    plan: Plan,
-    places: Sequence[Place],
-    true: Callable[[Place], Tensor],
-    draw: Draw,
-    instruments: Instruments,
-) -> None:
-    """Pixels, silhouettes and LPIPS of every bucket: means over its pictures."""
-    yaw = yaws(plan.cameras)
-    for name in BUCKETS:
-        keys = named(prefix + name, PIXELS)
-        perceptual = named(prefix + name, PERCEPTUAL)
-        with written_down(result, keys + perceptual):
-            inside = [place for place in places if _bucket(yaw[place.view]) == name]
-            if not inside:
-                raise AvatarError(f"no camera stands {name} from the front")
-            seen = [_compared(prefix, place, yaw[place.view], true(place), draw(place)) for place in inside]
-            result.record(keys, _mean((*pixel_scores(comparison), iou) for comparison, iou in seen))
-            result.comparisons += [
-                _small(*each) for place, each in zip(inside, seen, strict=True) if _shown(place, yaw)
+        self.views(_GENERATED, video.plan, self.run.places(video.plan), true, frame)
+
+    def views(
+        self, prefix: str, plan: Plan, places: Sequence[Place], true: Callable[[Place], Tensor], draw: Draw
+    ) -> None:
+        """Pixels, silhouettes and LPIPS of every bucket: means over its pictures."""
+        result, yaw = self.result, yaws(plan.cameras)
+        for name in BUCKETS:
+            keys = named(prefix + name, PIXELS)
+            perceptual = named(prefix + name, PERCEPTUAL)
+            with written_down(result, keys + perceptual):
+                inside = [place for place in places if _bucket(yaw[place.view]) == name]
+                if not inside:
+                    raise AvatarError(f"no camera stands {name} from the front")
+                seen = [_compared(prefix, place, yaw[place.view], true(place), draw(place)) for place in inside]
+                result.record(keys, _mean((*pixel_scores(comparison), iou) for comparison, iou in seen))
+                result.comparisons += [
+                    _small(*each) for place, each in zip(inside, seen, strict=True) if _shown(place, yaw)
+                ]
+                with written_down(result, perceptual):
+                    scores = (perceptual_scores(comparison, self.instruments) for comparison, _ in seen)
+                    result.record(perceptual, _mean(scores))
+
+    def faces(self, prefix: str, views: Sequence[int], picture: Callable[[Place], NDArray[np.uint8]]) -> None:
+        """Faces that are found in pictures against the known parameters: landmarks, how far they move, ARKit scores.
+
+        The coefficients are the detector's, less its answer to the neutral face. What it gets wrong in the true pictures it
+        gets wrong in the avatar's as well, so these have numbers too: the best that an avatar can have.
+        """
+        truth = self.truth
+        with written_down(self.result, _face_keys(prefix)):
+            asked, found, scores = [], [], []
+            for view in views:
+                camera = truth.plan.cameras[view]
+                asked.append(camera.project(truth.landmarks)[0].double().numpy())
+                faces = [_found(picture(Place(view, frame)), name) for frame, name in enumerate(EXPRESSIONS)]
+                found.append(np.stack([face.points.astype(np.float64) for face in faces]))
+                scores.append(np.stack([face.scores for face in faces]))
+            unit = [interocular(points[0]) for points in asked]
+            # [V, F, points, 2]
+            known, seen = (np.stack(points)[:, :, :SURFACE_LANDMARKS] for points in (asked, found))
+            driven = truth.plan.parameters.expression.numpy()[1:]
+            distances = [
+                np.mean([keypoint_distance(a[frame], b[frame], u) for a, b, u in zip(seen, known, unit, strict=True)])
+                for frame in range(len(EXPRESSIONS))
             ]
-            with written_down(result, perceptual):
-                result.record(perceptual, _mean(perceptual_scores(comparison, instruments) for comparison, _ in seen))
+            change = np.stack(scores)[:, 1:] - np.stack(scores)[:, :1]
+            error = np.abs(change - driven)[:, driven > 0].mean()
+            response = motion_response(_moved(seen), _moved(known))
+            self.result.record(_face_keys(prefix), (*map(float, distances), response, float(error)))
 
 
 def _compared(prefix: str, place: Place, yaw: float, true: Tensor, drawn: Rasterized) -> tuple[Comparison, float]:
@@ -242,8 +253,8 @@ def _compared(prefix: str, place: Place, yaw: float, true: Tensor, drawn: Raster
     alpha = true[..., 3]
     everywhere = torch.ones_like(alpha)
     # Both on white, so that soft edges are alike in both.
-    on_white = true[..., :3] + (1 - alpha[..., None])
-    portrait = Portrait(on_white, on_white, alpha, everywhere)
+    picture = _on_white(true)
+    portrait = Portrait(picture, picture, alpha, everywhere)
     face = list(EXPRESSIONS)[place.frame] if not prefix else f"frame {place.frame}"
     comparison = compare(f"{prefix}{face} {yaw:.0f}°", portrait, drawn, everywhere)
     return comparison, silhouette_overlap(portrait, drawn, everywhere)
@@ -253,7 +264,7 @@ def _identity(truth: Truth, places: Sequence[Place], draw: Draw, instruments: In
     """L2 distance and CSIM of the faces in true pictures and in the avatar's, mean over views."""
 
     def pair(place: Place) -> tuple[float, float]:
-        pictures = {"true picture": _on_white(truth.picture(place)), "avatar": to_bytes(draw(place).color)}
+        pictures = {"true picture": to_bytes(_on_white(truth.picture(place))), "avatar": to_bytes(draw(place).color)}
         faces = [instruments.embed(picture, _found(picture, name).points) for name, picture in pictures.items()]
         return l2_distance(*faces), cosine_similarity(*faces)
 
@@ -262,38 +273,6 @@ def _identity(truth: Truth, places: Sequence[Place], draw: Draw, instruments: In
 
 def _face_keys(prefix: str) -> tuple[str, ...]:
     return (*(f"{prefix}{name}.akd" for name in EXPRESSIONS), *named(f"{prefix}expression", _MOTION))
-
-
-def _faces(
-    result: Result, prefix: str, truth: Truth, views: Sequence[int], picture: Callable[[Place], NDArray[np.uint8]]
-) -> None:
-    """Faces that are found in pictures against the known parameters: landmarks, how far they move, ARKit scores.
-
-    The coefficients are the detector's, less its answer to the neutral face. What it gets wrong in the true pictures it gets
-    wrong in the avatar's as well, so these have numbers too: the best that an avatar can have.
-    """
-    with written_down(result, _face_keys(prefix)):
-        asked, found, scores = [], [], []
-        for view in views:
-            camera = truth.plan.cameras[view]
-            asked.append(camera.project(truth.landmarks)[0].double().numpy())
-            faces = [_found(picture(Place(view, frame)), name) for frame, name in enumerate(EXPRESSIONS)]
-            found.append(np.stack([face.points.astype(np.float64) for face in faces]))
-            scores.append(np.stack([face.scores for face in faces]))
-        unit = [interocular(points[0]) for points in asked]
-        known, seen = (
-            np.stack(asked)[:, :, :SURFACE_LANDMARKS],
-            np.stack(found)[:, :, :SURFACE_LANDMARKS],
-        )  # [V, F, points, 2]
-        driven = truth.plan.parameters.expression.numpy()[1:]
-        distances = [
-            np.mean([keypoint_distance(a[frame], b[frame], u) for a, b, u in zip(seen, known, unit, strict=True)])
-            for frame in range(len(EXPRESSIONS))
-        ]
-        change = np.stack(scores)[:, 1:] - np.stack(scores)[:, :1]
-        error = np.abs(change - driven)[:, driven > 0].mean()
-        response = motion_response(_moved(seen), _moved(known))
-        result.record(_face_keys(prefix), (*map(float, distances), response, float(error)))
 
 
 def _found(picture: NDArray[np.uint8], name: str) -> FaceLandmarks:
@@ -327,9 +306,9 @@ def _small(comparison: Comparison, iou: float) -> Comparison:
     return Comparison(comparison.name, small[..., :3], small[..., 3:6], small[..., 6], numbers)
 
 
-def _on_white(rgba: Tensor) -> NDArray[np.uint8]:
-    """Premultiplied RGBA [S, S, 4] on white as 8-bit values."""
-    return to_bytes(rgba[..., :3] + (1 - rgba[..., 3:]))
+def _on_white(rgba: Tensor) -> Tensor:
+    """Premultiplied RGBA [S, S, 4] on white [S, S, 3]."""
+    return rgba[..., :3] + (1 - rgba[..., 3:])
 
 
 def _mean(rows: Iterable[tuple[float, ...]]) -> tuple[float, ...]:

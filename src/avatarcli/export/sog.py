@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from avatarcli.arrays import Float64
+from avatarcli.arrays import Bytes, Float64
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
 from avatarcli.geometry import space
@@ -31,8 +31,6 @@ _ROUNDS = 12  # of k-means; the tables hardly change after
 _BINS = 8192  # of the histogram that stands for the values in k-means
 _FIRST_ROTATION_MARK = 252  # alpha of a rotation's pixel: this and the number (wxyz) of the component left out
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # same in, same out
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def write_sog(path: Path, splats: Splats, origin: Origin) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from avatarcli.arrays import Bytes
 from avatarcli.export.formats import SpzVersion
 from avatarcli.export.origin import Origin
 from avatarcli.gaussians.avatar import SH_C0, Splats
@@ -32,8 +33,6 @@ _FRACTIONAL_BITS = 20
 _COLOR_SCALE = 0.15  # bytes of a colour coefficient: (0.15 c + 0.5) · 255
 _SCALE_OFFSET, _SCALE_STEPS = 10.0, 16.0  # bytes of a log scale: (s + 10) · 16
 _GZIP_COMMENT = 0x10  # flag in gzip's header
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def write_spz(path: Path, splats: Splats, origin: Origin, version: SpzVersion = 3) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Colour = tuple[float, float, float]  # red, green, blue
+
 COLOR_FLOOR = 0.04  # added before logarithms are taken, so that neither black nor its noise decides
 
 

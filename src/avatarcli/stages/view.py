@@ -16,12 +16,13 @@ from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
 from avatarcli.errors import DeviceError
 from avatarcli.gaussians.avatar import Avatar
+from avatarcli.geometry.colors import Colour
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.viewer.address import page_address
 from avatarcli.viewer.gate import Gate
 from avatarcli.viewer.live import LiveView
-from avatarcli.viewer.painter import Colour, Painter, field_of_view, viewpoint
+from avatarcli.viewer.painter import Painter, field_of_view, viewpoint
 from avatarcli.viewer.panel import Panel
 from avatarcli.viewer.personal import PersonalPanel
 from avatarcli.viewer.puppet import Puppet

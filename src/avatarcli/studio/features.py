@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.colors import encoded, linear
+from avatarcli.geometry.colors import Colour, encoded, linear
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import Colour, colour_of
+from avatarcli.studio.skin import colour_of
 
 # Metres nearer to the camera than they are, so that they win over the skin they lie on.
 _BROW_BIAS, _LASH_BIAS = 0.0012, 0.0006

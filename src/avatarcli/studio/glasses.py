@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.colors import encoded
+from avatarcli.geometry.colors import Colour, encoded
 from avatarcli.studio.pack_head import PackHead
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import Colour, colour_of
+from avatarcli.studio.skin import colour_of
 from avatarcli.studio.solids import Solid, directions_of, grid, sweep
 
 _OUTLINE = 48  # points of a rim

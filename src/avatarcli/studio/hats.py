@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.geometry.colors import encoded
+from avatarcli.geometry.colors import Colour, encoded
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import Colour
 from avatarcli.studio.solids import Solid, grid
 from avatarcli.studio.wear import HATS, cloth_colour
 

@@ -25,6 +25,8 @@ from avatarcli.studio.scene import CUT_OUT, Light, Material, PosedMesh, RenderMe
 from avatarcli.studio.textures import Textures
 
 SKY_DIRECTIONS = 16
+# What the cosine of the angle of incidence leaves of each of the nine harmonics (Ramamoorthi and Hanrahan 2001).
+COSINE_LOBE = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
 _SKY_SIZE = 128  # texels a side: about 6 mm of a bust
 _SKY_DISTANCE = 6.0  # metres: as good as parallel
 _SKY_TAPS, _SKY_RADIUS = 4, 1.2  # texels
@@ -73,8 +75,7 @@ def harmonics(direction: Tensor) -> Tensor:
 
 def irradiance_coefficients(ambient: Tensor) -> Tensor:
     """Coefficients [9, 3] of the irradiance on a surface by its normal, from those of radiance by direction."""
-    cosine = [math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5]
-    return ambient * torch.tensor(cosine, device=ambient.device)[:, None]
+    return ambient * torch.tensor(COSINE_LOBE, device=ambient.device)[:, None]
 
 
 @torch.no_grad()
@@ -88,7 +89,7 @@ def light_vertices(mesh: RenderMesh, posed: PosedMesh, light: Light, textures: T
     finish = finishes(device)[material]
     shadows = _Shadows(mesh, posed, normal, strand, textures)
     lift = finish[:, materials.LIFT, None]
-    sky = fibonacci_sphere(SKY_DIRECTIONS, device)
+    sky = _sky_directions(device)
     from_sky, openness = _sky_light(
         normal, tangent, posed.occlusion, shadows.sky(sky), strand, finish, light.ambient, sky
     )
@@ -218,13 +219,17 @@ def _response(normal: Tensor, tangent: Tensor, strand: Tensor, sky: Tensor) -> T
 
 
 @constant
-def fibonacci_sphere(count: int, device: torch.device) -> Tensor:
-    """Directions [count, 3] spread evenly over the sphere."""
+def _sky_directions(device: torch.device) -> Tensor:
+    return fibonacci_sphere(SKY_DIRECTIONS).float().to(device)
+
+
+def fibonacci_sphere(count: int) -> Tensor:
+    """Directions float64 [count, 3] spread evenly over the sphere."""
     i = torch.arange(count, dtype=torch.float64) + 0.5
     y = 1 - 2 * i / count
     turn = math.pi * (1 + math.sqrt(5)) * i
     across = (1 - y * y).sqrt()
-    return torch.stack([across * turn.cos(), y, across * turn.sin()], dim=-1).float().to(device)
+    return torch.stack([across * turn.cos(), y, across * turn.sin()], dim=-1)
 
 
 def _disc(count: int) -> list[tuple[float, float]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatarcli.studio.lighting import harmonics
+from avatarcli.studio.lighting import COSINE_LOBE, fibonacci_sphere, harmonics
 from avatarcli.studio.scene import Light
 
 _DIRECTIONS = 256  # where the surround is sampled to be written as harmonics: far more than nine coefficients need
@@ -21,10 +21,8 @@ _DIRECTIONS = 256  # where the surround is sampled to be written as harmonics: f
 _FAIR_ALBEDO, _FAIR_LEVEL, _COMPENSATION = 0.35, 0.36, 0.45
 _FACE = np.array([0.0, 0.1, 0.995])  # the way that a face looks
 _LEANS = (-0.7, -0.35, 0.0, 0.35, 0.7)  # how far parts of a face look aside of that
-_SOFT_SHARE, _SIDE_SHARE = (
-    0.27,
-    0.4,
-)  # of the key lights: weak ones, as under clouds; strong ones that come from one side
+# Of the key lights: weak ones, as under clouds; strong ones that come from one side.
+_SOFT_SHARE, _SIDE_SHARE = 0.27, 0.4
 _FILLED_SHARE = 0.93  # of the lights; the others are lamps in the dark
 # Where the unseen sides look, radians to the left (and to the right) of the front.
 _UNSEEN = (1.6, 1.95, 2.3, 2.7)
@@ -34,7 +32,7 @@ _FILL, _FILL_SPREAD, _FILL_DIFFERENCE = 0.05, 0.15, 0.1
 
 def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
     """Some light. albedo: mean linear albedo of the face, which the camera exposes for."""
-    directions = _sphere(_DIRECTIONS)
+    directions = _surround_directions()
     radiance = _surround(rng, directions)
     basis = _harmonics(directions)
     ambient = 4 * math.pi / _DIRECTIONS * basis.T @ radiance
@@ -89,7 +87,7 @@ def _filled(
     colour: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Coefficients [9, 3] of the surround with broad light from behind, as much as the unseen sides lack against the face."""
-    directions = _sphere(_DIRECTIONS)
+    directions = _surround_directions()
     level = _irradiance(ambient, position, colour, _face_normals()).mean() * math.exp(rng.normal(_FILL, _FILL_SPREAD))
     no_lamp = np.zeros((0, 3))
     for side in rng.permutation([-1.0, 1.0]):
@@ -138,8 +136,7 @@ def _irradiance(
 ) -> NDArray[np.float64]:
     """Light [N, 3] of a surround and P lamps that arrives on surfaces that look along `normals` [N, 3] (of any length)."""
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
-    cosine = np.array([math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5])
-    soft = (_harmonics(normals) * cosine) @ ambient
+    soft = (_harmonics(normals) * np.array(COSINE_LOBE)) @ ambient
     ways = position / np.linalg.norm(position, axis=1, keepdims=True)
     return soft + (normals @ ways.T).clip(min=0) @ colour
 
@@ -149,12 +146,8 @@ def _harmonics(direction: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(harmonics(torch.from_numpy(direction)))
 
 
-def _sphere(count: int) -> NDArray[np.float64]:
-    """Directions spread evenly on a spiral (Fibonacci's)."""
-    index = np.arange(count) + 0.5
-    height, turn = 1 - 2 * index / count, math.pi * (1 + 5**0.5) * index
-    radius = np.sqrt(1 - height**2)
-    return np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=-1)
+def _surround_directions() -> NDArray[np.float64]:
+    return fibonacci_sphere(_DIRECTIONS).numpy()
 
 
 def _floats(values: NDArray[np.float64]) -> torch.Tensor:

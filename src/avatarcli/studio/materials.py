@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from avatarcli.caching import constant
+from avatarcli.geometry.colors import Colour
 from avatarcli.studio.scene import REGION_NAMES, Material
-
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class StudioSample:
         return StudioSample(self.number, **{name: value.to(device) for name, value in self.tensors().items()})
 
     def videos(self) -> list[dict[str, Tensor]]:
-        """Samples for `avatar train autoencoder`, one a view (see `training.data.draw_videos`); photos take turns."""
+        """Samples for `avatar train autoencoder`, one per view (see `training.data.draw_videos`); photos take turns."""
         return [
             {"video": video, "hint": self.hint[view % len(self.hint), view]} for view, video in enumerate(self.video)
         ]

@@ -95,10 +95,9 @@ class RenderMesh:
     """All parts of one subject on end, ready to be drawn in any pose.
 
     faces [T, 3] rows of the posed vertices; uv [T, 3, 2]; material [T] of Material; texture [T] layer of `textures`;
-    depth_bias [T] metres; canonical [N, 3] metres: position on the average head (zero off the head); expression_basis
-    [52, N, 3] is not kept here: offsets come posed with each frame; head_faces: how many of the first faces belong to
-    the bare head (skin, eyes, teeth, tongue); `hidden` [T] bool: faces that clothes or hats cover, left out of the
-    picture but part of the bare head.
+    depth_bias [T] metres; canonical [N, 3] metres: position on the average head (zero off the head); head_faces: how many
+    of the first faces belong to the bare head (skin, eyes, teeth, tongue); `hidden` [T] bool: faces that clothes or hats
+    cover, left out of the picture but part of the bare head.
     """
 
     faces: Tensor

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from avatarcli.caching import once_each
-from avatarcli.geometry.colors import encoded, linear
+from avatarcli.geometry.colors import Colour, encoded, linear
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, SkinAtlas, SkinSheet
-
-Colour = tuple[float, float, float]
 
 # Linear albedo of faces, evenly from the palest to the darkest: from published reflectance of skin (Cooksey and others, NIST 2017),
 # rounded.

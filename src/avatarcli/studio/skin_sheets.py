@@ -18,9 +18,8 @@ from avatarcli.geometry.colors import linear
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.studio.pack_head import PackHead
 
-_ATLAS_SHARE = (
-    4  # the map from texels to the head has this many times fewer rows than the textures: it carries soft masks only
-)
+# The map from texels to the head has this many times fewer rows than the textures: it carries soft masks only.
+_ATLAS_SHARE = 4
 _FILL_SHARE = 8  # and the scalp's colour under the hair this many times fewer
 # Skins that no training subject wears, not even blended: of every age, sex and tone that has more than one.
 HELD_OUT_SKINS = (

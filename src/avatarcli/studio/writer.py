@@ -49,8 +49,8 @@ def write_samples(
 ) -> Written:
     """Write the first `subjects` subjects into the folder `out`; files that are there are kept, so a run that was stopped goes on.
 
-    Without an autoencoder: videos for `avatar train autoencoder`, a file a view. With one, which must be on the studio's
-    device: scenes for `avatar train mmvdm`, a file a subject; autoencoder_name, skins_name: say later which they were.
+    Without an autoencoder: videos for `avatar train autoencoder`, a file per view. With one, which must be on the studio's
+    device: scenes for `avatar train mmvdm`, a file per subject; autoencoder_name, skins_name: say later which they were.
 
     Raises:
         UsageError: the folder holds samples of other settings.

@@ -90,17 +90,19 @@ def train_mmvdm(
         @cache
         def pool() -> Pool:
             assert settings.studio is not None  # as the settings were checked
-            autoencoder = Path(settings.studio.autoencoder) if settings.studio.autoencoder else _shipped_autoencoder()
+            own = settings.studio.autoencoder
+            autoencoder = Path(own) if own else autoencoder_folder(find_model(None))
             dtype = torch.bfloat16 if settings.train.mixed_precision == "bf16" else torch.float32
-            quiet = progress if process.rank == 0 else SilentProgress()
-            opened = Pool(settings.studio, settings.pool, autoencoder, out, process, quiet, dtype=dtype)
+            of_first = progress if process.rank == 0 else SilentProgress()
+            opened = Pool(settings.studio, settings.pool, autoencoder, out, process, of_first, dtype=dtype)
             return stack.enter_context(opened)
 
         def draw(count: int, wanted: SourceSettings) -> Source[MultiViewBatch]:
             return pool().source(count, wanted)
 
         curriculum = _curriculum(data, settings, clock, _read_scenes, draw)
-        pooled = any(s.studio or s.real for phase in _phases(data, settings) for s in phase.sources)
+        phases = _phases(data, settings)
+        pooled = any(source.studio or source.real for phase in phases for source in phase.sources)
         if pooled and settings.train.shard:
             raise UsageError(f"--config {config}: rendered people work with whole models only: set shard = false")
         result = train(
@@ -112,7 +114,7 @@ def train_mmvdm(
             progress,
             clock=clock,
             companion=pool() if pooled else None,
-            describe=partial(_describe, settings, curriculum, _phases(data, settings)),
+            describe=partial(_describe, settings, curriculum, phases),
         )
     _write(model, out, settings.train, result.main_process)
     if pooled and result.main_process:
@@ -135,10 +137,6 @@ def _transformer(settings: TrainSettings, config: str, start: Path | None) -> Mu
 def _open_studio(settings: TrainSettings) -> StudioBatches:
     assert settings.studio is not None  # as the settings were checked
     return StudioBatches(settings.studio, _process(settings))
-
-
-def _shipped_autoencoder() -> Path:
-    return autoencoder_folder(find_model(None))
 
 
 def _process(settings: TrainSettings) -> Process:
@@ -181,9 +179,9 @@ def _describe(
     """What a step's batch is of, and how many samples."""
     phase, chosen = curriculum.choose(step)
     wanted = phases[phase].sources[chosen]
-    kind = "real" if wanted.real else f"{'studio' if wanted.studio else wanted.folder}"
-    if wanted.studio and wanted.latents and wanted.latents[1] > 1:
-        kind = "clips"
+    in_motion = wanted.latents is not None and wanted.latents[1] > 1
+    rendered = "clips" if in_motion else "studio"
+    kind = "real" if wanted.real else rendered if wanted.studio else wanted.folder
     return kind, wanted.batch_size or settings.train.batch_size
 
 

@@ -24,9 +24,8 @@ class SourceSettings:
     """One folder of samples in a phase, or people who are rendered as [studio] says."""
 
     folder: str = "."  # below that of --data
-    studio: bool = (
-        False  # rendered people; for mmvdm from the pool: in clips where `latents` are more than one, else in stills
-    )
+    # Rendered people; for mmvdm those of [pool]: in clips where `latents` are more than one, else in stills.
+    studio: bool = False
     real: bool = False  # the real people of [pool]
     weight: Positive = 1.0  # how often it is drawn from, beside the others
     batch_size: Count | None = None  # default: that of [train]
@@ -50,7 +49,7 @@ class StudioTable:
     skins: str | None = None  # folder of further skins, from `avatar data skins`
     size: Count = 256  # pixels
     face_views: int = 0  # further cameras, which see the face only
-    photos: Count = 1  # references a person
+    photos: Count = 1  # references per person
     seed: int = 0
 
 

@@ -44,7 +44,7 @@ class StudioBatches:
         """Videos, for the autoencoder: a view each, of as few people as give so many."""
 
         def source(step: int) -> VideoBatch:
-            _, studio = self._draw(step, wanted)
+            studio = self._of_step(step, wanted)
             videos: list[dict[str, Tensor]] = []
             for index in self._people(step, count):
                 videos.extend(studio.sample(index).videos()[: count - len(videos)])
@@ -54,8 +54,8 @@ class StudioBatches:
 
         return source
 
-    def _draw(self, step: int, wanted: SourceSettings) -> tuple[torch.Generator, Studio]:
-        """The step's random numbers, and the studio with as many views and frames as they say."""
+    def _of_step(self, step: int, wanted: SourceSettings) -> Studio:
+        """The studio with as many views and frames as a step's random numbers say."""
         generator = torch.Generator().manual_seed(step_seed(self._process.seed, step, self._process.rank))
         views, latents = (
             int(torch.randint(low, high + 1, (), generator=generator))
@@ -64,7 +64,7 @@ class StudioBatches:
         settings = replace(self._studio.settings, views=views, frames=frame_count(latents))
         studio = copy(self._studio)  # all that is costly to make is shared
         studio.settings = settings
-        return generator, studio
+        return studio
 
     def _people(self, step: int, count: int) -> range:
         """Numbers of the samples of this process at a step."""

@@ -12,8 +12,9 @@ import numpy as np
 import viser
 
 from avatarcli.gaussians.avatar import Splats
+from avatarcli.geometry.colors import Colour
 from avatarcli.head.parameters import HeadParameters
-from avatarcli.viewer.painter import CLOUD_UNIT, Colour, Painter, View
+from avatarcli.viewer.painter import CLOUD_UNIT, Painter, View
 from avatarcli.viewer.puppet import Puppet
 from avatarcli.viewer.recording import Moment
 from avatarcli.viewer.resolution import Resolution
@@ -67,9 +68,8 @@ class LiveView:
         self._pose: HeadParameters | None = None
         self._splats: Splats | None = None
         self._number = 0  # of the pose that `_splats` shows
-        self._cloud: tuple[viser.GaussianSplatHandle, int] | None = (
-            None  # what browsers have, and the number of its pose
-        )
+        # What browsers have, and the number of its pose.
+        self._cloud: tuple[viser.GaussianSplatHandle, int] | None = None
         self._behind: Colour | None = None  # the colour that browsers have behind the cloud
         self._frames: deque[float] = deque(maxlen=int(_RATE_OVER * _MOST_A_SECOND))  # when the last frames were sent
         self.failure: Exception | None = None

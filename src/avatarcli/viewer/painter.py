@@ -12,11 +12,10 @@ from avatarcli.export.images import Frame
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.rasterize import picture_bytes, rasterize
 from avatarcli.geometry.cameras import Camera, intrinsics
+from avatarcli.geometry.colors import Colour
 from avatarcli.geometry.rotations import invert_rigid, quaternion_to_matrix, rigid
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import DISTANCE, Framing
-
-Colour = tuple[float, float, float]  # sRGB in [0, 1]
 
 # Browsers get covariances in half precision, whose normal numbers start at 6e-5: in square metres most would fall below, in square
 # centimetres few do.
@@ -73,7 +72,7 @@ class Painter:
 
     @torch.inference_mode()
     def picture(self, splats: Splats, camera: Camera, background: Colour) -> Frame:
-        """A picture uint8 [H, W, 3]."""
+        """A picture uint8 [H, W, 3]; background: sRGB in [0, 1]."""
         drawn = rasterize(*splats, camera.to(self.device), torch.tensor(background))
         return picture_bytes(drawn, opaque=True)
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
+from avatarcli.geometry.colors import Colour
 from avatarcli.head.parameters import HeadParameters
-from avatarcli.viewer.painter import Colour, Painter, View
+from avatarcli.viewer.painter import Painter, View
 
 FPS = 30
 LONGEST_TAKE = 300  # seconds: five minutes take about as long to draw on two CPU cores
