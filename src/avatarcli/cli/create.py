@@ -36,7 +36,10 @@ class _Batch:
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many photos to work on at a time, each in its own process with its own GPU."
+            min=1,
+            metavar="N",
+            help="How many photos to work on at a time, each in its own process with its own GPU "
+            "(several GPUs: experimental).",
         ),
     ] = None
     cluster: Annotated[

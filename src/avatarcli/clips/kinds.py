@@ -10,7 +10,7 @@ VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac")
 
 WANTED = f"a {NPZ}, {TABLES[0]} or {JSON[0]} file"
-HELP = f"A clip{NPZ}, a Live Link Face {TABLES[0]}, ARKit {JSON[0]} or {JSON[1]}, a FLAME {NPZ}, or ours: speech"
+HELP = f"A clip{NPZ}, a Live Link Face {TABLES[0]}, ARKit {JSON[0]} or {JSON[1]}, a FLAME {NPZ} (experimental), or ours: speech"
 
 
 def why_no_clip(suffix: str) -> str:
