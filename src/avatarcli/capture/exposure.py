@@ -31,9 +31,8 @@ _OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
     172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
-_GLARE = (
-    235  # 8-bit level that all channels of a reflection reach: whites of eyes hardly do, their catchlights are small
-)
+# 8-bit level that all channels of a reflection reach: whites of eyes hardly do, their catchlights are small.
+_GLARE = 235
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 

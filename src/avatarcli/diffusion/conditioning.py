@@ -36,9 +36,8 @@ _EXPRESSION_SCALE = 0.01
 # Metres that a point may lie behind the photo's depth buffer and still be seen. Twice that of the texture: here a hole costs
 # more than a smear, which the model can repair.
 _DEPTH_TOLERANCE = 0.006
-_SAME_WAY = (
-    1.0  # how much a photo's direction counts beside how squarely it sees a place: from its own, it decides alone
-)
+# How much a photo's direction counts beside how squarely it sees a place: from its own, it decides alone.
+_SAME_WAY = 1.0
 _GRAZING = 0.05  # cosine: a surface seen more obliquely than this in the photo has no usable pixels
 
 

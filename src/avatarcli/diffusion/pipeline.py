@@ -31,9 +31,8 @@ from avatarcli.progress import Progress
 # Of a place (view, frame), its picture [H, W, 4] and the photo carried there [H, W, 5]: the picture as it is kept.
 Finish = Callable[[tuple[int, int], Tensor, Tensor], Tensor]
 
-_FINISHERS = (
-    4  # threads, and clips that may wait: finishing takes about as long as decoding, and a waiting picture 1 MB
-)
+# Threads, and clips that may wait: finishing takes about as long as decoding, and a waiting picture 1 MB.
+_FINISHERS = 4
 _GROUP_FOLDER = ".latents"  # hidden: a working folder, not part of the result
 _HINTS_KEPT = 1 << 26  # numbers, 256 MB: all hints of a plan for the mini model. Others are made again for decoding
 _CELL = 16  # pixels: a patch of 2 latent cells of 8 pixels; pictures are whole patches
@@ -289,9 +288,8 @@ class MultiViewPipeline:
                 pictures = self.autoencoder.decode(stack, hint[None].to(self.device))[0].float().clamp(0, 1).cpu()
                 # Premultiplied colour cannot exceed its alpha.
                 pictures[:, :3] = torch.minimum(pictures[:, :3], pictures[:, 3:])
-                shown = zip(
-                    clip.frames, pictures.movedim(1, -1), hint.movedim(1, -1), strict=False
-                )  # the rest is padding
+                # What is beyond the clip's frames is padding.
+                shown = zip(clip.frames, pictures.movedim(1, -1), hint.movedim(1, -1), strict=False)
                 kept.append(
                     [
                         pool.submit(_keep, video, (clip.view, frame), picture, warp, finish)

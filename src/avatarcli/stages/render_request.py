@@ -41,14 +41,12 @@ class RenderRequest:
     seconds: float | None = None  # length; None: the clip's own, or DEFAULT_ORBIT_SECONDS
     fps: float = 30.0  # frames per second of the output; a clip is resampled to it
     size: int | tuple[int, int] = 512  # pixels: side of the picture or of one tile of the sheet, or width and height
-    zoom: float = (
-        1.0  # how many times as large as the bust fits the picture; the closer, the more the head is in its middle
-    )
+    # How many times as large as the bust fits the picture; the closer, the more the head is in its middle.
+    zoom: float = 1.0
     elevation: float = 0.0  # degrees of the camera above (+) or below the head while it moves or a clip plays
     background: Backdrop = WHITE
-    expression: Mapping[str, float] = field(
-        default_factory=dict
-    )  # ARKit names to weights in [0, 1]; a clip overrides it
+    # ARKit names to weights in [0, 1]; a clip overrides it.
+    expression: Mapping[str, float] = field(default_factory=dict)
     clip: Clip | None = None
     head_motion: bool = True  # whether the clip's head rotation and translation move the head
     at: float | None = None  # seconds: the clip's moment that a still shows

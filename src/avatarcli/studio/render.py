@@ -2,7 +2,7 @@
 
 Deferred: every sample of a supersampled picture is resolved to one surface point first, and only those points are shaded.
 Samples are averaged in linear light, as a sensor averages what falls on a pixel, and encoded after that; what is behind (the
-background) is laid under the encoded picture by whoever uses it, as all programs do that handle premultiplied PNGs.
+background) is laid under the encoded picture by those who use it, as all programs do that handle premultiplied PNGs.
 """
 
 from __future__ import annotations

@@ -16,10 +16,8 @@ from avatarcli.studio.hair.space import Floats, HeadSpace, azimuth_elevation, sm
 from avatarcli.studio.hair.styles import HairStyle
 from avatarcli.studio.hair.textures import COLUMNS, DENSE, LOOSE, card_patch
 
-_BORN, _BORN_LENGTH = (
-    0.065,
-    0.008,
-)  # where on a card nearly all of its hairs have begun: share of it, and metres at most
+# Where on a card nearly all of its hairs have begun: share of it, and metres at most.
+_BORN, _BORN_LENGTH = 0.065, 0.008
 _X = np.array([1, 0, 0], np.float32)
 
 
