@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from avatarcli.caching import once_each
-from avatarcli.geometry.colors import Colour, encoded, linear
+from avatarcli.geometry.colors import Colour as Colour  # clothes take it from here, with `colour_of`
+from avatarcli.geometry.colors import encoded, linear
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, SkinAtlas, SkinSheet
 

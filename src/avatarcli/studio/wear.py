@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.geometry.colors import Colour, encoded, linear
+from avatarcli.geometry.colors import encoded, linear
 from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.binding import Wearable
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import colour_of
+from avatarcli.studio.skin import Colour, colour_of
 
 # Metres nearer to the camera than they are: tops lie close on the body, which would poke through.
 _CLOTH_BIAS = 0.006

@@ -156,7 +156,7 @@ def _bundle(
 
 
 def _plaits(
-    space: HeadSpace, lines: Floats, out: Floats, thick: Floats, binding: Binding, owner: Ints, rng: np.random.Generator
+    lines: Floats, out: Floats, thick: Floats, binding: Binding, owner: Ints, rng: np.random.Generator
 ) -> list[Part]:
     """Three strands that cross along middle lines [K, S, 3]; thick [K, S]: half the braid's width; owner [K]: rows of `binding`."""
     k, s = lines.shape[:2]
@@ -213,7 +213,7 @@ def _braids(space: HeadSpace, style: HairStyle, knots: Knots, rng: np.random.Gen
     out = space.normal(lines)
     # The outside of a hanging braid is where the knot points, turned down with the braid.
     out = unit(out + 0.5 * knots.normals[:, None])
-    parts = _plaits(space, lines, out, thick.astype(np.float32), knots.binding, np.arange(count), rng)
+    parts = _plaits(lines, out, thick.astype(np.float32), knots.binding, np.arange(count), rng)
     # The loose end below the last crossing.
     owner = np.arange(70) % count
     ends = np.repeat(lines[:, -1:], 8, axis=1)
@@ -231,13 +231,12 @@ def _braids(space: HeadSpace, style: HairStyle, knots: Knots, rng: np.random.Gen
 def _halo(space: HeadSpace, style: HairStyle, knots: Knots, rng: np.random.Generator) -> list[Part]:
     """A braid laid around the head; its pieces are carried by the scalp below each of them."""
     closed = np.concatenate([knots.points, knots.points[:2]])[None]
-    place = np.linspace(0, 1, 220, dtype=np.float32)[None] * 73 / 73
     line = guides.resample(closed.astype(np.float32), np.ones(1, np.float32), 220)
     line = guides.push_out(space, line, style.tail_width * 0.6)
     out = unit(space.normal(line) + 0.4 * unit(line - CENTRE))
-    thick = np.full((1, place.shape[1]), style.tail_width * 0.8, np.float32)
+    thick = np.full((1, line.shape[1]), style.tail_width * 0.8, np.float32)
     parts = []
-    for piece, _ in _plaits(space, line, out, thick, knots.binding, np.zeros(1, np.int64), rng):
+    for piece, _ in _plaits(line, out, thick, knots.binding, np.zeros(1, np.int64), rng):
         nearest = ((piece.points[:, None] - knots.points[None]) ** 2).sum(-1).argmin(1)
         still = np.zeros_like(piece.along)
         parts.append((Piece(piece.points, piece.faces, piece.uv, nearest, still, piece.occlusion), knots.binding))
