@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.arrays import Pixels
+from avatarcli.files import replacing
 
 
 def to_bytes(picture: Tensor) -> Pixels:
@@ -27,9 +28,8 @@ def encode_png(picture: Tensor | Pixels) -> bytes:
 
 def write_png(path: Path, picture: Tensor | Pixels) -> None:
     """Write what `encode_png` makes. A reader never sees half a file. Raises OSError."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(encode_png(picture))
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(encode_png(picture))
 
 
 def read_picture(path: Path, mode: str | None = None) -> Tensor:

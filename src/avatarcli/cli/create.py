@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from avatarcli.stages.pipeline import PipelineResult, RunOptions
 
 
+_Generator = Annotated[GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: auto.")]
+
+
 @dataclass(frozen=True)
 class _Making(option_groups.Making):
     preset: Annotated[PresetName | None, typer.Option(help="How much work to put in. Default: standard.")] = None
-    generator: Annotated[GeneratorName | None, typer.Option(help="What imagines the unseen views. Default: auto.")] = (
-        None
-    )
+    generator: _Generator = None
 
 
 @dataclass(frozen=True)

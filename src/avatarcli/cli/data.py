@@ -59,7 +59,9 @@ def studio(
         out,
         subjects,
         answer.console,
-        settings=StudioSettings(views, frames, size, seed, split, face_views, photos),
+        settings=StudioSettings(
+            views=views, frames=frames, size=size, seed=seed, split=split, face_views=face_views, photos=photos
+        ),
         autoencoder=autoencoder,
         clips=clips,
         skins=skins,

@@ -69,5 +69,7 @@ def view(
         sys.stdout.flush()  # whoever reads a pipe waits for it
         console.info("Ctrl-C ends it.")
 
-    request = ViewRequest(host, port, colour, clips, camera, open_browser, token)
+    request = ViewRequest(
+        host=host, port=port, background=colour, clips=clips, camera=camera, open_browser=open_browser, token=token
+    )
     view_subject(target, request, device=device, progress=console, ready=ready)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -21,6 +20,7 @@ from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.diffusion.packing import latent_count
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError, WorkspaceError
+from avatarcli.files import write_json
 from avatarcli.progress import Progress
 from avatarcli.studio.assets import check_complete
 from avatarcli.studio.dataset import StudioSettings
@@ -168,7 +168,7 @@ class Pool(Companion[MultiViewBatch]):
             for bucket, (decibels, views) in scores.get(name, {}).items():
                 self._progress.info(f"held out, {name}, {bucket}: {decibels:.2f} dB ({views} views)")
         content = {"loss": losses, "psnr": {n: {b: v for b, (v, _) in found.items()} for n, found in scores.items()}}
-        (self._out / SCORES_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_json(self._out / SCORES_FILE, content)
 
     def report(self) -> str:
         stores = ", ".join(f"{len(store)} {name}" for name, store in self._stores.items())
