@@ -38,7 +38,7 @@ def install_command(packages: list[str]) -> str:
 
 
 def library_problem(error: BaseException) -> str | None:
-    """One line when an import failed for want of a system library, else None."""
+    """One line when an import failed because a system library is missing, else None."""
     text = str(error)
     if not isinstance(error, (ImportError, OSError)) or not any(
         library.split(".so")[0] in text for library in MEDIAPIPE_LIBRARIES

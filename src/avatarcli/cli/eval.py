@@ -128,7 +128,8 @@ def evaluate(
         print_table(report_table(report))
     failures = report.failures()
     for name, reason, keys in failures:
-        print_error(f"{name}: {reason} (costs {', '.join(keys) if len(keys) < 6 else f'{len(keys)} numbers'})")
+        lost = ", ".join(keys) if len(keys) < 6 else f"{len(keys)} numbers"
+        print_error(f"{name}: {reason} (not measured: {lost})")
     if failures:
         raise typer.Exit(1)
 

@@ -66,7 +66,7 @@ def view(
 
     def ready(url: str, computes_on: str) -> None:
         answer.give({"subject": target.name, "url": url, "device": computes_on}, url)
-        sys.stdout.flush()  # whoever reads a pipe waits for it
+        sys.stdout.flush()  # the reader of a pipe waits for it
         console.info("Ctrl-C ends it.")
 
     request = ViewRequest(

@@ -194,6 +194,6 @@ def stacked(cameras: Sequence[Camera]) -> Camera:
 
 
 def joined(parameters: Sequence[HeadParameters]) -> HeadParameters:
-    """Frames on end."""
+    """Frames one after another."""
     names = ("expression", "gaze", "neck", "head_pose")
     return HeadParameters(*(torch.cat([getattr(p, name) for p in parameters]) for name in names))

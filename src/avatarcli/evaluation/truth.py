@@ -124,7 +124,7 @@ class TruthSet:
         return Truth(index, folder.name, plan, landmarks, folder / _PHOTO, video)
 
     def render_missing(self, truth: Truth, places: Sequence[Place]) -> None:
-        """See to it that these pictures of a person are there."""
+        """Render those of these pictures of a person that are not there yet."""
         video = truth.video
         missing = [place for place in places if not video.frame_path(*place).exists()]
         if not missing:

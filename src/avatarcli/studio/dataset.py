@@ -161,7 +161,7 @@ class Studio:
         )
 
     def _at_once(self, pixels: int) -> int:
-        """How many views make about so many pixels."""
+        """How many views have about so many pixels together."""
         return max(1, pixels // (self.settings.frames * self.settings.size**2))
 
     def _framing(self, poser: Poser) -> Framing:

@@ -71,7 +71,7 @@ class BoundMesh:
 
 @dataclass(frozen=True, eq=False)
 class TextureBank:
-    """Textures of any sizes on end.
+    """Textures of any sizes, one after another.
 
     texels uint8 [P, 4], sRGB-encoded straight RGBA; layout [L, 3] int64: first texel, height, width.
     """
@@ -92,7 +92,7 @@ class TextureBank:
 
 @dataclass(frozen=True, eq=False)
 class RenderMesh:
-    """All parts of one subject on end, ready to be drawn in any pose.
+    """All parts of one subject as one mesh, ready to be drawn in any pose.
 
     faces [T, 3] rows of the posed vertices; uv [T, 3, 2]; material [T] of Material; texture [T] layer of `textures`;
     depth_bias [T] metres; canonical [N, 3] metres: position on the average head (zero off the head); head_faces: how many

@@ -104,7 +104,7 @@ def _named(folder: SampleFolder) -> Iterator[None]:
 def _stack(
     samples: Sequence[dict[str, Tensor]], required: tuple[str, ...], optional: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """Samples on end, by tensor; optional ones where all have them. Raises UsageError where shapes differ."""
+    """The samples' tensors stacked, by name; optional ones if all have them. Raises UsageError where shapes differ."""
     present = [name for name in optional if all(name in sample for sample in samples)]
     batch = {}
     for name in (*required, *present):

@@ -151,7 +151,7 @@ def solid_core(centre: Floats, axis: Floats, radius: float, squash: float, patch
 
 
 def join(pieces: list[Piece], roots_before: list[int]) -> Piece:
-    """Pieces on end; `roots_before`: where each piece's roots start among the joined roots."""
+    """Pieces as one; `roots_before`: where each piece's roots start among the joined roots."""
     start = np.cumsum([0] + [len(p.points) for p in pieces[:-1]])
     return Piece(
         np.concatenate([p.points for p in pieces]),

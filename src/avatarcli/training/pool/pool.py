@@ -43,7 +43,7 @@ HELD_OUT_FOLDER = "held-out"
 SCORES_FILE = "scores.json"
 _LOOK_EVERY = 16  # steps between looks for new people while renderers work beside the training
 _PAUSE = 0.1  # seconds between looks in a turn of rendering
-_PATIENCE = 240.0  # seconds that a turn may last beyond its time for want of somebody of every kind
+_PATIENCE = 240.0  # seconds that a turn may last beyond its time while nobody of some kind is there yet
 _SAY_EVERY = 15.0  # seconds between lines in a turn
 
 

@@ -146,7 +146,7 @@ class Renderer:
         self._autoencoder.requires_grad_(False)
 
     def run(self) -> None:
-        """Render until the control file says that it is over, or whoever is to take the people is gone."""
+        """Render until the control file says that it is over, or the process that takes the people is gone."""
         self._hold_out()
         failures = turn = 0
         while (duty := self._duty()) is not None:
