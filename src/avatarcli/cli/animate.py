@@ -92,7 +92,8 @@ def animate(
     voice = None if audio is None else speaking.request(audio)
     target = choice.find()
     clip = _clip(expr, video, answer.console)
-    request = look.request(
+    request = replace(
+        look.request(),
         # It moves, even while there is no clip.
         orbit=0.0 if (orbit, swing, at) == (None, None, None) else orbit,
         swing=swing,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from avatarcli.cli import option_groups, options
+from avatarcli.config import DeviceName
 
 if TYPE_CHECKING:
     from avatarcli.datasets.captured import CapturedSamples
@@ -124,11 +125,21 @@ def skins(
     )
 
 
-def _collect(samples: CapturedSamples, out: Path, answer: option_groups.Answer, **how: Any) -> None:
-    """how: what else `write_captured` takes."""
+def _collect(
+    samples: CapturedSamples,
+    out: Path,
+    answer: option_groups.Answer,
+    *,
+    autoencoder: Path | None,
+    device: DeviceName,
+    limit: int | None,
+    pictures: bool = False,
+) -> None:
     from avatarcli.datasets.collect import write_captured
 
-    done = write_captured(samples, out, answer.console, **how)
+    done = write_captured(
+        samples, out, answer.console, autoencoder=autoencoder, pictures=pictures, device=device, limit=limit
+    )
     answer.give(
         {
             "folder": str(out),

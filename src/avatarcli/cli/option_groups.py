@@ -158,8 +158,8 @@ class Look:
     elevation: options.Elevation = 0.0
     background: options.BackgroundColour = "white"
 
-    def request(self, **what: Any) -> RenderRequest:
-        """A rendering that looks so; what: the other arguments of `RenderRequest`. Raises UsageError."""
+    def request(self) -> RenderRequest:
+        """A rendering that looks so, for the command to say what is drawn. Raises UsageError."""
         from avatarcli.stages.render_request import RenderRequest, parse_background, parse_size
 
         return RenderRequest(
@@ -169,7 +169,6 @@ class Look:
             seconds=self.seconds,
             elevation=self.elevation,
             background=parse_background(self.background),
-            **what,
         )
 
 

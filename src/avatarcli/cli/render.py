@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +63,8 @@ def render(
         raise UsageError("--sheet has its own views: leave out --yaw and --pitch")
     if not still and not sheet and not turning and not (output is not None and _names_a_still(output)):
         orbit = _FULL_TURN
-    request = look.request(
+    request = replace(
+        look.request(),
         orbit=orbit,
         swing=swing,
         views=tuple((angle, look.elevation if pitch is None else pitch) for angle in yaw or [0.0]),
