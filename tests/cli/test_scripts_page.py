@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from avatarcli.cli.main import app
 from avatarcli.gaussians.avatar import Avatar as ToyAvatar
 from avatarcli.workspace import Workspace
 from toy_command import Avatar
@@ -61,6 +64,21 @@ def test_json_has_the_keys_that_the_page_names(
 ) -> None:
     document = json.loads(avatar(*command.split(), *arguments, "--json").stdout)
     assert list(document) == promised()[command]
+
+
+def with_json(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The names of all commands below a group that have --json."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from with_json(inner, (*path, name))
+    if any("--json" in parameter.opts for parameter in command.params):
+        yield " ".join(path)
+
+
+def test_the_page_names_every_command_that_has_json() -> None:
+    page = (_ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert set(with_json(get_command(app))) - named == set()
 
 
 def test_every_variable_that_the_page_names_is_read() -> None:
