@@ -132,7 +132,7 @@ def _agree(request: GenerateRequest) -> None:
     heads = [view for view in range(plan.views - plan.crops) if (view, 0) in plan.pictures]
     pictures = [video.read_frame(view, 0) for view in heads]
     cameras = plan.cameras[torch.tensor(heads, dtype=torch.long)]
-    for view, picture in zip(heads, agreed(pictures, cameras, request.around.shell, request.photo), strict=True):
+    for view, picture in zip(heads, agreed(pictures, cameras, request.around, request.photo), strict=True):
         video.write_frame(view, 0, picture)
 
 

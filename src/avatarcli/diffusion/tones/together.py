@@ -1,5 +1,5 @@
 """Tones that views share. Each is imagined and corrected by itself; an avatar has one colour at each place, and what its views
-disagree about shows as blotches."""
+disagree about shows as blotches. What they agree about may still be wrong: they make clothes darker and darker behind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from avatarcli.diffusion.tones.around import Around
 from avatarcli.diffusion.tones.coarse import COARSE, MOST, wide_blur, with_change
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
-from avatarcli.geometry.fill import halved, ramp
+from avatarcli.geometry.fill import blur, halved, pull_push, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
-from avatarcli.reproject.shell import DEPTH_TOLERANCE, Shell
+from avatarcli.reproject.shell import COLUMNS, DEPTH_TOLERANCE, Shell
 from avatarcli.reproject.skin_texture import PhotoView
 
 _FACING = (0.4, 0.8)  # cosines: a view that sees a surface more obliquely has no say, more squarely all of it
@@ -26,6 +28,14 @@ _ROUNDS = 3  # after them views come hardly nearer, for only smooth changes are 
 _PROPER = 2  # rounds that find a mean of what is alike
 _SMOOTH = 0.075  # of the picture's width: finer changes than this would tint a shirt beside a tie that another view shows elsewhere
 _HARDLY = 0.05  # of the surroundings: changes fade where less than this is shared
+# Clothes behind, against those in front at the same height: a logarithm by which they may be darker, the share of the rest that is
+# made good, and the most that it may be.
+_SHADE, _LIFTED, _MOST_LIFTED = 0.1, 0.8, 0.8
+_FRONT = 0.2  # cosine: directions less than 78° from straight ahead are in front
+_ASIDE = 0.45  # sine: nearer to straight ahead than 27° shirts and ties are seen, which no back has
+_ROWS = 12  # of 3 mm, above and below: cells of the same height
+_FEW_CELLS = 60  # fewer tell no tone
+_CELLS = 10.0  # deviation of the blur that makes a change of clothes smooth, in cells of the shell
 
 
 class _Look(NamedTuple):
@@ -38,14 +48,16 @@ class _Look(NamedTuple):
     raster: MeshRaster
 
 
-def agreed(pictures: Sequence[Tensor], cameras: Camera, shell: Shell, photo: PhotoView) -> list[Tensor]:
+def agreed(pictures: Sequence[Tensor], cameras: Camera, around: Around, photo: PhotoView) -> list[Tensor]:
     """Premultiplied RGBA pictures [H, W, 4] of a head at rest, one a camera [V], in tones that they share.
 
     At each place of the shell all that see it are brought near to their mean, by changes that are smooth in each picture. The
-    photo has a say; where it sees a place squarely, the pictures have its tones already and stay as they are.
+    photo has a say; where it sees a place squarely, the pictures have its tones already and stay as they are. Then clothes behind
+    are made as light as in front.
     """
     if not len(pictures):
         return []
+    shell = around.shell
     size = pictures[0].shape[1] // 2
     small, normals = cameras.resized(size, size), vertex_normals(shell.vertices, shell.faces)
     looks = [
@@ -70,6 +82,11 @@ def agreed(pictures: Sequence[Tensor], cameras: Camera, shell: Shell, photo: Pho
             spread = look.raster.interpolate(torch.cat([missing * weight, weight], dim=-1), shell.faces)
             layers = wide_blur(spread, _SMOOTH * size)
             changes[view] = (changes[view] + layers[..., :3] / (layers[..., 3:] + _HARDLY)).clamp(-MOST, MOST)
+    lift = _lift(mean, weights.sum(0), around)[:, None] * unseen
+    for view, look in enumerate(looks):
+        changes[view] = changes[view] + pull_push(
+            look.raster.interpolate(lift, shell.faces), look.raster.covered.float()
+        )
     return [with_change(picture, change) for picture, change in zip(pictures, changes, strict=True)]
 
 
@@ -81,6 +98,33 @@ def _look(picture: Tensor, camera: Camera, shell: Shell, normals: Tensor, sigma:
     logs = log_colors(layers[..., :3] / layers[..., 3:].clamp(min=1e-3))
     told = sample_image(torch.cat([logs, picture[..., 3:]], dim=-1), pixels)
     return _Look(told[:, :3], visible * ramp(facing, *_FACING) * ramp(told[:, 3], *_WHOLE), pixels, raster)
+
+
+def _lift(logs: Tensor, told: Tensor, around: Around) -> Tensor:
+    """By how much [N] clothes behind must be lighter to be as light as those in front, as logarithms.
+
+    logs [N, 3]: the tones that the views agree about on the shell's vertices; told [N]: how well they are known.
+    """
+    grid = (around.shell.rows, COLUMNS)
+    light = logs.mean(-1).view(grid)
+    worn = (around.dressed * (1 - around.hanging)).view(grid)
+    known = (worn > 0.5) & (told.view(grid) > 0)
+    across, ahead = around.shell.directions[:, 0].view(grid), around.shell.directions[:, 2].view(grid)
+    front = known & (ahead > _FRONT)
+    telling = front & (across.abs() > _ASIDE)
+    lift = torch.zeros(grid)
+    for row in known.any(1).nonzero()[:, 0].tolist():
+        near = slice(max(row - _ROWS, 0), row + _ROWS + 1)
+        shown = light[near][telling[near]]
+        if len(shown) >= _FEW_CELLS:
+            missing = shown.median() - _SHADE - light[row]
+            lift[row] = (known[row] & ~front[row]) * (_LIFTED * missing).clamp(0, _MOST_LIFTED)
+    # Columns go round.
+    margin = round(3 * _CELLS)
+    layers = torch.stack([lift, (known & ~front).float()], dim=-1)
+    round_about = functional.pad(layers.permute(2, 0, 1)[None], (margin, margin, 0, 0), mode="circular")
+    total, share = blur(round_about[0].permute(1, 2, 0), _CELLS)[:, margin:-margin].unbind(-1)
+    return (worn * total / share.clamp(min=0.5)).reshape(-1)
 
 
 def _mean(logs: Tensor, weights: Tensor) -> Tensor:
