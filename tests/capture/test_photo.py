@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from avatarcli.capture.photo import MAX_SIDE, MIN_SIDE, head_crop, read_photo
+from avatarcli.capture.photo import MAX_SIDE, MIN_SIDE, head_crop, read_photo, read_picture
 from avatarcli.errors import PhotoError
 from avatarcli.geometry.cameras import Camera, intrinsics
 
@@ -81,7 +81,7 @@ def test_numbers_that_are_none_are_black(tmp_path: Path) -> None:
     values = np.full((200, 256), 0.5, np.float32)
     values[:100], values[:, :100] = np.nan, np.inf
     Image.fromarray(values).save(tmp_path / "odd.tiff")
-    photo = read_photo(tmp_path / "odd.tiff")
+    photo = read_picture(tmp_path / "odd.tiff")
     assert (photo[50, 200, 0], photo[150, 200, 0], photo[150, 50, 0]) == (0, 128, 255)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from avatarcli.capture.margins import without_margins
 from avatarcli.errors import PhotoError
 from avatarcli.files import why_not_a_file
 from avatarcli.head.face_points import CHIN, FOREHEAD
@@ -22,7 +23,7 @@ from avatarcli.head.face_points import CHIN, FOREHEAD
 if TYPE_CHECKING:
     from avatarcli.geometry.cameras import Camera
 
-# Longest side that leaves `read_photo`: twice what the largest head crop can use of an ordinary portrait.
+# Longest side that leaves `read_picture`: twice what the largest head crop can use of an ordinary portrait.
 MAX_SIDE = 4096
 # Below this a face has too few pixels to make an avatar of.
 MIN_SIDE = 128
@@ -56,7 +57,14 @@ _HEIGHT_OVER_WIDTH = 1.2
 
 
 def read_photo(path: Path) -> npt.NDArray[np.uint8]:
-    """The photo at `path`, upright, as sRGB [H, W, 3] with a longest side of at most `MAX_SIDE` pixels.
+    """The photo at `path` without black or white margins, else as `read_picture`. Raises PhotoError, likewise."""
+    picture = read_picture(path)
+    photo = without_margins(picture)
+    return photo if min(photo.shape[:2]) >= MIN_SIDE else picture
+
+
+def read_picture(path: Path) -> npt.NDArray[np.uint8]:
+    """The picture at `path`, upright, as sRGB [H, W, 3] with a longest side of at most `MAX_SIDE` pixels.
 
     Colour profiles are converted to sRGB, EXIF rotation is applied, transparent pictures are laid on mid grey; of
     several frames the first is taken.
@@ -69,7 +77,7 @@ def read_photo(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def check_photo(path: Path) -> None:
-    """Find out in a moment, from the file's head, that `read_photo` could not read it. Raises PhotoError."""
+    """Find out in a moment, from the file's head, that `read_picture` could not read it. Raises PhotoError."""
     with _opened(path):
         pass
 

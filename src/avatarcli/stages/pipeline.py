@@ -138,7 +138,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=4,
+        version=5,
         after=(),
         weights=(
             HEAD_MODEL,
@@ -151,7 +151,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=6,
+        version=7,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from avatarcli.capture.photo import read_photo
+from avatarcli.capture.photo import read_picture
 from avatarcli.errors import UsageError
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
@@ -82,7 +82,7 @@ def _film(avatar: Avatar, parameters: HeadParameters, cameras: Camera, backgroun
 
 def _cut_to_fit(picture: Path, cameras: Camera) -> Frame:
     """The middle of a picture, as large as fits, in the size that cameras take. Raises PhotoError."""
-    fitted = ImageOps.fit(Image.fromarray(read_photo(picture)), (cameras.width, cameras.height))
+    fitted = ImageOps.fit(Image.fromarray(read_picture(picture)), (cameras.width, cameras.height))
     return np.asarray(fitted)
 
 
