@@ -168,3 +168,38 @@ def test_weights_are_positive_and_plausible() -> None:
 def test_unknown_family_is_refused() -> None:
     with pytest.raises(KeyError):
         draw_style(np.random.default_rng(0), family="nonsense")
+
+
+HIDDEN = (
+    "low_ponytail", "high_ponytail", "mid_ponytail_curly", "single_braid", "pack_braid01", "pack_ponytail01", "low_bun",
+    "ballet_bun", "updo", "man_bun", "long_swept_back",
+)  # fmt: skip
+SHORT = (
+    "taper", "crew_cut", "side_part", "ivy_league", "slick_back", "caesar", "buzz", "bald", "pixie", "forward_fringe",
+    "messy_short", "short_curls", "curtains", "bob", "bob_fringe", "pack_short01", "pack_short02",
+    "pack_short04",
+)  # fmt: skip
+SHORT_BEHIND = ("taper", "crew_cut", "side_part", "slick_back", "wavy_medium_man", "cornrows", "forward_fringe")
+
+
+def lowest_behind(assets: StudioAssets, colour: HairColour, family: str, seed: int) -> float:
+    """Metres: the height of the lowest hair behind the neck of the average head, a hundredth left out."""
+    meshes = grow_hair(assets, assets.head.mean, style_of(family, seed), colour)
+    points = torch.cat([rest(mesh, assets.head.mean)[mesh.faces].mean(1) for mesh in meshes])
+    behind = points[(points[:, 2] < -0.02) & (points[:, 0].abs() < 0.07)]
+    return float(behind[:, 1].quantile(0.01))
+
+
+@pytest.mark.parametrize("family", SHORT_BEHIND)
+def test_hair_that_looks_short_ends_at_the_nape(assets: StudioAssets, colour: HairColour, family: str) -> None:
+    assert lowest_behind(assets, colour, family, 1) > -0.125
+    assert lowest_behind(assets, colour, "low_ponytail", 1) < -0.15
+
+
+@pytest.mark.parametrize("years", [25.0, 70.0])
+@pytest.mark.parametrize("formal", [False, True])
+@pytest.mark.parametrize("female", [False, True])
+def test_what_the_front_does_not_show_is_rare(female: bool, years: float, formal: bool) -> None:
+    weights = family_weights(female=female, years=years, african=0.1, formal=formal)
+    tied = sum(weights[name] for name in HIDDEN)
+    assert 0 < tied < 0.05 * (tied + sum(weights[name] for name in SHORT))

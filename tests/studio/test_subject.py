@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,21 @@ def test_held_out_choices_are_kept_apart(assets: StudioAssets, crowd: list[Studi
         for subject in subjects:
             assert {subject.skin.first in HELD_OUT_SKINS, subject.skin.second in HELD_OUT_SKINS} == {wanted}
             assert (subject.hair.family in HELD_OUT_FAMILIES) == wanted
+
+
+def test_a_third_come_in_a_suit_and_none_of_the_benchmark(assets: StudioAssets) -> None:
+    clothes = assets.wearables["clothes"]
+    dressed = replace(
+        assets, wearables=assets.wearables | {"clothes": clothes | {"male_elegantsuit01": clothes["male_casualsuit01"]}}
+    )
+    crowd = [draw_subject(dressed, seed) for seed in range(300)]
+    suited = [subject for subject in crowd if subject.clothes.beneath is not None]
+    assert 0.25 < len(suited) / len(crowd) < 0.42
+    assert not any(subject.hat for subject in suited)
+    assert all(subject.hair_colour.streak == 0 for subject in suited)
+    held = [draw_subject(dressed, seed, split="held_out") for seed in range(60)]
+    assert all(subject.clothes.beneath is None for subject in held)
+    assert all(draw_subject(assets, seed).clothes.beneath is None for seed in range(20))
 
 
 def test_the_face_has_the_drawn_tone(assets: StudioAssets, crowd: list[StudioSubject]) -> None:

@@ -11,7 +11,8 @@ from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.glasses import draw_glasses, glasses_meshes
 from avatarcli.studio.hats import KINDS, draw_hat, hat_meshes, make_room
 from avatarcli.studio.scene import Material
-from avatarcli.studio.wear import PATTERNS, Neckline, clothes_meshes, covered_skin, draw_clothes
+from avatarcli.studio.suits import SUITS, parts
+from avatarcli.studio.wear import PATTERNS, Neckline, clothes_meshes, covered_skin, draw_clothes, draw_suit
 
 
 @pytest.fixture(params=range(5))
@@ -134,3 +135,37 @@ def test_necks_of_clothes_vary() -> None:
     assert 60 < bare < 150
     assert 10 < sum(look.collar is not None for look in looks) < 50
     assert all(look.neckline is None or look.collar is None for look in looks)
+
+
+def test_a_suit_shows_shirt_and_tie_before_a_plain_jacket(assets: StudioAssets) -> None:
+    """The pack's jacket, on whose picture they are outlined, is not in the miniature: another top is taken for it."""
+    garment = replace(assets.wearables["clothes"]["male_casualsuit01"], texture=torch.full((200, 240, 4), 90).byte())
+    wardrobe = assets.wearables | {"clothes": {"male_elegantsuit01": garment}}
+    drawn = draw_suit(("male_elegantsuit01", "fedora"), np.random.default_rng(2), female=False)
+    assert drawn is not None
+    assert drawn.beneath is not None
+    beneath = replace(drawn.beneath, shirt=(0.8, 0.8, 0.8), tie=(0.4, 0.01, 0.01), stripe=(0.4, 0.01, 0.01))
+    look = replace(drawn, colour=(0.01, 0.01, 0.03), pattern="plain", beneath=beneath)
+    (top,) = clothes_meshes(replace(assets, wearables=wardrobe), look, assets.head.mean)
+    colours = top.texture[..., :3].float()
+    shirt, tie = parts("male_elegantsuit01", 200, 240)
+    assert shirt.any()
+    assert tie.any()
+    assert not (shirt & tie).any()
+    assert colours[shirt].min() > 200
+    assert colours[tie][:, 0].min() > 150
+    assert colours[tie][:, 1:].max() < 40
+    jacket = colours[~(shirt | tie)]
+    assert jacket.max() < 60
+    assert jacket.std(0).max() < 1
+
+
+def test_suits_are_of_the_pack_and_mostly_dark() -> None:
+    assert draw_suit(("female_a", "male_a"), np.random.default_rng(0), female=True) is None
+    for female in (False, True):
+        looks = [draw_suit(tuple(SUITS[female]), np.random.default_rng(seed), female=female) for seed in range(200)]
+        suits = [look for look in looks if look is not None and look.beneath is not None]
+        assert len(suits) == 200
+        assert np.mean([max(look.colour) < 0.1 for look in suits]) > (0.5 if female else 0.8)
+        ties = np.mean([look.beneath is not None and look.beneath.tie != look.beneath.shirt for look in suits])
+        assert ties < 0.15 if female else 0.65 < ties < 0.95

@@ -15,6 +15,7 @@ from avatarcli.diffusion.checkpoints import load_model
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.progress import SilentProgress
+from avatarcli.settings import Layer
 from avatarcli.training.autoencoder import autoencoder_loss
 from avatarcli.training.data import SampleFolder, draw_scenes
 from avatarcli.training.diffusion import diffusion_loss
@@ -170,6 +171,17 @@ def test_presets_name_what_their_curriculum_wants(preset: str) -> None:
     assert settings.curriculum[0].sources[0].folder == "pictures"
     assert {source.folder for source in settings.curriculum[-1].sources} >= {"views", "videos"}
     assert settings.train.shard == (preset == "2b")
+
+
+@pytest.mark.parametrize("preset", ["studio", "studio-further"])
+def test_presets_that_render_show_few_real_people(preset: str) -> None:
+    """Of so few, more are learnt by heart."""
+    assets = Layer("--assets", {"studio": {"assets": "makehuman"}, "pool": {"real": "london"}})
+    settings = load_settings("mmvdm", preset, model=MultiViewVideoTransformer, loss=diffusion_loss, changes=[assets])
+    assert settings.train.minutes <= 1.5 * settings.pool.render_minutes
+    for phase in settings.curriculum:
+        assert sum(source.weight for source in phase.sources) == pytest.approx(1)
+        assert sum(source.weight for source in phase.sources if source.real) <= 0.04
 
 
 @pytest.mark.parametrize(

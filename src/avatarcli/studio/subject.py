@@ -28,7 +28,7 @@ from avatarcli.studio.hair import (
 )
 from avatarcli.studio.hats import HatLook, draw_hat
 from avatarcli.studio.skin import SkinLook, colour_of, draw_skin
-from avatarcli.studio.wear import ClothesLook, draw_clothes
+from avatarcli.studio.wear import ClothesLook, draw_clothes, draw_suit
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -40,7 +40,9 @@ _NOBODY = 0.3
 _YOUNGEST, _OLDEST = 18.0, 82.0
 _BEARD_SHARE, _HAT_SHARE = 0.35, 0.08
 # Each choice has a stream of random numbers of its own, so that one can change without all others changing with it.
-_STREAMS = ("person", "skin", "features", "hair", "beard", "clothes", "glasses", "hat")
+_STREAMS = ("person", "skin", "features", "hair", "beard", "clothes", "glasses", "hat", "suit")
+# So many men and women come in a suit. Nobody of "held_out" does: those are the people of a benchmark, who stay as they are.
+_SUITED: dict[Split, dict[bool, float]] = {"train": {False: 0.45, True: 0.22}, "held_out": {False: 0.0, True: 0.0}}
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,17 @@ def draw_subject(assets: StudioAssets, seed: int, *, split: Split = "train") -> 
     streams = {name: np.random.default_rng([seed, SPLITS.index(split), index]) for index, name in enumerate(_STREAMS)}
     person = _draw_person(assets, streams["person"], split)
     descent = {"african": person.african, "asian": person.asian, "caucasian": person.caucasian}
-    colour = draw_colour(streams["hair"], years=person.years, **descent)
-    weights = family_weights(female=person.is_female, years=person.years, african=person.african)
+    suit = None
+    if streams["suit"].random() < _SUITED[split][person.is_female]:
+        suit = draw_suit(tuple(assets.wearables["clothes"]), streams["suit"], female=person.is_female)
+    formal = suit is not None
+    colour = draw_colour(streams["hair"], years=person.years, natural=formal, **descent)
+    weights = family_weights(female=person.is_female, years=person.years, african=person.african, formal=formal)
     family = _draw_family(streams["hair"], weights, HELD_OUT_FAMILIES, split)
     beard, stubble = _draw_beard(streams["beard"], person, split)
     brown = float(np.clip(person.african + person.asian + 0.5 * (person.darkness - 0.3), 0, 0.97))
     worn = streams["clothes"]
+    clothes = draw_clothes(tuple(assets.wearables["clothes"]), worn, female=person.is_female)
     return StudioSubject(
         seed=seed,
         split=split,
@@ -125,9 +132,9 @@ def draw_subject(assets: StudioAssets, seed: int, *, split: Split = "train") -> 
         hair=draw_style(streams["hair"], family=family),
         hair_colour=colour,
         beard=beard,
-        clothes=draw_clothes(tuple(assets.wearables["clothes"]), worn, female=person.is_female),
+        clothes=clothes if suit is None else suit,
         glasses=draw_glasses(streams["glasses"]) if worn.random() < _glasses_share(person.years) else None,
-        hat=draw_hat(streams["hat"]) if worn.random() < _HAT_SHARE else None,
+        hat=draw_hat(streams["hat"]) if worn.random() < _HAT_SHARE and not formal else None,
     )
 
 

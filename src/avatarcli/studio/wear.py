@@ -16,6 +16,7 @@ from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.binding import Wearable
 from avatarcli.studio.scene import BoundMesh, Material
 from avatarcli.studio.skin import Colour, colour_of
+from avatarcli.studio.suits import SUITS, Beneath, draw_beneath, parts
 
 # Metres nearer to the camera than they are: tops lie close on the body, which would poke through.
 _CLOTH_BIAS = 0.006
@@ -28,13 +29,19 @@ _CLOTH_COLOURS: tuple[Colour, ...] = (
     (0.45, 0.34, 0.20), (0.20, 0.12, 0.07), (0.55, 0.40, 0.05), (0.50, 0.24, 0.28), (0.22, 0.15, 0.32), (0.05, 0.25, 0.25),
     (0.60, 0.55, 0.42), (0.45, 0.13, 0.04),
 )  # fmt: skip
+# Linear albedo of suits: black, charcoal, navy, grey and brown; and of the brighter jackets that some women wear.
+_SUIT_COLOURS: tuple[Colour, ...] = (
+    (0.012, 0.012, 0.013), (0.018, 0.018, 0.02), (0.03, 0.03, 0.032), (0.012, 0.016, 0.035), (0.016, 0.024, 0.06),
+    (0.02, 0.03, 0.05), (0.055, 0.055, 0.06), (0.13, 0.13, 0.14), (0.05, 0.036, 0.026),
+)  # fmt: skip
+_BRIGHT_JACKETS: tuple[Colour, ...] = ((0.30, 0.02, 0.03), (0.03, 0.09, 0.30), (0.60, 0.58, 0.54), (0.18, 0.03, 0.10))
 # How many men and women in a thousand show their shoulders, wear a neckline cut low, or a collar up to the chin.
 _BARE, _LOW, _HIGH = {False: 50, True: 110}, {False: 90, True: 220}, {False: 80, True: 80}
 _NAKED = -1.0  # metres: a neckline below all of the bust
 _COLLAR_GAP = 0.005  # metres between neck and collar
 _COLLAR_REACH, _COLLAR_WIDTH = -0.24, 0.115  # metres: how far down and aside a collar goes on under the top
 _TUCKED = 0.012  # metres: skin so far below a neckline is covered
-PATTERNS = ("plain", "stripes", "checks", "dots", "mottled")
+PATTERNS = ("plain", "stripes", "checks", "dots", "mottled", "pinstripes")
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ class ClothesLook:
     """A top. keep: share of its own painted colours that shows; smooth: share of stripes
     and prints that is taken out of the rest; colour, second: linear, of the dye and of the pattern;
     pitch: repeats of the pattern over the texture; turn: its angle, radians; gloss: 1 is usual; neckline: where it is cut off
-    (None: as made); collar: height of a collar about the neck, metres on the average head, or None.
+    (None: as made); collar: height of a collar about the neck, metres on the average head, or None; beneath: what is worn under
+    a jacket (None: all of the top is of the one cloth).
     """
 
     name: str
@@ -73,6 +81,7 @@ class ClothesLook:
     gloss: float
     neckline: Neckline | None = None
     collar: float | None = None
+    beneath: Beneath | None = None
 
 
 def cloth_colour(rng: np.random.Generator) -> Colour:
@@ -91,12 +100,35 @@ def draw_clothes(names: tuple[str, ...], rng: np.random.Generator, *, female: bo
         smooth=float(rng.choice([0.0, 0.9], p=[0.25, 0.75])),
         colour=cloth_colour(rng),
         second=cloth_colour(rng),
-        pattern=str(rng.choice(PATTERNS, p=[0.62, 0.14, 0.08, 0.06, 0.10])),
+        pattern=str(rng.choice(PATTERNS[:5], p=[0.62, 0.14, 0.08, 0.06, 0.10])),
         pitch=float(np.exp(rng.uniform(np.log(12), np.log(60)))),
         turn=float(rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.03)),
         gloss=float(np.exp(rng.normal(-0.4, 0.5))),
     )
     return replace(look, **_draw_neck(rng, female=female))
+
+
+def draw_suit(names: tuple[str, ...], rng: np.random.Generator, *, female: bool) -> ClothesLook | None:
+    """A jacket over a shirt or a blouse, as officials wear it, or None if the pack has none. names: the pack's garments."""
+    shares = {name: share for name, share in SUITS[female].items() if name in names}
+    if not shares:
+        return None
+    weights = np.array(list(shares.values()))
+    name = list(shares)[rng.choice(len(shares), p=weights / weights.sum())]
+    colours = _SUIT_COLOURS + (_BRIGHT_JACKETS if female else ())
+    colour = np.array(colours[rng.integers(len(colours))]) * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, 3))
+    return ClothesLook(
+        name=name,
+        keep=0.0,
+        smooth=float(rng.uniform(0.9, 1.0)),
+        colour=colour_of(np.clip(colour, 0.006, 0.85)),
+        second=colour_of(np.clip(colour * rng.uniform(1.2, 1.7) + 0.006, 0.006, 0.85)),
+        pattern=str(rng.choice(["plain", "pinstripes"], p=[0.88, 0.12])),
+        pitch=float(rng.uniform(45, 90)),
+        turn=float(rng.normal(0, 0.02)),
+        gloss=float(np.exp(rng.normal(-0.9, 0.4))),
+        beneath=draw_beneath(rng, female=female),
+    )
 
 
 def _draw_neck(rng: np.random.Generator, *, female: bool) -> dict[str, Any]:
@@ -190,9 +222,26 @@ def _dyed(garment: Wearable, look: ClothesLook) -> Tensor:
     dye, second = (torch.tensor(c, device=painted.device) for c in (look.colour, look.second))
     share = _pattern(look, painted.shape[0], painted.shape[1], painted.device)[..., None]
     cloth = folds * (dye * (1 - share) + second * share)
+    if look.beneath is not None:
+        cloth = _over(cloth, grey, look.name, look.beneath)
     pixels = encoded(cloth * (1 - look.keep) + painted * look.keep) * 255
     alpha = torch.full_like(pixels[..., :1], min(max(128 * look.gloss, 8), 255))
     return torch.cat([pixels, alpha], dim=-1).round().to(torch.uint8)
+
+
+def _over(jacket: Tensor, painted: Tensor, name: str, beneath: Beneath) -> Tensor:
+    """A jacket's colours [H, W, 3] with shirt and tie where they are seen. painted [H, W, 1]: how light the pack's picture is."""
+    height, width = painted.shape[:2]
+    shirt, tie = (part.to(painted.device)[..., None] for part in parts(name, height, width))
+    crease = (painted / painted[shirt].quantile(0.8).clamp(min=1e-3)).clamp(0.6, 1.1) if shirt.any() else painted
+    colour, knot, stripe = (
+        torch.tensor(c, device=painted.device) for c in (beneath.shirt, beneath.tie, beneath.stripe)
+    )
+    rows = torch.arange(height, device=painted.device)[:, None] / height
+    columns = torch.arange(width, device=painted.device)[None] / height
+    wave = ((rows + 0.5 * columns) * beneath.pitch * 2 * np.pi).sin()[..., None]
+    striped = (knot + (stripe - knot) * ((wave - 0.3) * 6).sigmoid()).float()
+    return torch.where(tie, striped, torch.where(shirt, crease * colour, jacket))
 
 
 def _pattern(look: ClothesLook, height: int, width: int, device: torch.device) -> Tensor:
@@ -204,6 +253,8 @@ def _pattern(look: ClothesLook, height: int, width: int, device: torch.device) -
     across = (rows * cosine - columns * sine) * look.pitch * 2 * np.pi
     if look.pattern == "stripes":
         return (along.sin() * 4).sigmoid()
+    if look.pattern == "pinstripes":
+        return ((along.sin() - 0.93) * 25).sigmoid()
     if look.pattern == "checks":
         return 0.5 * (along.sin() * 4).sigmoid() + 0.5 * (across.sin() * 4).sigmoid()
     if look.pattern == "dots":

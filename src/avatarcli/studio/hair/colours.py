@@ -72,9 +72,12 @@ class HairColour:
 
 
 def draw_colour(
-    rng: np.random.Generator, *, years: float, african: float, asian: float, caucasian: float
+    rng: np.random.Generator, *, years: float, african: float, asian: float, caucasian: float, natural: bool = False
 ) -> HairColour:
-    """A plausible colour for somebody of that age and descent (three shares); every colour can happen to everybody."""
+    """A plausible colour for somebody of that age and descent (three shares); every colour can happen to everybody.
+
+    natural: without dyes in colours that hair never has, and without streaks.
+    """
     fair = np.array([0.10, 0.17, 0.19, 0.16, 0.12, 0.10, 0.03, 0.05, 0.04, 0.04])
     dark = np.array([0.62, 0.24, 0.08, 0.02, 0.008, 0.006, 0.004, 0.012, 0.005, 0.005])
     weights = caucasian * fair + (african + asian) * dark + 0.01
@@ -86,7 +89,7 @@ def draw_colour(
     grey = grey if grey > 0.04 else 0.0
     grey_colour = _jitter(rng, WHITE if rng.random() < 0.4 else GREY, 0.12)
     tip, turn, streak, streak_colour = _jitter(rng, root, 0.10), 0.5, 0.0, root
-    kind = rng.random()
+    kind = 1.0 if natural else rng.random()
     if kind < _DYED_SHARE:
         name, dye = _pick(rng, DYED)
         tip, turn = _jitter(rng, dye, 0.2), float(rng.choice([-0.5, 0.12, 0.5]))

@@ -57,6 +57,9 @@ FAMILY_RANGES: dict[str, Ranges] = {
     "ivy_league": _SHORT | {"part": [-0.032, 0.032], "across": (0.7, 1.0), "front": (0.04, 0.06), "back_comb": (0.0, 0.4), "lift": (0.2, 0.4), "hug": 0.1},
     "side_part": _SHORT | {"part": [-0.038, 0.038], "across": (1.0, 1.4), "top": (0.06, 0.085), "front": (0.07, 0.1), "lift": (0.3, 0.6),
                            "hug": 0.15, "hold": 0.2},
+    "taper": _SHORT | {"part": [-0.036, 0.036], "across": (0.7, 1.3), "top": (0.035, 0.06), "front": (0.04, 0.075), "side": (0.005, 0.009),
+                       "back": (0.004, 0.008), "fade": (0.0, 0.5), "lift": (0.2, 0.45), "hug": 0.2, "volume": (0.004, 0.009), "back_comb": (0.0, 0.5),
+                       "nape": (-2, 5), "soft": (0.015, 0.026), "stubble": 0.35, "opacity": (0.85, 0.96), "hold": 0.15},
     "slick_back": _SHORT | {"back_comb": 1.6, "top": (0.09, 0.12), "front": (0.1, 0.14), "side": (0.05, 0.07), "back": 0.05, "lift": 0.25,
                             "hug": 0.4, "hold": 0.5, "steps": 9, "count": 1500, "volume": (0.004, 0.010), "clump": 0.6},
     "quiff": _FADED | {"front": (0.07, 0.09), "top": (0.05, 0.065), "back_comb": (0.9, 1.3), "front_lift": (1.3, 1.8), "hold": 0.5, "bend": 0.018,
@@ -106,7 +109,7 @@ FAMILY_RANGES: dict[str, Ranges] = {
     "wolf_cut": _MEDIUM | {"fringe": 0.8, "fringe_cut": 0.03, "ragged": 0.35, "back": (0.24, 0.3), "side": 0.2, "disorder": 0.5, "clump": 0.7,
                            "texture": "wavy", "radial": 0.6, "steps": 12, "count": 980},
     "wavy_medium_man": _MEDIUM | {"back_comb": 1.0, "part": [-0.02, 0.02], "across": 0.6, "texture": "wavy", "curl": 0.006, "wavelength": 0.06,
-                                  "side": (0.09, 0.12), "back": (0.1, 0.14), "front_lift": 0.8, "clump": 0.5},
+                                  "side": (0.09, 0.12), "back": (0.05, 0.08), "front_lift": 0.8, "clump": 0.5},
     "curly_bob": _MEDIUM | {"texture": "curly", "curl": (0.009, 0.014), "wavelength": (0.028, 0.042), "roundness": 1.0, "count": 560, "steps": 20,
                             "width": 0.012, "part": [-0.02, 0.02], "across": 0.8, "lift": 1.0, "volume": 0.035, "cut": (-0.1, -0.06), "clump": 0.4,
                             "top": 0.22, "front": 0.2},
@@ -131,11 +134,11 @@ FAMILY_RANGES: dict[str, Ranges] = {
     "mid_ponytail_curly": _TIED | {"tie": "tail", "tie_height": (-5, 25), "tail": (0.16, 0.26), "texture": "curly", "curl": 0.010, "wavelength": 0.035,
                                    "tail_width": (0.05, 0.075)},
     "side_ponytail": _TIED | {"tie": "tail", "tie_height": (-28, -5), "tie_turn": [-55, 55], "tail": (0.18, 0.28), "part": [-0.03, 0.03], "across": 0.4},
-    "low_bun": _TIED | {"tie": "bun", "tie_height": (-35, -18), "knot": (0.028, 0.038), "part": [0.0, -0.03, 0.03], "across": 0.5},
+    "low_bun": _TIED | {"tie": "bun", "tie_height": (-35, -18), "knot": (0.018, 0.028), "part": [0.0, -0.03, 0.03], "across": 0.5},
     "top_knot": _TIED | {"tie": "bun", "tie_height": (66, 84), "knot": (0.026, 0.036)},
     "messy_bun": _TIED | {"tie": "bun", "tie_height": (30, 75), "knot": (0.038, 0.05), "mess": (0.5, 0.9), "texture": ["wavy", "curly"], "flyaway": 0.14,
                           "volume": 0.014},
-    "ballet_bun": _TIED | {"tie": "ring", "tie_height": (15, 50), "knot": (0.034, 0.044), "volume": 0.003, "flyaway": 0.01},
+    "ballet_bun": _TIED | {"tie": "ring", "tie_height": (15, 50), "knot": (0.024, 0.034), "volume": 0.003, "flyaway": 0.01},
     "man_bun": _TIED | {"tie": "bun", "tie_height": (35, 60), "knot": (0.022, 0.03), "half": (25, 40), "side": 0.004, "back": 0.005, "fade": 1.0,
                         "stubble": 1.0, "opacity": 0.7},
     "half_up": _LONG | {"tie": "tail", "count": 600, "half": (18, 32), "tie_height": (20, 40), "tail": (0.14, 0.2), "hug": 0.1, "texture": ["straight", "wavy"],
@@ -147,7 +150,7 @@ FAMILY_RANGES: dict[str, Ranges] = {
                            "part": [-0.03, 0.03], "across": 0.5, "flyaway": 0.1},
     "twin_braids": _TIED | {"tie": "braid", "ties": 2, "tie_height": (-38, -24), "tie_turn": (48, 62), "tail": (0.2, 0.34), "tail_width": (0.015, 0.022), "part": 0.0},
     "crown_braid": _TIED | {"tie": "halo", "tail_width": (0.014, 0.020), "part": [0.0, 0.03], "across": 0.3},
-    "updo": _TIED | {"tie": "bun", "tie_height": (-5, 25), "knot": (0.045, 0.058), "mess": (0.25, 0.5), "volume": 0.02, "lift": 0.5, "texture": "wavy"},
+    "updo": _TIED | {"tie": "bun", "tie_height": (-5, 25), "knot": (0.03, 0.042), "mess": (0.25, 0.5), "volume": 0.02, "lift": 0.5, "texture": "wavy"},
     "bantu_knots": {"form": "knots", "texture": "coily", "knot": (0.015, 0.021), "count": (14, 26), "opacity": 0.75, "stubble": 1.0},
     # Coils, locs, braids
     "afro_short": _COILS | {"top": (0.012, 0.022), "width": 0.008},
@@ -161,7 +164,7 @@ FAMILY_RANGES: dict[str, Ranges] = {
              "opacity": 0.85, "stubble": 1.0, "volume": 0.018, "open_face": 2.0, "part": [-0.02, 0.02], "across": 0.6, "hold": 0.08},
     "box_braids": {"form": "locs", "texture": "plait", "count": (130, 170), "radial": 1.0, "top": (0.3, 0.4), "thickness": (0.0035, 0.0048), "steps": 16, "lift": 0.5,
                    "opacity": 0.8, "stubble": 1.0, "volume": 0.02, "open_face": 2.0, "part": [-0.02, 0.0, 0.02], "across": 0.7, "hold": 0.08},
-    "cornrows": {"form": "rows", "texture": "plait", "count": (9, 14), "thickness": (0.0045, 0.0065), "tail": (0.0, 0.18), "opacity": (0.2, 0.45), "stubble": 1.0},
+    "cornrows": {"form": "rows", "texture": "plait", "count": (9, 14), "thickness": (0.0045, 0.0065), "tail": (0.0, 0.03), "opacity": (0.2, 0.45), "stubble": 1.0},
     # The pack's own meshes, cut and warped
     **{f"pack_{name}": {"form": "pack", "mesh": name, "opacity": 0.9} for name in (
         "afro01", "bob01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03", "short04")},
@@ -174,7 +177,7 @@ HELD_OUT_FAMILIES: tuple[str, ...] = ("pompadour", "inverted_bob", "messy_bun", 
 
 # Plausibility beside 1 for everybody: (women, men). What is not named is (1, 1).
 _SEX: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("bald", "shaved", "horseshoe", "receding", "comb_over", "crew_cut", "caesar", "ivy_league", "flat_top", "fade_crop"), (0.03, 1.0)),
+    **dict.fromkeys(("bald", "shaved", "horseshoe", "receding", "comb_over", "crew_cut", "caesar", "ivy_league", "flat_top", "fade_crop", "taper"), (0.03, 1.0)),
     **dict.fromkeys(("buzz", "thinning", "mohawk", "man_bun", "quiff", "pompadour", "undercut", "side_part", "spiky", "faux_hawk"), (0.12, 1.0)),
     **dict.fromkeys(("wavy_medium_man", "long_messy_man", "curly_top_fade"), (0.15, 1.0)),
     # Seen from the front, a man's pony tail, braid or bun is short hair combed back, and most men with that front have no such back:
@@ -185,6 +188,17 @@ _SEX: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("long_fringe", "long_swept_fringe", "long_layers", "long_waves", "long_side_part", "one_shoulder", "lob_wavy", "curly_bob", "mid_ponytail_curly"), (1.0, 0.08)),
     **dict.fromkeys(("long_straight", "long_curls", "long_swept_back", "wolf_cut", "shag", "pack_long01", "pack_bob01", "pack_bob02", "bowl_cut"), (1.0, 0.3)),
     **dict.fromkeys(("mullet", "pack_spliced"), (0.4, 0.6)),
+}  # fmt: skip
+# Hair that is long behind and hardly shows in a photo from the front, where it looks like a short cut. When these were as common as they
+# are, the model gave tails, manes and buns to everybody with short hair: what a photo does not show must be rare.
+_HIDDEN: dict[str, float] = {
+    **dict.fromkeys(("low_ponytail", "high_ponytail", "mid_ponytail_curly", "single_braid", "pack_braid01", "pack_ponytail01"), 0.05),
+    **dict.fromkeys(("low_bun", "ballet_bun", "updo", "man_bun"), 0.08),
+    **dict.fromkeys(("long_swept_back", "pack_long01", "pack_spliced"), 0.3),
+}  # fmt: skip
+_OFFICE = {
+    **dict.fromkeys(("taper", "crew_cut", "side_part", "ivy_league", "receding", "bald", "horseshoe", "thinning", "buzz", "shaved", "slick_back"), 2.0),
+    **dict.fromkeys(("mohawk", "spiky", "faux_hawk", "mullet", "wolf_cut", "shag", "space_buns", "pigtails", "flat_top", "undercut", "long_messy_man", "bowl_cut"), 0.15),
 }  # fmt: skip
 _LOSS = ("bald", "horseshoe", "thinning", "receding", "comb_over")
 _COILED = (
@@ -216,9 +230,9 @@ _YOUNG = (
 
 # How often people wear a style against a usual one. Photos show ordinary hair, and so must most of what a model learns from.
 _POPULAR: dict[str, float] = {
-    **dict.fromkeys(("crew_cut", "side_part", "ivy_league", "long_straight", "long_side_part", "long_layers", "long_waves"), 3.0),
+    **dict.fromkeys(("crew_cut", "side_part", "ivy_league", "taper", "long_straight", "long_side_part", "long_layers", "long_waves", "pixie"), 3.0),
     **dict.fromkeys(("bald", "bob", "lob_wavy", "low_ponytail", "forward_fringe", "long_swept_fringe"), 2.5),
-    **dict.fromkeys(("buzz", "fade_crop", "messy_short", "bob_fringe", "long_fringe", "pixie", "low_bun", "high_ponytail"), 2.0),
+    **dict.fromkeys(("buzz", "fade_crop", "messy_short", "bob_fringe", "long_fringe", "low_bun", "high_ponytail"), 2.0),
     **dict.fromkeys(("shaved", "caesar", "slick_back", "receding", "thinning", "quiff", "curtains", "short_curls", "curly_bob", "long_curls"), 1.5),
     **dict.fromkeys(("updo", "half_up", "top_knot", "wavy_medium_man", "horseshoe"), 1.3),
     **dict.fromkeys(("wolf_cut", "man_bun", "faux_hawk", "side_ponytail", "twin_braids", "mullet", "spiky", "crown_braid"), 0.6),
@@ -226,11 +240,13 @@ _POPULAR: dict[str, float] = {
 }  # fmt: skip
 
 
-def family_weights(*, female: bool, years: float, african: float) -> dict[str, float]:
-    """How plausible each family is for somebody; never zero. `african`: share of African descent."""
+def family_weights(*, female: bool, years: float, african: float, formal: bool = False) -> dict[str, float]:
+    """How plausible each family is for somebody; never zero. `african`: share of African descent; formal: dressed in a suit."""
     weights = {}
     for name in FAMILIES:
-        weight = _SEX.get(name, (1.0, 1.0))[0 if female else 1] * _POPULAR.get(name, 1.0)
+        weight = _SEX.get(name, (1.0, 1.0))[0 if female else 1] * _POPULAR.get(name, 1.0) * _HIDDEN.get(name, 1.0)
+        if formal:
+            weight *= _OFFICE.get(name, 1.0)
         if name in _LOSS:
             weight *= 0.25 + 1.6 * min(max((years - 25) / 40, 0.0), 1.0)
         if name in _YOUNG:
