@@ -111,6 +111,24 @@ def test_what_shows_something_else_changes_nothing(sitter: Sitter) -> None:
         assert (after[neighbour] - before[neighbour]).abs().mean() < 0.01
 
 
+def test_hair_that_ends_elsewhere_in_each_view_keeps_its_colour(sitter: Sitter) -> None:
+    """Fair hair over a red coat: whoever sees more of it must not turn the others' green."""
+    hair, coat = torch.tensor([0.62, 0.52, 0.43]), torch.tensor([0.75, 0.02, 0.12])
+    before = []
+    for view in range(VIEWS):
+        camera = sitter.cameras[view]
+        raster = rasterize_mesh(sitter.shell.vertices, sitter.shell.faces, camera)
+        height = raster.interpolate(sitter.shell.vertices[:, 1:2], sitter.shell.faces)
+        end = -0.12 - 0.02 * (view % 3)
+        color = torch.where(height > end, hair, coat) * raster.covered[..., None]
+        before.append(torch.cat([color, raster.covered.float()[..., None]], dim=-1))
+    after = agreed(before, sitter.cameras, sitter.naked, sitter.photo(0.0))
+    for old, new in zip(before, after, strict=True):
+        solid = (old[..., 3] > 0.99) & ((old[..., :3] - hair).abs().amax(-1) < 0.01)
+        greener = (new - old)[..., 1] - (new - old)[..., 0]
+        assert greener[solid].max() < 0.04
+
+
 @pytest.mark.parametrize("hair", [False, True])
 def test_clothes_are_no_darker_behind_than_in_front(sitter: Sitter, hair: bool) -> None:
     """A coat that all views make dark behind becomes lighter, and hair that hangs over it stays as it is."""

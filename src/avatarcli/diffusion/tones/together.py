@@ -23,11 +23,12 @@ _FACING = (0.4, 0.8)  # cosines: a view that sees a surface more obliquely has n
 _WHOLE = (0.7, 0.95)  # alpha, likewise: at an outline background shines through
 _ANCHOR = 3.0  # views that the photo counts for
 _ALIKE = 0.5  # a logarithm: what is farther from the mean shows something else
+_FINER, _MIXED = 4.0, 5.0  # tones so many times finer tell where a coarse one is a mixture: where both differ by 1 / 10
 _LIGHTER = 2.0  # per unit of logarithm that a view counts more than a darker one: what is imagined drifts into the dark
 _ROUNDS = 3  # after them views come hardly nearer, for only smooth changes are made
 _PROPER = 2  # rounds that find a mean of what is alike
 _SMOOTH = 0.075  # of the picture's width: finer changes than this would tint a shirt beside a tie that another view shows elsewhere
-_HARDLY = 0.05  # of the surroundings: changes fade where less than this is shared
+_HARDLY = 0.1  # of the surroundings: changes fade where less than this is shared
 # Clothes behind, against those in front at the same height: a logarithm by which they may be darker, the share of the rest that is
 # made good, and the most that it may be.
 _SHADE, _LIFTED, _MOST_LIFTED = 0.1, 0.8, 0.8
@@ -78,7 +79,7 @@ def agreed(pictures: Sequence[Tensor], cameras: Camera, around: Around, photo: P
         mean = _mean(torch.cat([logs, fixed.logs[None]]), weights)
         for view, look in enumerate(looks):
             missing = mean - logs[view]
-            weight = look.weight[:, None] * _alike(missing / 2) * unseen
+            weight = look.weight[:, None] * _correctable(missing) * unseen
             spread = look.raster.interpolate(torch.cat([missing * weight, weight], dim=-1), shell.faces)
             layers = wide_blur(spread, _SMOOTH * size)
             changes[view] = (changes[view] + layers[..., :3] / (layers[..., 3:] + _HARDLY)).clamp(-MOST, MOST)
@@ -94,10 +95,18 @@ def _look(picture: Tensor, camera: Camera, shell: Shell, normals: Tensor, sigma:
     """A premultiplied RGBA picture [H, W, 4]; sigma: pixels, how coarse its tones are."""
     raster = rasterize_mesh(shell.vertices, shell.faces, camera)
     pixels, facing, visible = visible_points(shell.vertices, normals, camera, raster.depth, tolerance=DEPTH_TOLERANCE)
+    logs, fine = (_tones(picture, width) for width in (sigma, sigma / _FINER))
+    told = sample_image(torch.cat([logs, fine, picture[..., 3:]], dim=-1), pixels)
+    weight = visible * ramp(facing, *_FACING) * ramp(told[:, 6], *_WHOLE)
+    # Beside the border of two things the coarse tone is no one's.
+    weight = weight * _correctable(_MIXED * (told[:, 3:6] - told[:, :3]))[:, 0]
+    return _Look(told[:, :3], weight, pixels, raster)
+
+
+def _tones(picture: Tensor, sigma: float) -> Tensor:
+    """Logarithms [H, W, 3] of a premultiplied RGBA picture's colours [H, W, 4], blurred by sigma pixels."""
     layers = wide_blur(picture, sigma)
-    logs = log_colors(layers[..., :3] / layers[..., 3:].clamp(min=1e-3))
-    told = sample_image(torch.cat([logs, picture[..., 3:]], dim=-1), pixels)
-    return _Look(told[:, :3], visible * ramp(facing, *_FACING) * ramp(told[:, 3], *_WHOLE), pixels, raster)
+    return log_colors(layers[..., :3] / layers[..., 3:].clamp(min=1e-3))
 
 
 def _lift(logs: Tensor, told: Tensor, around: Around) -> Tensor:
@@ -129,14 +138,25 @@ def _lift(logs: Tensor, told: Tensor, around: Around) -> Tensor:
 
 def _mean(logs: Tensor, weights: Tensor) -> Tensor:
     """Means [N, 3] over views of logarithms [V, N, 3] with weights [V, N]; of what is alike, and rather of what is lighter."""
-    share = weights[..., None]
-    mean = (logs * share).sum(0) / share.sum(0).clamp(min=1e-6)
+    # It starts at what most others are like. The middle of hair and cloth is neither, and both would be drawn to it.
+    support = torch.stack([(weights * _alike(logs - own)[..., 0]).sum(0) for own in logs])
+    chosen = support.where(weights > 0, -1.0).argmax(0)
+    mean = logs.gather(0, chosen[None, :, None].expand(1, -1, 3))[0]
     for _ in range(_PROPER):
         away = logs - mean
         share = weights[..., None] * _alike(away) * (_LIGHTER * away.mean(-1, keepdim=True).clamp(-1, 1)).exp()
         total = share.sum(0)
         mean = torch.where(total > 1e-3, (logs * share).sum(0) / total.clamp(min=1e-6), mean)
     return mean
+
+
+def _correctable(missing: Tensor) -> Tensor:
+    """How likely [N, 1] what differs by so much [N, 3] is the same in another tone: its light may be far off, its tint less so.
+
+    Clothes that hair hangs on in other views must not be changed into hair: smooth changes would reach the hair beside them.
+    """
+    light = missing.mean(-1, keepdim=True)
+    return _alike(missing - light / 2)
 
 
 def _alike(away: Tensor) -> Tensor:
