@@ -47,8 +47,8 @@ class Sitter:
         )
         self.shell: Shell = fit_shell(self.head, self.head.neutral, camera, self.matte, whole)
 
-    def view(self, yaw: float) -> Camera:
-        return self.framing.cameras(torch.tensor([yaw]), torch.zeros(1), SIZE)[0]
+    def view(self, yaw: float, pitch: float = 0.0) -> Camera:
+        return self.framing.cameras(torch.tensor([yaw]), torch.tensor([pitch]), SIZE)[0]
 
     def around(self, clothes: Tensor | None, hair: Tensor | None) -> Around:
         return Around.of(self.head, self.shell, self.photo, clothes, hair)
@@ -163,16 +163,23 @@ def drawn(sitter: Sitter, camera: Camera, tail: tuple[float, float, float, float
     return torch.cat([color * alpha[..., None], alpha[..., None]], dim=-1)
 
 
-def shortened(sitter: Sitter, camera: Camera, picture: Tensor, *, lowest: float = 1.0) -> Tensor:
+def known(sitter: Sitter, lowest: float = 1.0) -> Around:
+    """What the photo tells of somebody whose hair hangs beside the neck down to `lowest` (metres); the default: not at all."""
     photo, hair = with_hair(sitter, lowest)
-    around = Around.of(sitter.head, sitter.shell, photo, sitter.coat, hair)
-    nape = Nape.of(around, bald=False)
+    return Around.of(sitter.head, sitter.shell, photo, sitter.coat, hair)
+
+
+def shortened(
+    sitter: Sitter, camera: Camera, picture: Tensor, *, around: Around | None = None, bald: bool = False
+) -> Tensor:
+    around = around or known(sitter)
+    nape = Nape.of(around, bald=bald)
     if nape is None:
         return picture
     model = sitter.head.model
     raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
     ground = around.seen_by(camera, *(model.shows(raster, *names) for names in (SKIN_REGIONS, ("neck",), ("scalp",))))
-    return nape.shortened(picture, camera, ground, raster.covered.float(), Tones(SKIN, bald=False))
+    return nape.shortened(picture, camera, ground, raster.covered.float(), Tones(SKIN, bald=bald))
 
 
 def test_a_tail_that_the_photo_does_not_show_is_cut_off(sitter: Sitter) -> None:
@@ -187,7 +194,9 @@ def test_a_tail_that_the_photo_does_not_show_is_cut_off(sitter: Sitter) -> None:
     # Everything else is as it was, but for the neck's own edge.
     same = (hung == 0) & ((after - tail).abs().amax(-1) < 0.02)
     assert same.sum() > 0.97 * (hung == 0).sum()
-    assert torch.equal(shortened(sitter, camera, tail, lowest=-0.15), tail)  # a photo with long hair lets it be
+    assert torch.equal(
+        shortened(sitter, camera, tail, around=known(sitter, -0.15)), tail
+    )  # a photo with long hair lets it be
 
 
 def test_hair_before_the_neck_becomes_skin_and_before_the_coat_cloth(sitter: Sitter) -> None:
@@ -235,3 +244,134 @@ def test_what_is_thinner_than_a_disc_is_a_stump() -> None:
     assert thin[58:61, 92:110].all()
     assert not thin[40:80, 40:80].any()
     assert not thin[:, 110:].any()
+
+
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+# Metres from the head's middle, which looks along z.
+BUN: Box = ((-0.02, -0.005, -0.17), (0.02, 0.035, -0.11))
+TAIL: Box = ((-0.02, -0.15, -0.17), (0.02, -0.02, -0.12))
+
+
+def with_box(picture: Tensor, camera: Camera, box: Box, color: Tensor) -> tuple[Tensor, Tensor]:
+    """A premultiplied RGBA picture with a box of one colour behind what it shows, and which pixels [H, W] (bool) show that."""
+    corners = torch.cartesian_prod(*(torch.tensor(ends) for ends in zip(*box, strict=True)))
+    pixels = camera.project(corners)[0]
+    (left, top), (right, bottom) = pixels.amin(0).long().tolist(), pixels.amax(0).long().tolist()
+    there = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    there[top:bottom, left:right] = picture[top:bottom, left:right, 3] < 0.5
+    return torch.where(there[..., None], torch.cat([color, torch.ones(1)]), picture), there
+
+
+@pytest.mark.parametrize("box", [BUN, TAIL], ids=["bun", "tail"])
+@pytest.mark.parametrize("pitch", [0.0, 0.55, -0.3])
+def test_what_stands_off_short_hair_behind_is_cut_at_all_heights(sitter: Sitter, box: Box, pitch: float) -> None:
+    camera = sitter.view(torch.pi / 2, pitch)
+    bare = drawn(sitter, camera, None)
+    picture, there = with_box(bare, camera, box, DARK)
+    assert there.sum() > 30
+    after = shortened(sitter, camera, picture)
+    assert after[..., 3][there].mean() < 0.25
+    # The head, its clothes and their outlines stay.
+    kept = (bare[..., 3] > 0.5) & ~there
+    assert (after[..., 3][kept] > 0.5).float().mean() > 0.98
+
+
+def test_a_mass_of_hair_and_a_brim_may_stand_off_behind(sitter: Sitter) -> None:
+    """A photo whose outline is far off the head beside it says nothing against a bun."""
+    camera = sitter.view(torch.pi / 2)
+    picture, there = with_box(drawn(sitter, camera, None), camera, ((-0.02, 0.09, -0.15), (0.02, 0.11, -0.08)), DARK)
+    around = known(sitter)
+    shell = around.shell
+    above = shell.vertices[:, 1].view(shell.thickness.shape) - around.hair_ends
+    for wide in ((above > -0.05), (above > 0.12) & (above < 0.14)):
+        thick = shell.thickness + 0.05 * wide
+        vertices = shell.vertices + (0.05 * wide).view(-1, 1) * shell.directions
+        full = replace(around, shell=replace(shell, thickness=thick, vertices=vertices))
+        assert shortened(sitter, camera, picture, around=full)[..., 3][there].mean() > 0.9
+    assert shortened(sitter, camera, picture)[..., 3][there].mean() < 0.4
+
+
+def test_behind_clothes_hair_is_cut_and_cloth_is_not(sitter: Sitter) -> None:
+    """Whether a hump behind the back is a lock's end or the coat's own only its colour tells."""
+    camera = sitter.view(torch.pi / 2)
+    bare = drawn(sitter, camera, None)
+    low, high = sitter.around(sitter.coat, None).collar - 0.10, sitter.around(sitter.coat, None).collar - 0.04
+    box: Box = ((-0.03, low, -0.23), (0.03, high, -0.10))
+    left = {}
+    for name, color in (("hair", DARK), ("coat", BLUE)):
+        picture, there = with_box(bare, camera, box, color)
+        after = shortened(sitter, camera, picture)
+        far = there & (torch.arange(SIZE) > there.nonzero()[:, 1].float().median())[None]
+        assert far.sum() > 20
+        left[name] = float(after[..., 3][far].mean())
+    assert left["hair"] < 0.2
+    assert left["coat"] > left["hair"] + 0.3
+
+
+def test_clothes_of_the_hairs_colour_are_not_painted(sitter: Sitter) -> None:
+    camera = sitter.view(torch.pi)
+    picture = drawn(sitter, camera, None)
+    raster = rasterize_mesh(sitter.head.neutral, sitter.head.model.faces, camera)
+    coat = sitter.head.model.shows(raster, "torso") > 0
+    picture = torch.where(coat[..., None], torch.cat([1.1 * DARK, torch.ones(1)]), picture)
+    after = shortened(sitter, camera, picture)
+    height = raster.interpolate(sitter.head.neutral, sitter.head.model.faces)[..., 1]
+    inner = coat & (height < known(sitter).collar - 0.02)
+    assert (after - picture)[inner].abs().mean() < 0.01
+
+
+def test_glasses_stay(sitter: Sitter) -> None:
+    """Their frame is as thin and dark as a strand, and stands off the temple."""
+    camera = sitter.view(0.0)
+    model, head = sitter.head.model, sitter.head.neutral
+    ear = head[model.in_regions("ear")]
+    side, eyes = float(ear[:, 0].abs().amax()), float(head[model.in_regions("eye"), 1].mean())
+    frame: Box = ((side - 0.02, eyes, 0.02), (side + 0.015, eyes + 0.006, 0.03))
+    picture, there = with_box(drawn(sitter, camera, None), camera, frame, DARK)
+    assert there.sum() > 3
+    assert torch.allclose(shortened(sitter, camera, picture)[there], picture[there], atol=0.05)
+
+
+def test_the_root_of_a_tail_on_a_bald_head_goes_too(sitter: Sitter) -> None:
+    """A model's skull is often smaller than the fitted one: what lies between them is not off the head."""
+    camera = sitter.view(torch.pi / 2)
+    model = sitter.head.model
+    raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
+    scalp = model.shows(raster, "scalp") > 0
+    smaller = torch.where(scalp[..., None], torch.cat([SKIN, torch.ones(1)]), drawn(sitter, camera, None))
+    behind = scalp & (torch.arange(SIZE) > scalp.nonzero()[:, 1].max() - 3)[None]
+    smaller = torch.where(behind[..., None], 0.0, smaller)
+    picture, there = with_box(smaller, camera, ((-0.02, -0.02, -0.17), (0.02, 0.03, -0.06)), DARK)
+    after = shortened(sitter, camera, picture, bald=True)
+    assert (behind & there).sum() > 5
+    assert after[..., 3][there].mean() < 0.25
+
+
+def test_a_nape_has_no_dark_spot(sitter: Sitter) -> None:
+    """Hair mixed into the skin of the nape is painted like the skin beside it."""
+    camera = sitter.view(torch.pi)
+    picture, model = drawn(sitter, camera, None), sitter.head.model
+    raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
+    height = raster.interpolate(sitter.head.neutral, model.faces)[..., 1]
+    around = known(sitter)
+    neck = (model.shows(raster, "neck") > 0) & (height < around.hair_ends - 0.02) & (height > around.collar + 0.02)
+    spot = neck & ((torch.arange(SIZE) - SIZE / 2).abs() < 4)[None]
+    assert spot.sum() > 20
+    mixed = 0.3 * SKIN + 0.7 * DARK
+    stained = torch.where(spot[..., None], torch.cat([mixed, torch.ones(1)]), picture)
+    after = shortened(sitter, camera, stained)
+    before, left = ((p[spot][:, :3].mean(0) - 0.82 * SKIN).abs().mean() for p in (stained, after))
+    assert left < 0.5 * before
+
+
+def test_no_hair_hangs_below_where_it_is_known_to_end(sitter: Sitter) -> None:
+    """A label that takes a beard or a collar for hair is not believed against the photo's colours."""
+    photo, hair = with_hair(sitter, 1.0)
+    chin = (
+        (sitter.photo.matte > 0)
+        & (torch.arange(SIZE) > SIZE * 9 // 16)[:, None]
+        & ((torch.arange(SIZE) - SIZE / 2).abs() < 10)
+    )
+    around = Around.of(sitter.head, sitter.shell, photo, sitter.coat, torch.maximum(hair, chin.float()))
+    assert around.hair_ends > -0.1
+    assert around.hanging[around.shell.vertices[:, 1] < around.hair_ends].max() == 0

@@ -114,14 +114,15 @@ class Around:
             covered = torch.where(ahead, torch.maximum(nearest, far), covered)
         dressed = blur((torso * covered + neck * collar[:, None])[..., None], 1.5)
         hairy = hairy.flip(0).cummax(0).values.flip(0)[:, None].expand(grid)
-        # Behind it may reach lower than any that the photo shows.
-        lowest = ((shown > 0.5) & (told[..., 4] > 0.5)).sum(1) >= _FEW_IN_ROW
-        hanging = lowest.flip(0).cummax(0).values.flip(0).float()
-        hanging = torch.cat([hanging[:1].expand(_LONGER), hanging])[: len(hairy), None].expand(grid)
         heights = vertices[:, 1].view(grid).mean(1)
         beside = (shown > 0.5) & (torso + neck > 0.5)
         sides = [(told[..., 7] > 0.5, beside & (across * side > _ASIDE)) for side in (1, -1)]
         ends = _hair_ends(head, heights, sides) if told_of_hair else -math.inf
+        # Behind it may reach lower than any that the photo shows, but not where it is known to end.
+        lowest = ((shown > 0.5) & (told[..., 4] > 0.5)).sum(1) >= _FEW_IN_ROW
+        hanging = lowest.flip(0).cummax(0).values.flip(0).float()
+        hanging = torch.cat([hanging[:1].expand(_LONGER), hanging])[: len(hairy), None].expand(grid)
+        hanging = torch.where((heights > ends)[:, None], hanging, hanging.minimum(hairy))
         clad = heights[((told[..., 3] > 0.5) & beside & aside).sum(1) > _FEW_IN_ROW]
         top = float(clad.amax()) if len(clad) else -math.inf
         dressed, hairy, hanging = (part.reshape(-1) for part in (dressed, hairy, hanging))

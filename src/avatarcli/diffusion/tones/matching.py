@@ -21,7 +21,7 @@ _FAR = 1 / 8  # of the picture's width: how far beyond what the photo sees its c
 _SOLID = 0.95  # alpha of pixels whose colour is the person's alone
 _TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
 _SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
-_BALD = 0.2  # share of the scalp: whoever has less hair on it is bald
+_BALD = 0.25  # share of the scalp: whoever has less hair on it is bald
 _EDGE = 1 / 80  # share of the picture's width: how softly bare skin ends at the hair's edge
 _CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than this is no skin, farther may be
 _DARK = 0.7  # a logarithm: how much darkness blurs a tint
@@ -93,7 +93,7 @@ class Tones:
         change = (known[..., None] * change).clamp(-MOST, MOST)
         found = None if self.bald else hair_in(color, alpha[..., 0], ground.scalp, self.skin)
         skin = self._bare(logs, ground, found)
-        change = change + self._skin_change(logs, skin, unseen, opaque)
+        change = change + self._skin_change(logs, skin, ground, unseen, opaque)
         lock = torch.zeros_like(skin)
         if found is not None:
             hair, lock = (part * (1 - skin) for part in self._hairy(logs, ground, found))
@@ -159,9 +159,11 @@ class Tones:
         off_cloth = _off_in_shade(logs, log_colors(ground.cloth[..., :3]))
         unlike = ramp(off_cloth - off_hair, *_UNLIKE) * (ground.cloth[..., 3] > 0)
         near = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
+        # On clothes there is hair only where any hangs.
+        near = near * torch.maximum(1 - ground.dressed, ground.hanging)
         return alike * torch.maximum(near, ground.hanging), torch.maximum(darker, unlike) * ground.hanging
 
-    def _skin_change(self, logs: Tensor, skin: Tensor, unseen: Tensor, opaque: Tensor) -> Tensor:
+    def _skin_change(self, logs: Tensor, skin: Tensor, ground: Ground, unseen: Tensor, opaque: Tensor) -> Tensor:
         """Change of unseen skin [H, W], as logarithms [H, W, 3]: its tint near by, its light over a wide surrounding."""
         wanted = log_colors(self.skin).expand_as(logs)
         light = _toned(logs.mean(-1, keepdim=True), wanted.mean(-1, keepdim=True), skin, unseen, opaque, _FAR, _SKIN)
@@ -174,7 +176,12 @@ class Tones:
             COARSE,
             (0.0, _CHROMA, MOST),
         )
-        return light + tint
+        if not self.bald:
+            return light + tint
+        # A bald scalp is imagined with stubble that the photo does not show: its light is made good by itself, not with the face's.
+        scalp = skin * ground.scalp
+        own = (logs + light).mean(-1, keepdim=True)
+        return light + tint + _toned(own, wanted.mean(-1, keepdim=True), scalp, unseen, opaque, COARSE, _SKIN)
 
 
 def tone_error(picture: Tensor, hint: Tensor) -> float:

@@ -29,6 +29,9 @@ _RAISED = (0.02, 0.03)  # metres off the neck there: it is not bare, however lit
 _SKIN, _CLOTHES, _LOOSE, _HAIR, _STUBBLE = 0.004, (0.015, 0.03), 0.012, 0.005, 0.006
 _TAPER = 0.09  # metres above the nape where hair is as thick as elsewhere
 _MASS = (0.022, 0.032)  # metres: how thick hair is that tapers, and that does not
+_CROWN = 0.010  # metres that hair behind the skull may stand off farther than beside it: it is often cut longer there
+_TOP = (0.6, 0.9)  # of a ray's direction: how far up it points where the outline itself tells how high hair stands
+_WORN = 0.04  # metres off the bare head up to which glasses, earrings and headphones are
 _FAR = 0.15  # metres off the bare head: so far hair that is too long is looked for
 _OPENS = 0.04  # metres of height over which nothing is cut any more, above and below
 _NECK = 0.05  # metres of height of a neck whose collar is not known
@@ -38,11 +41,16 @@ _SHOULDERS = 0.08  # metres below the collar: so low the back is the clothes' ow
 _ALIKE, _STRANDS = 0.35, 0.5  # logarithms: how far colours of one cloth and of one head of hair are from each other
 _SHADE = 0.6  # a logarithm: how much darker than its middle hair may be
 _SHADED = 0.82  # of the photo's skin: how bright a nape is at most
+# Of a picture's skin: the quantile of its brightness that stands for it; shares of that where hair is mixed in, and none is.
+_MOSTLY, _DIMMED = 0.7, (0.55, 0.8)
+_PURE = (0.55, 0.95)  # of the way from hair to skin: a mixture becomes skin, and skin stays. Napes are smooth
 _DARK = 0.4  # of the skin's colour: hair of somebody bald, of which nothing else is known
 _SOFT = 0.8  # pixels of half the size: softness of a cut
-_STUMP = 1 / 18  # of the picture's width: what is thinner and stands off a bald head is the stump of a tail
+_STUMP = 1 / 9  # of the picture's width: what is thinner and stands off a bald head is the stump of a tail
 _EDGE = 1 / 48  # of the picture's width: how wide the edge of hair is, where skin or what is behind shines through
 _SOLID = 0.9  # alpha of pixels whose colour is the person's alone
+_TOLD_APART = 0.2  # of clothes that hair does not look like: with less, both cannot be told apart
+_SURELY = 0.7  # how surely something is hair that is cut off before clothes
 _FEW = 20  # pixels: fewer of a material do not tell its colour
 
 
@@ -50,17 +58,23 @@ _FEW = 20  # pixels: fewer of a material do not tell its colour
 class Nape:
     """Where a person's hair must end behind.
 
-    outer [N, 3]: the vertices of a shell as far as hair and clothes may stand off, metres; faces [F, 3]: its triangles; beyond
-    [N, 3]: vertices farther out, and cut [G, 3]: triangles on them before which there can only be hair that is too long; bare,
-    clothed [N]: how far there must be bare skin, and clothes, rather than hair.
+    outer [N, 3]: the vertices of a shell as far as hair and clothes should stand off, metres; wide [N, 3]: as far as both may, for
+    clothes on the back stand off as they like; faces [F, 3]: the triangles of both; beyond [N, 3]: vertices farther out, and cut
+    [G, 3]: triangles on them before which there can only be clothes and hair that is too long; bare, clothed [N]: how far there
+    must be bare skin, and clothes, rather than hair; worn [N, 3]: as far off as glasses and earrings are, and before [H, 3]:
+    triangles where there may be some; short: whether hair is too short for thin things to stand off the head.
     """
 
     outer: Tensor
+    wide: Tensor
     faces: Tensor
     beyond: Tensor
     cut: Tensor
     bare: Tensor
     clothed: Tensor
+    before: Tensor
+    worn: Tensor
+    short: bool
 
     @classmethod
     def of(cls, around: Around, *, bald: bool) -> Nape | None:
@@ -73,11 +87,17 @@ class Nape:
         collar = around.collar if math.isfinite(around.collar) else around.hair_ends - _NECK
         below = collar - shell.vertices[:, 1]
         clothed = ramp(below, -0.5 * _COLLAR, 0.5 * _COLLAR)
-        room = torch.lerp(torch.full_like(above, _SKIN), thickness.clamp(*_CLOTHES) + _LOOSE, ramp(below, 0.0, _STANDS))
-        hair = torch.full_like(above, _STUBBLE) if bald else thickness + _HAIR
-        # Short hair tapers to the neck, a mass of it hangs over: the outline at the height of the ears tells.
-        volume = float(thickness[(forward < _BEHIND) & (above > 0) & (above < _TAPER)].median())
-        mass = float(ramp(torch.tensor(volume), *_MASS))
+        stands = ramp(below, 0.0, _STANDS)
+        room = torch.lerp(torch.full_like(above, _SKIN), thickness.clamp(*_CLOTHES), stands)
+        # Short hair tapers to the neck, a mass of it hangs over: the outline at the height of the ears tells. Below them a raised
+        # collar widens the outline: short hair is no thicker there than above.
+        lower, upper = (
+            thickness[(forward < _BEHIND) & (above > low) & (above < low + _TAPER)].median() for low in (0.0, _TAPER)
+        )
+        volume = float(lower)
+        mass = float(ramp(lower, *_MASS))
+        hair = torch.lerp(thickness.minimum(upper), thickness, ramp(above, _TAPER, _TAPER + _OPENS).clamp(min=mass))
+        hair = torch.full_like(above, _STUBBLE) if bald else hair + _HAIR
         room = (
             room
             + ramp(above, 0.0, _TAPER * (1 - mass) + _OPENS * mass) * hair
@@ -86,21 +106,30 @@ class Nape:
         # Beside the neck the photo shows what stands off far: a raised collar.
         raised = (1 - ramp(forward.abs(), *_TOLD)) * ramp(thickness, *_RAISED)
         room = torch.maximum(room, raised * thickness)
-        # No step where the cut begins and ends.
-        room = room + _FAR * ramp(below, _SHOULDERS, _SHOULDERS + _OPENS)
-        near = (forward < _BEHIND) & (below < _SHOULDERS + _OPENS) & ((forward < _BACK) | (clothed < 0.5))
+        # A mass of hair may stand as far off as it likes, and a hat's brim; how high hair stands is the photo's to tell.
+        sides = (forward < _BEHIND) & (above > _TAPER) & (shell.directions[:, 1] < _TOP[0])
+        widest = _widest(thickness, sides.view(shell.thickness.shape))
+        bulk = float(ramp(torch.maximum(lower, widest), *_MASS))
         if not bald:
-            room = room + _FAR * ramp(above, _TAPER, _TAPER + _OPENS)
-            near &= above < _TAPER + _OPENS
+            crown = ramp(above, _TAPER, _TAPER + _OPENS)
+            room = room + crown * (_CROWN + _FAR * bulk) + _FAR * ramp(shell.directions[:, 1], *_TOP)
+        near = (forward < _BEHIND) & ((forward < _BACK) | (clothed < 0.5))
+        ahead = (forward > 0) & (above > 0)
         bare_head = shell.vertices - (thickness + CLEARANCE)[:, None] * shell.directions
         behind = (forward < _BEHIND).float()
+        # No step where what is cut whatever its colour ends.
+        loose = room + _LOOSE * stands + _FAR * ramp(below, _SHOULDERS, _SHOULDERS + _OPENS)
         return cls(
             outer=bare_head + room[:, None] * shell.directions,
+            wide=bare_head + loose[:, None] * shell.directions,
             faces=shell.faces,
             beyond=bare_head + _FAR * shell.directions,
             cut=shell.faces[near[shell.faces].all(-1)],
             bare=behind * (1 - ramp(above, *_FADE)) * (1 - clothed) * (1 - raised),
             clothed=behind * clothed,
+            before=shell.faces[ahead[shell.faces].all(-1)],
+            worn=bare_head + _WORN * shell.directions,
+            short=bulk < 0.5,
         )
 
     def shortened(self, picture: Tensor, camera: Camera, ground: Ground, head: Tensor, tones: Tones) -> Tensor:
@@ -114,31 +143,48 @@ class Nape:
         raster = rasterize_mesh(self.outer, self.faces, camera)
         bare, clothed = raster.interpolate(torch.stack([self.bare, self.clothed], dim=-1), self.faces).unbind(-1)
         alpha = small[..., 3]
-        off_head = rasterize_mesh(self.beyond, self.cut, camera).covered & (halved(head[..., None])[..., 0] == 0)
-        reach = off_head & ~raster.covered
-        if tones.bald:
-            reach |= off_head & (clothed < 0.5) & _thin(alpha)
-        if not ((reach | (bare + clothed > 0)) & (alpha > 0)).any():
+        behind = rasterize_mesh(self.beyond, self.cut, camera).covered
+        off_head = behind & (halved(head[..., None])[..., 0] == 0)
+        # Glasses and ears stand off the head too.
+        free = behind & ~rasterize_mesh(self.worn, self.before, camera).covered
+        beyond = reach = off_head & free & ~rasterize_mesh(self.wide, self.faces, camera).covered
+        if not ((off_head | (bare + clothed > 0)) & (alpha > 0)).any():
             return picture
         color = small[..., :3] / alpha[..., None].clamp(min=0.02)
         skin_like = like_skin(color, tones.skin)
+        # The fitted skull may be larger than the picture's.
+        on_hair = (off_head | (behind & (ground.scalp > 0.5))) & (clothed < 0.5)
+        # What is left of a tail, or a bun.
+        slim = free & ((skin_like < 0.5) | (alpha < _SOLID))
+        if self.short:
+            reach = reach | (on_hair & slim & _thin(torch.where(reach, 0.0, alpha)))
         solid = (alpha > _SOLID).float()
+        # What hangs off has its own colour, and whoever is bald no other hair.
         hair = None if tones.bald else hair_in(color, alpha, ground.scalp, tones.skin)
-        if hair is None:
-            # Whoever is bald has no hair but what hangs off.
-            too_long = color[reach & (alpha > _SOLID) & (color.mean(-1) < _SHADED * tones.skin.mean())]
-            hair = tones.skin * _DARK if len(too_long) < _FEW else too_long.median(0).values
+        too_long = color[reach & on_hair & (alpha > _SOLID) & (color.mean(-1) < _SHADED * tones.skin.mean())]
+        if len(too_long) >= _FEW:
+            hair = too_long.median(0).values
+            if tones.bald:
+                reach |= on_hair & _rest(beyond, color, hair, (ground.scalp > 0.5) & (solid > 0))
+        elif hair is None:
+            hair = tones.skin * _DARK
         # The picture's own skin and clothes go on where its hair was: skin in the shade too, where it can be told from hair.
         tint = tint_likeness(color, tones.skin)
         like_hair = _likeness(color, hair, _STRANDS)
         shade = tint * (1 - like_hair)
         known = torch.maximum(skin_like, torch.where(bare > 0, shade, tint) if tones.bald else shade)
         known = known * ground.skin * solid * (1 - clothed)
+        known = known * _bright(color.mean(-1), known)
         # At its edge hair is mixed with skin: that is neither's colour. Where there is no other, it has to do.
         pure = known if tones.bald else known * (1 - _widened(like_hair * solid))
         skin = _continued(color, known if pure.sum() < _FEW else pure, tones.skin)
         skin = skin * (_SHADED * tones.skin.mean() / skin.mean(-1, keepdim=True).clamp(min=0.05)).clamp(max=1)
         cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
+        # Behind clothes nothing but their own colour tells how far off they stand.
+        strands = _widened((on_cloth > _SURELY).float()) * (on_cloth > 1 - _SURELY)
+        off_person = off_head & free & ~raster.covered
+        reach |= off_person & (strands > 0)
+        reach |= off_person & slim & _thin(torch.where(reach, 0.0, alpha))
         on_skin = torch.maximum(on_skin, _widened(on_skin * like_hair * solid))
         on_skin, on_cloth = bare * on_skin, clothed * on_cloth
         paint = (on_skin * (1 - on_cloth))[..., None] * skin + on_cloth[..., None] * cloth
@@ -151,10 +197,30 @@ class Nape:
         return torch.cat([whole * kept * picture[..., :3] + alpha * paint, alpha], dim=-1)
 
 
+def _widest(thickness: Tensor, where: Tensor) -> Tensor:
+    """The largest of the medians [] of a shell's rows of thickness [R·C], each where it counts [R, C] (bool)."""
+    medians = torch.where(where, thickness.view(where.shape), torch.nan).nanmedian(1).values
+    return medians.nan_to_num().amax()
+
+
 def _widened(where: Tensor) -> Tensor:
     """Values [H, W] with the edge that hair has around them."""
     reach = max(1, round(_EDGE * where.shape[1]))
     return functional.max_pool2d(where[None], 2 * reach + 1, stride=1, padding=reach)[0]
+
+
+def _rest(reach: Tensor, color: Tensor, hair: Tensor, scalp: Tensor) -> Tensor:
+    """Which pixels [H, W] (bool) beside what is cut off [H, W] (bool) are still of its colour [3] rather than the scalp's.
+
+    scalp [H, W] (bool): what surely covers it.
+    """
+    cap = color[scalp & ~reach]
+    if len(cap) < _FEW:
+        return torch.zeros_like(reach)
+    logs, own, other = log_colors(color), log_colors(cap.median(0).values), log_colors(hair)
+    if (own - other).norm() < _STRANDS:
+        return torch.zeros_like(reach)
+    return (_widened(reach.float()) > 0) & ((logs - other).norm(dim=-1) < (logs - own).norm(dim=-1))
 
 
 def _thin(alpha: Tensor) -> Tensor:
@@ -162,7 +228,18 @@ def _thin(alpha: Tensor) -> Tensor:
     radius = max(1, round(_STUMP * alpha.shape[1] / 2))
     shape = (alpha > 0.5).numpy().astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return torch.from_numpy(cv2.morphologyEx(shape, cv2.MORPH_OPEN, disc) < shape)
+    thick = cv2.morphologyEx(shape, cv2.MORPH_OPEN, disc)
+    # A pixel more, for a disc of pixels does not fit into every round outline, and another one for soft edges.
+    more, soft = (cv2.dilate(thick, np.ones((size, size), np.uint8)) for size in (3, 5))
+    return torch.from_numpy((more < shape) | (soft == 0)) & (alpha > 0)
+
+
+def _bright(brightness: Tensor, known: Tensor) -> Tensor:
+    """How likely [H, W] skin of this brightness [H, W] has no hair mixed in: it is not much darker than most that is known [H, W]."""
+    sure = brightness[known > 0.5]
+    if len(sure) < _FEW:
+        return torch.ones_like(brightness)
+    return ramp(brightness / sure.quantile(_MOSTLY).clamp(min=0.02), *_DIMMED)
 
 
 def _continued(color: Tensor, known: Tensor, typical: Tensor) -> Tensor:
@@ -185,9 +262,16 @@ def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tupl
     logs = log_colors(color)
     difference = logs - log_colors(hair)
     darker = difference.mean(-1, keepdim=True).clamp(-_SHADE, 0)
-    in_shade = torch.exp(-((difference - darker).norm(dim=-1) / _STRANDS).square())
-    cloth = _continued(color, cloth_at * (1 - _likeness(color, hair, _STRANDS)), hair)
+    off_hair = (difference - darker).norm(dim=-1)
+    in_shade = torch.exp(-(off_hair / _STRANDS).square())
+    known = cloth_at * (1 - _likeness(color, hair, _STRANDS))
+    sure = logs[known > 0.5]
+    told = len(sure) > _TOLD_APART * cloth_at.sum()
+    if told:
+        # A lock's darker strands are no cloth: most of it shows its colour.
+        known = known * ramp(off_hair - (logs - sure.median(0).values).norm(dim=-1), 0.0, _ALIKE)
+    cloth = _continued(color, known, hair)
     like_cloth = _likeness(color, cloth, _ALIKE)
     way = log_colors(skin) - log_colors(hair)
-    off_skin = 1 - ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), 0.4, 0.8)
-    return cloth, off_skin * (1 - like_cloth * (1 - in_shade)), in_shade * (1 - like_cloth)
+    off_skin = 1 - ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), *_PURE)
+    return cloth, off_skin * (1 - like_cloth * (1 - in_shade)), told * in_shade * (1 - like_cloth)
