@@ -189,6 +189,13 @@ def test_hair_that_hangs_over_clothes_does_not_take_their_colour() -> None:
     assert error(hanging, behind, lock) < 0.03
     # Of somebody whose hair the photo shows to be short it is no hair.
     assert error(tones.matched(behind, nothing, below), behind, lock) > 0.1
+    # Nor is a jacket as dark as imagined hair just below it, which takes the tone of the photo's hair.
+    dark = torch.cat([0.4 * HAIR * truth[..., 3:], truth[..., 3:]], dim=-1)
+    cloth = torch.cat([0.4 * HAIR, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    near = replace(ground(scalp=scalp), cloth=cloth, dressed=(Y > 52).float())
+    toned = tones.matched(dark, nothing, near)
+    assert error(toned, dark, (Y > 20) & (Y < 45)) > 0.03
+    assert error(toned, dark, (Y > 58) & (Y < 75)) < 0.01
 
 
 def test_skin_mixed_into_unseen_clothes_goes_and_other_colours_stay() -> None:
@@ -269,6 +276,29 @@ def test_a_bald_persons_scalp_is_skin() -> None:
     assert (haired.bald, haired.bare_regions) == (False, SKIN_REGIONS)
     assert (bald.bald, bald.bare_regions) == (True, (*SKIN_REGIONS, "scalp"))
     assert torch.equal(bald.skin, SKIN)
+
+
+def test_hair_at_a_bald_heads_outline_makes_no_hairy_scalp() -> None:
+    """Labels take the dark outline of a bald head for hair."""
+    picture = person()
+    photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])
+    scalp = (Y < 60) & (picture[..., 3] > 0.5)
+    outline, half = scalp & ((X - 64).abs() > 28), scalp & (X < 64)
+    assert 0.2 < outline.sum() / scalp.sum() < 0.25
+    assert Tones.of(photo, scalp.float(), outline.float()).bald
+    assert not Tones.of(photo, scalp.float(), half.float()).bald
+
+
+def test_the_stubble_of_a_bald_scalp_becomes_as_light_as_the_face_beside_it() -> None:
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    scalp, around = Y < 55, (Y >= 55) & (Y < 60)  # the scalp's region ends above the ears
+    color = torch.where((scalp | around)[..., None], 0.55 * SKIN, SKIN)
+    dark = torch.cat([color * truth[..., 3:], truth[..., 3:]], dim=-1)
+    right = Tones(SKIN, bald=True).matched(dark, nothing, ground(skin=truth[..., 3], scalp=scalp.float()))
+    is_picture(right, dark)
+    inner = (Y > 20) & (Y < 58) & ((X - 64).abs() < 25)
+    assert right[inner][:, :3].mean() > 0.75 * SKIN.mean()
+    assert error(right, dark, (Y > 75) & (Y < 110)) < 0.05  # the face
 
 
 # Detail

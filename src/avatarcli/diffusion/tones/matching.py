@@ -40,6 +40,7 @@ _CLOTH = (0.1, 0.8, 2.0)
 # and skin from where mixtures can be told.
 _BESIDE, _APART = (0.12, 0.25), (0.2, 0.4)
 _SURE = 0.3  # how sure the colour of clothes must be for mixtures to be told
+_AROUND_SCALP = (0.02, 0.2)  # of the scalp, blurred: there may be stubble
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
 SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
@@ -178,8 +179,9 @@ class Tones:
         )
         if not self.bald:
             return light + tint
-        # A bald scalp is imagined with stubble that the photo does not show: its light is made good by itself, not with the face's.
-        scalp = skin * ground.scalp
+        # A bald scalp and what surrounds it are imagined with stubble that the photo does not show: their light is made good by
+        # itself, not with the face's.
+        scalp = skin * ramp(wide_blur(ground.scalp[..., None], logs.shape[1] * COARSE)[..., 0], *_AROUND_SCALP)
         own = (logs + light).mean(-1, keepdim=True)
         return light + tint + _toned(own, wanted.mean(-1, keepdim=True), scalp, unseen, opaque, COARSE, _SKIN)
 

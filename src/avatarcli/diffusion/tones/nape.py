@@ -235,7 +235,7 @@ def _thin(alpha: Tensor) -> Tensor:
 
 
 def _bright(brightness: Tensor, known: Tensor) -> Tensor:
-    """How likely [H, W] skin of this brightness [H, W] has no hair mixed in: it is not much darker than most that is known [H, W]."""
+    """How likely [H, W] skin of this brightness [H, W] has no hair mixed in: it is about as bright as most that is known [H, W]."""
     sure = brightness[known > 0.5]
     if len(sure) < _FEW:
         return torch.ones_like(brightness)
