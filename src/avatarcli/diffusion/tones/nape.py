@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -52,6 +53,19 @@ _SOLID = 0.9  # alpha of pixels whose colour is the person's alone
 _TOLD_APART = 0.2  # of clothes that hair does not look like: with less, both cannot be told apart
 _SURELY = 0.7  # how surely something is hair that is cut off before clothes
 _FEW = 20  # pixels: fewer of a material do not tell its colour
+
+
+class _Place(NamedTuple):
+    """What a camera sees of a `Nape` [H, W]. bare, clothed: see there. Where behind, and no glasses are, something is (bool)
+    off_head: off the bare head; off_person: farther off than `outer`; beyond: farther off than `wide`; on_hair: on the scalp or
+    off the head, and not before clothes."""
+
+    bare: Tensor
+    clothed: Tensor
+    off_head: Tensor
+    off_person: Tensor
+    beyond: Tensor
+    on_hair: Tensor
 
 
 @dataclass(frozen=True)
@@ -140,32 +154,24 @@ class Nape:
         # What is changed is smooth: half the size tells it as well, in a quarter of the time.
         small, ground = halved(picture), ground.halved()
         camera = camera.resized(camera.width // 2, camera.height // 2)
-        raster = rasterize_mesh(self.outer, self.faces, camera)
-        bare, clothed = raster.interpolate(torch.stack([self.bare, self.clothed], dim=-1), self.faces).unbind(-1)
-        alpha = small[..., 3]
-        behind = rasterize_mesh(self.beyond, self.cut, camera).covered
-        off_head = behind & (halved(head[..., None])[..., 0] == 0)
-        # Glasses and ears stand off the head too.
-        free = behind & ~rasterize_mesh(self.worn, self.before, camera).covered
-        beyond = reach = off_head & free & ~rasterize_mesh(self.wide, self.faces, camera).covered
-        if not ((off_head | (bare + clothed > 0)) & (alpha > 0)).any():
+        place, alpha = self._seen(camera, halved(head[..., None])[..., 0], ground.scalp), small[..., 3]
+        bare, clothed = place.bare, place.clothed
+        if not ((place.off_head | (bare + clothed > 0)) & (alpha > 0)).any():
             return picture
         color = small[..., :3] / alpha[..., None].clamp(min=0.02)
-        skin_like = like_skin(color, tones.skin)
-        # The fitted skull may be larger than the picture's.
-        on_hair = (off_head | (behind & (ground.scalp > 0.5))) & (clothed < 0.5)
-        # What is left of a tail, or a bun.
-        slim = free & ((skin_like < 0.5) | (alpha < _SOLID))
+        skin_like, solid = like_skin(color, tones.skin), (alpha > _SOLID).float()
+        # What is left of a tail, or a bun, is thin; so are ears.
+        slim = (skin_like < 0.5) | (alpha < _SOLID)
+        reach = place.beyond
         if self.short:
-            reach = reach | (on_hair & slim & _thin(torch.where(reach, 0.0, alpha)))
-        solid = (alpha > _SOLID).float()
+            reach = reach | (place.on_hair & slim & _thin(torch.where(reach, 0.0, alpha)))
         # What hangs off has its own colour, and whoever is bald no other hair.
         hair = None if tones.bald else hair_in(color, alpha, ground.scalp, tones.skin)
-        too_long = color[reach & on_hair & (alpha > _SOLID) & (color.mean(-1) < _SHADED * tones.skin.mean())]
+        too_long = color[reach & place.on_hair & (solid > 0) & (color.mean(-1) < _SHADED * tones.skin.mean())]
         if len(too_long) >= _FEW:
             hair = too_long.median(0).values
             if tones.bald:
-                reach |= on_hair & _rest(beyond, color, hair, (ground.scalp > 0.5) & (solid > 0))
+                reach = reach | (place.on_hair & _rest(place.beyond, color, hair, (ground.scalp > 0.5) & (solid > 0)))
         elif hair is None:
             hair = tones.skin * _DARK
         # The picture's own skin and clothes go on where its hair was: skin in the shade too, where it can be told from hair.
@@ -182,9 +188,8 @@ class Nape:
         cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
         # Behind clothes nothing but their own colour tells how far off they stand.
         strands = _widened((on_cloth > _SURELY).float()) * (on_cloth > 1 - _SURELY)
-        off_person = off_head & free & ~raster.covered
-        reach |= off_person & (strands > 0)
-        reach |= off_person & slim & _thin(torch.where(reach, 0.0, alpha))
+        reach = reach | (place.off_person & (strands > 0))
+        reach = reach | (place.off_person & slim & _thin(torch.where(reach, 0.0, alpha)))
         on_skin = torch.maximum(on_skin, _widened(on_skin * like_hair * solid))
         on_skin, on_cloth = bare * on_skin, clothed * on_cloth
         paint = (on_skin * (1 - on_cloth))[..., None] * skin + on_cloth[..., None] * cloth
@@ -195,6 +200,23 @@ class Nape:
         paint, kept, whole = enlarged(layers, picture.shape[:2]).split([3, 1, 1], dim=-1)
         alpha = picture[..., 3:] * whole
         return torch.cat([whole * kept * picture[..., :3] + alpha * paint, alpha], dim=-1)
+
+    def _seen(self, camera: Camera, head: Tensor, scalp: Tensor) -> _Place:
+        """head, scalp [H, W]: 1 where a camera sees the bare head, and its scalp."""
+        raster = rasterize_mesh(self.outer, self.faces, camera)
+        bare, clothed = raster.interpolate(torch.stack([self.bare, self.clothed], dim=-1), self.faces).unbind(-1)
+        free = rasterize_mesh(self.beyond, self.cut, camera).covered
+        free &= ~rasterize_mesh(self.worn, self.before, camera).covered
+        off_head = free & (head == 0)
+        return _Place(
+            bare=bare,
+            clothed=clothed,
+            off_head=off_head,
+            off_person=off_head & ~raster.covered,
+            beyond=off_head & ~rasterize_mesh(self.wide, self.faces, camera).covered,
+            # The fitted skull may be larger than the picture's.
+            on_hair=(off_head | (free & (scalp > 0.5))) & (clothed < 0.5),
+        )
 
 
 def _widest(thickness: Tensor, where: Tensor) -> Tensor:
