@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.geometry.cameras import Camera
 from avatarcli.multiview.framing import Framing
@@ -196,6 +200,23 @@ def test_of_a_bust_every_view_tells_where_it_ends() -> None:
     # Of hair, and by default of anything, a single view's word does not count.
     assert out[~low].float().mean() > 0.05
     assert beyond(-math.inf)[1].float().mean() > 0.05
+
+
+def test_the_lower_part_of_a_hull_takes_the_shape_that_is_made_of_it() -> None:
+    cameras, chin = ring(), CENTRE + torch.tensor([0.0, 0.02, 0.08])
+    made = []
+
+    def smooth(inside: npt.NDArray[Any], origin: Tensor, cell: float) -> Bust:
+        made.append(Bust.of(inside, origin, cell, chin=chin, framing=FRAMING))
+        # Half a centimetre less all around.
+        return replace(made[0], depth=made[0].depth - 0.005)
+
+    hull = carve(pictures(cameras), cameras, LOW, HIGH, bust=float(chin[1]), smooth=smooth)
+    away, _ = offset(hull.points)
+    assert hull.bust is not None
+    low, high = hull.points[:, 1] < chin[1] - 0.05, hull.points[:, 1] > chin[1] + 0.08
+    assert float(away[low].median()) == pytest.approx(-0.005, abs=0.0025)
+    assert float(away[high].median()) == pytest.approx(0.0, abs=0.002)
 
 
 def test_a_gap_that_one_view_imagines_in_a_bust_is_no_hole() -> None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.bust import Bust
+from avatarcli.gaussians.clothes import dressed
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.openings import at_rims
@@ -228,6 +230,28 @@ def test_what_may_reach_far_moves_further(blank: Avatar, shifted: TrainingPictur
     # Without a word of it everything reaches as far as skin.
     assert torch.equal(moves[1], moves[2])
     assert moves[1].max() < REACH_OF_SKIN + 0.001
+
+
+def test_clothes_stay_within_the_shape_of_the_bust(blank: Avatar, pictures: list[TrainingPicture]) -> None:
+    """A shape that ends two centimetres to the right of the middle: of what starts within it, nothing stands out."""
+    low, high = blank.means.amin(0) - 0.05, blank.means.amax(0) + 0.05
+    counts = [int(count) for count in ((high - low) / 0.01).ceil()]
+    depth = (low[0] + 0.01 * torch.arange(counts[0]) + 0.02)[:, None, None].expand(counts).contiguous()
+    bust = Bust(depth, low, 0.01, torch.tensor([0.0, -0.05, 0.0]))
+    clothes = dressed(blank.head, blank.binding) & (bust.share(blank.means) > 0.5) & (bust.depth_at(blank.means) > 0)
+    assert clothes.sum() > 20
+    needles = blank.log_scales.clone()
+    needles[:, 0] = math.log(0.01)
+    avatar = replace(blank, log_scales=needles)
+
+    def out(fitted: Avatar, chosen: Tensor) -> float:
+        ends = 2 * quaternion_to_matrix(fitted.quaternions)[chosen] * fitted.log_scales.exp()[chosen, None]
+        tips = fitted.means[chosen, :, None] + torch.cat([ends, -ends], dim=-1)
+        return float(-bust.depth_at(tips.transpose(1, 2)).min())
+
+    free, held = (optimise(avatar, pictures, Schedule(9, 3, COUNT, 0), bust=b, device="cpu") for b in (None, bust))
+    assert out(free, clothes) > 0.006
+    assert out(held, clothes) < 0.0045
 
 
 def test_skin_lies_flat_on_the_face(blank: Avatar, pictures: list[TrainingPicture]) -> None:

@@ -69,7 +69,8 @@ def sample(
     head: PersonalHead, video: MultiViewVideo, seed: int = 0, count: int = COUNT
 ) -> tuple[SurfaceSamples, Tensor]:
     texture = TEXTURE.expand(16, 16, 3).contiguous()
-    return sample_views(head, texture, SKIN, video, count, torch.Generator().manual_seed(seed))
+    samples, reach, _ = sample_views(head, texture, SKIN, video, count, torch.Generator().manual_seed(seed))
+    return samples, reach
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_a_beard_that_the_photo_shows_moves_as_a_whole_and_nothing_else_does(
     camera = video.plan.cameras[0]
     beard = Beard(BEARD, SKIN, torch.ones(camera.height, camera.width), camera)
     texture = TEXTURE.expand(16, 16, 3).contiguous()
-    samples, _ = sample_views(mean_head, texture, SKIN, video, COUNT, torch.Generator().manual_seed(0), beard)
+    samples, *_ = sample_views(mean_head, texture, SKIN, video, COUNT, torch.Generator().manual_seed(0), beard)
     (before, _), (on_skin, _) = made, parts
     assert torch.equal(samples.points, before.points)
     moving = samples.binding < len(mean_head.model.faces)

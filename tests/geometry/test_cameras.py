@@ -76,6 +76,19 @@ def test_cropped_cameras_shift_the_pixels(camera: Camera, world: Tensor, left: f
     close(camera.project(world)[0], pixels)  # the original is untouched
 
 
+def test_rays_lead_from_the_camera_through_its_pixels() -> None:
+    camera = orbit_cameras(
+        torch.tensor([0.7]), torch.tensor([0.3]), distance=1.3, target=torch.tensor([0.1, 0.0, 0.0]), focal=20.0, size=8
+    )[0].cropped(1, 2, 5, 4)
+    rays = camera.rays()
+    assert rays.shape == (4, 5, 3)
+    pixels, depth = camera.project((camera.centre + 0.6 * rays).view(-1, 3))
+    x, y = torch.meshgrid(torch.arange(5) + 0.5, torch.arange(4) + 0.5, indexing="xy")
+    torch.testing.assert_close(pixels, torch.stack([x, y], dim=-1).view(-1, 2), atol=1e-3, rtol=0)
+    assert (depth > 0).all()
+    torch.testing.assert_close(rays.norm(dim=-1), torch.ones(4, 5))
+
+
 @given(cameras())
 def test_look_at_is_a_rotation_that_keeps_up_up(camera: Camera) -> None:
     rotation = camera.world_to_camera[:3, :3]

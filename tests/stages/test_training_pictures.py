@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avatarcli.capture.portrait import Portrait
 from avatarcli.capture.preprocessed import Preprocessed
+from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.pictures import FRONTAL, TrainingPicture
 from avatarcli.geometry.cameras import Camera
@@ -214,6 +215,12 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
         # Eyes, and a mouth that is open in some frames, are drawn into the toy's grey.
         assert colored.float().mean() < 0.05
         assert (picture.trust == 1).all() == (frame == 0)
+    # A bust's shape gives heads at rest their outline, and no others.
+    shape = Bust(torch.full((4, 4, 4), -1.0), mean_head.neutral.amin(0), 0.1, torch.tensor([0.0, -0.05, 0.0]))
+    outlined = ViewPictures([photo], video, mean_head, authority, hidden, bust=shape)
+    for index, (seat, frame) in enumerate(plan.pictures, 1):
+        bottom = outlined[index].alpha[-1]
+        assert torch.equal(bottom, torch.zeros(32) if frame == 0 and seat < 2 else pictures[index].alpha[-1])
     moving = pictures[4].trust
     assert torch.equal(moving, face_mask(mean_head, plan.parameters[1:], plan.cameras[2]))
     assert moving.max() > 0.95

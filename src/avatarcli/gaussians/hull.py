@@ -7,7 +7,7 @@ Gaussians of hair, hats, beards and clothes start, which no head model knows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter, label, map_coordinates
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.gaussians.bust import Bust
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.geometry.space import z_order
@@ -39,7 +40,8 @@ class Hull:
 
     points, normals (outward) [P, 3]: metres; colors [P, 3] in [0, 1]; doubt [P]: how far the views that see a point best disagree
     about its colour, in [0, 1]: where a hull fills a hollow they see different things; cell: metres between neighbouring points.
-    inside: the carved grid [X, Y, Z] in [0, 1], smoothed; origin [3]: metres, the grid's first cell.
+    inside: the carved grid [X, Y, Z] in [0, 1], smoothed; origin [3]: metres, the grid's first cell. bust: the shape that its
+    lower part was given, if any.
     """
 
     points: Tensor
@@ -49,6 +51,7 @@ class Hull:
     cell: float
     inside: Tensor
     origin: Tensor
+    bust: Bust | None = None
 
     def depth(self, points: Tensor) -> Tensor:
         """How surely points [N, 3] lie inside, in [0, 1]: 0.5 on the surface."""
@@ -63,12 +66,14 @@ def carve(
     high: Tensor,
     clear: Tensor | None = None,
     bust: float = -math.inf,
+    smooth: Callable[[npt.NDArray[Any], Tensor, float], Bust] | None = None,
 ) -> Hull:
     """The hull of premultiplied RGBA pictures [H, W, 4], one a camera [V], within the box from `low` to `high` [3] (metres).
 
     Of several parts only the largest counts. clear [V, H, W]: metres up to which a pixel is known to look through empty space:
     hollows, which no silhouette shows. bust: height (metres) below which every view tells how far the person reaches to both sides.
-    Often only one sees where an arm or a back ends, which would stand out by a centimetre.
+    Often only one sees where an arm or a back ends, which would stand out by a centimetre. smooth: makes the
+    shape of the lower part of a carved grid, its origin and its cells' size.
     """
     clear = torch.zeros(len(pictures), cameras.height, cameras.width) if clear is None else clear
     blocks = ((high - low) / (_CELL * _BLOCK)).ceil().long()
@@ -96,9 +101,12 @@ def carve(
         # What floats beside the person is a slip of single views.
         occupied = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
     inside = gaussian_filter(occupied.astype(np.float32), _SMOOTH)
+    shape = None if smooth is None else smooth(inside, low, _CELL)
+    if shape is not None:
+        inside = shape.shaped(inside, low, _CELL)
     points, normals = _surface(inside, low)
     colors, doubt, seen = _colors(points, normals, pictures, cameras)
-    return Hull(points[seen], normals[seen], colors[seen], doubt[seen], _CELL, torch.from_numpy(inside), low)
+    return Hull(points[seen], normals[seen], colors[seen], doubt[seen], _CELL, torch.from_numpy(inside), low, shape)
 
 
 def _widened(pictures: Tensor, reach: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from avatarcli.files import replacing
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives
+from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density, rearrange
@@ -37,6 +38,7 @@ _SETTLING, _SETTLED, _OTHERS = ("means", "basis", "nudge"), 0.1, 0.3
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
 _REACH_AT_RIMS = 0.001  # metres: what crosses from one lid or lip to the other would tear off when they part
 _HOLD_EVERY = 4  # steps after which clothes and skin are brought back to their surfaces: they do not stray far
+_HOLD_IN_BUST_EVERY = 12
 # Regions whose skin is one layer, and metres that an axis may stand out of it. Standing on edge, Gaussians would show what the
 # photo shows only to whoever looks from where it was taken, and others behind them what the views imagine.
 _SKIN, _THICK_SKIN = ("face", "nose", *RIMS), 0.0006
@@ -64,6 +66,7 @@ def optimise(
     schedule: Schedule,
     *,
     reach: Tensor | None = None,
+    bust: Bust | None = None,
     device: str,
     folder: Path | None = None,
     advance: Callable[[int], None] = lambda steps: None,
@@ -73,6 +76,7 @@ def optimise(
     """Fit the avatar to the pictures. With a folder, progress is kept there and a later call goes on from it.
 
     reach [G]: metres that each Gaussian may stray from where it starts before that counts as a fault; default REACH_OF_SKIN.
+    bust: the shape that clothes keep to.
     judge: sees the avatar once, before the first step that may show a held-out picture.
     comb: changes the avatar (on the CPU) late in the run, but not the number of Gaussians, and says what each of them `Follows` [G]
     from then on.
@@ -81,6 +85,7 @@ def optimise(
     if reach is None:
         reach = torch.full((avatar.count,), REACH_OF_SKIN)
     reach = torch.where(_on(at_rims(avatar.head), avatar.binding), reach.clamp(max=_REACH_AT_RIMS), reach)
+    bust = None if bust is None else bust.to(device)
     state = _State.create(avatar.to(device), reach.to(device), len(pictures))
     at_hand = AtHand(pictures, device)
     first = 0
@@ -98,6 +103,8 @@ def optimise(
         state.step(loss, step / schedule.iterations, photo=index < schedule.photos)
         if step % _HOLD_EVERY == 0 or step + 1 == schedule.iterations:
             state.hold_surfaces()
+        if bust is not None and (step % _HOLD_IN_BUST_EVERY == 0 or step + 1 == schedule.iterations):
+            state.hold_in(bust)
         if state.density.due(step, schedule.iterations):
             known = {*range(schedule.photos), *schedule.shown(len(pictures))}
             state.refine(schedule.limit, (at_hand[n] for n in sorted(known)))
@@ -270,6 +277,13 @@ class _State:
         p = self.parameters
         for surface in self._surfaces:
             surface.hold(p["means"], p["quaternions"], p["log_scales"])
+
+    def hold_in(self, bust: Bust) -> None:
+        """Bring back what stands out of a bust. Strands of hair are left as they were combed."""
+        p = self.parameters
+        low = bust.share(self.start) > 0.5
+        held = low & dressed(self.fixed.head, self.binding) & (self.follows == Follows.ALL)
+        bust.hold(p["means"], p["quaternions"], p["log_scales"], held.nonzero()[:, 0], self.start)
 
     @torch.no_grad()
     def strays(self, pictures: Iterable[TrainingPicture]) -> Tensor:

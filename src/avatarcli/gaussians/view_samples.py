@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from scipy.spatial import cKDTree
@@ -10,11 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.beard import Beard, carry_beard
+from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.glasses import REACH_OF_GLASSES, Glasses
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.gaussians.initialise import SurfaceSamples
 from avatarcli.gaussians.openings import hidden_at_rest
 from avatarcli.gaussians.optimise import REACH_OF_SKIN
+from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import ramp
@@ -63,11 +66,12 @@ def sample_views(
     generator: torch.Generator,
     beard: Beard | None = None,
     glasses: Glasses | None = None,
-) -> tuple[SurfaceSamples, Tensor]:
-    """`count` starts, and how far each may move in the fit [G] (metres).
+    photo: TrainingPicture | None = None,
+) -> tuple[SurfaceSamples, Tensor, Bust | None]:
+    """`count` starts, how far each may move in the fit [G] (metres), and the shape of the shoulders with what is worn there.
 
     texture [S, S, 3]: the head's, for what pictures seldom show (eyes, teeth, the mouth); skin_color [3]: the person's; beard,
-    glasses: the person's, if the photo shows any.
+    glasses: the person's, if the photo shows any; photo: knows outlines better than the views.
     """
     if glasses is not None:
         count -= len(glasses.starts.points)
@@ -77,8 +81,10 @@ def sample_views(
     low, high = head.neutral.amin(0) - _BOX, head.neutral.amax(0) + _BOX
     low[1] = head.neutral[:, 1].amin()
     model = head.model
-    chin = float(model.landmarks(head.neutral)[CHIN, 1])
-    hull = carve(pictures, heads, low, high, _clear(head, pictures, heads, skin_color), chin)
+    chin = model.landmarks(head.neutral)[CHIN]
+    clear = _clear(head, pictures, heads, skin_color)
+    smooth = partial(Bust.of, chin=chin, framing=video.framing, photo=photo)
+    hull = carve(pictures, heads, low, high, clear, float(chin[1]), smooth)
     normals = vertex_normals(head.neutral, model.faces)
     visible = _shown(head, normals, hull)
     weight = skin_weights(head, _SEEN) * torch.where(visible, torch.ones(()), torch.tensor(_HIDDEN))
@@ -98,7 +104,11 @@ def sample_views(
     if glasses is not None:
         parts.append((glasses.starts, REACH_OF_GLASSES))
     reach = torch.cat([torch.full((len(part.points),), metres) for part, metres in parts])
-    return SurfaceSamples(*(torch.cat(fields) for fields in zip(*(part for part, _ in parts), strict=True))), reach
+    return (
+        SurfaceSamples(*(torch.cat(fields) for fields in zip(*(part for part, _ in parts), strict=True))),
+        reach,
+        hull.bust,
+    )
 
 
 def _clear(head: PersonalHead, pictures: list[Tensor], heads: Camera, skin_color: Tensor) -> Tensor:

@@ -82,6 +82,13 @@ class Camera:
         c2w = invert_rigid(self.world_to_camera)
         return local @ c2w[..., :3, :3].transpose(-1, -2) + c2w[..., None, :3, 3]
 
+    def rays(self) -> Tensor:
+        """Unit directions [H, W, 3] in the world in which one camera's pixels look."""
+        rows, columns = torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5
+        pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+        ends = self.unproject(pixels.flatten(0, 1), torch.ones(self.height * self.width))
+        return functional.normalize(ends - self.centre, dim=-1).view(self.height, self.width, 3)
+
 
 def intrinsics(focal: Tensor | float, width: int, height: int) -> Tensor:
     """K [..., 3, 3] with the given focal length (pixels) and the principal point in the middle of the picture."""

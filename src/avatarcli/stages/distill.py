@@ -15,6 +15,7 @@ from avatarcli.config import DistillConfig
 from avatarcli.files import read_json, replacing, write_json
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
+from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
@@ -33,7 +34,14 @@ from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.person import Person
 from avatarcli.stages.shown_clothes import ShownClothes
-from avatarcli.stages.training_pictures import Authority, ViewPictures, close_up, training_photos, with_shown_clothes
+from avatarcli.stages.training_pictures import (
+    Authority,
+    ViewPictures,
+    close_up,
+    photo_picture,
+    training_photos,
+    with_shown_clothes,
+)
 
 _HALFWAY_FILE = ".fit.json"  # hidden: a working file
 _PHOTO_EVERY = 3  # the face that the user knows must come from the user's pixels
@@ -55,7 +63,7 @@ def distill_avatar(
     """Write `avatar.safetensors` and `fit.json` into the folder `out`; a checkpoint found there is continued."""
     video = MultiViewVideo.load(generated)
     generator = torch.Generator().manual_seed(seed)
-    head, samples, reach = _start(person, video, int(config.gaussians * _SPARE), seed, generator)
+    head, samples, reach, bust = _start(person, video, config, seed, generator)
     if reach is not None and not (reach > REACH_OF_SKIN).any():
         progress.warn("the imagined views show no hair and no clothes: try another --seed, or --generator reproject")
     start = start_gaussians(samples, SH_C0)
@@ -79,7 +87,7 @@ def distill_avatar(
         clothes = ShownClothes.of(avatar, photos)
         avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
     hidden = between_rims(head), hidden_at_rest(head)
-    pictures = AtHand(ViewPictures(shown, video, head, authority, hidden, clothes), device)
+    pictures = AtHand(ViewPictures(shown, video, head, authority, hidden, clothes, bust), device)
     judge = _Judge(out, pictures, schedule, len(photos))
     # The baseline paints strands on its shell.
     hair = (
@@ -94,6 +102,7 @@ def distill_avatar(
             pictures,
             schedule,
             reach=reach,
+            bust=bust,
             device=device,
             folder=out,
             advance=advance,
@@ -106,17 +115,19 @@ def distill_avatar(
 
 
 def _start(
-    person: Person, video: MultiViewVideo, count: int, seed: int, generator: torch.Generator
-) -> tuple[PersonalHead, SurfaceSamples, Tensor | None]:
-    """The person's head, `count` starts on it and on what covers it, and how far each may move [G] (metres; None: as skin)."""
-    seen = person.seen
+    person: Person, video: MultiViewVideo, config: DistillConfig, seed: int, generator: torch.Generator
+) -> tuple[PersonalHead, SurfaceSamples, Tensor | None, Bust | None]:
+    """The person's head, starts on it and on what covers it, how far each may move [G] (metres; None: as skin), and the
+    shape that the views agree on below the chin."""
+    seen, count = person.seen, int(config.gaussians * _SPARE)
     head = part_teeth(seen.head)
     if video.generator == REPROJECT:
-        return head, sample_scene(replace(seen.scene(seed), head=head), count, generator), None
+        return head, sample_scene(replace(seen.scene(seed), head=head), count, generator), None, None
     texture, _ = seen.skin
     beard = find_beard(head, seen.posed, seen.photo, person.frontal.portrait.region(Label.SKIN))
     glasses = find_glasses(head, seen.photo, person.frontal.track.parameters())
-    return head, *sample_views(head, texture, seen.photo.skin_color, video, count, generator, beard, glasses)
+    photo = photo_picture(person.frontal, config.photo_size)
+    return head, *sample_views(head, texture, seen.photo.skin_color, video, count, generator, beard, glasses, photo)
 
 
 @dataclass(frozen=True)

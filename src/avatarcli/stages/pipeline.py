@@ -159,7 +159,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="distill",
-        version=8,
+        version=9,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},

@@ -119,7 +119,7 @@ def _seen_surface(splats: Splats, worn: Tensor, camera: Camera) -> _Surface:
     drawn = rasterize(*splats._replace(colors=torch.cat([splats.means, facets, worn[:, None]], dim=-1)), coarse)
     layers = drawn.color / drawn.alpha.clamp(min=_FAINT)[..., None]
     middle, normals = layers[..., :3], functional.normalize(layers[..., 3:6], dim=-1)
-    rays = _rays(coarse)
+    rays = coarse.rays()
     # Where the ray meets the disc's plane, not where the disc's middle is.
     offset = middle - camera.centre
     slope = (rays * normals).sum(-1).clamp(max=-_ASLANT)
@@ -131,16 +131,8 @@ def _seen_surface(splats: Splats, worn: Tensor, camera: Camera) -> _Surface:
         soft = _mean(torch.cat([distance[..., None], normals], dim=-1), weight, deviation * width)
         weight = (sure * torch.exp(-((distance - soft[..., 0]) / _SAME).square() / 2)).square()
     layers = resized(torch.cat([soft, sure[..., None]], dim=-1), camera.height, camera.width)
-    points = camera.centre + layers[..., :1] * _rays(camera)
+    points = camera.centre + layers[..., :1] * camera.rays()
     return _Surface(points, functional.normalize(layers[..., 1:4], dim=-1), layers[..., 4])
-
-
-def _rays(camera: Camera) -> Tensor:
-    """Unit directions [H, W, 3] in which a camera's pixels look."""
-    rows, columns = torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5
-    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-    ends = camera.unproject(pixels.flatten(0, 1), torch.ones(camera.height * camera.width))
-    return functional.normalize(ends - camera.centre, dim=-1).view(camera.height, camera.width, 3)
 
 
 def _mean(values: Tensor, weight: Tensor, deviation: float) -> Tensor:

@@ -19,6 +19,7 @@ from avatarcli.capture.photo import photo_window
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
+from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
 from avatarcli.gaussians.openings import RIMS
 from avatarcli.gaussians.pictures import TrainingPicture
@@ -289,6 +290,7 @@ class ViewPictures:
     authority: Authority
     hidden: tuple[Tensor, Tensor]
     clothes: ShownClothes | None = None
+    bust: Bust | None = None
 
     def __len__(self) -> int:
         return len(self.photos) + len(self.video.plan.pictures)
@@ -301,6 +303,8 @@ class ViewPictures:
         camera, parameters = self.video.plan.cameras[view], self.video.plan.parameters[frame : frame + 1]
         # With another expression a model may imagine other hair. It is wanted for the face.
         trust = self.authority.trust(parameters, camera) if frame == 0 else face_mask(self.head, parameters, camera)
+        if frame == 0 and self.bust is not None:
+            picture = self.bust.outlined(picture, camera)
         if frame == 0 and self.clothes is not None:
             picture, painted = self.clothes.paint(picture, parameters, camera)
             trust = trust + painted * (1 - trust)
