@@ -35,7 +35,6 @@ _WHOLE = 0.95  # of what all pictures show to the sides: there, none of them end
 _AT_OUTLINE = (
     0.03  # metres from a photo's outline at which it says nothing; by half of that, at most, it moves the surface
 )
-_FEW = 0.05  # weight of a blur below which it fades out
 _STEP = 0.016  # metres between looks along a ray: much less than a bust is thick
 _PIXELS = 4  # of a picture along the side of one of the outline's
 _OUTSIDE = 0.003  # metres that an axis of a Gaussian, as far as it is seen, may stand out
@@ -77,30 +76,21 @@ class Bust:
         counts //= _COARSE
         part = inside[tuple(slice(count * _COARSE) for count in counts)]
         blocks = part.reshape(*(length for count in counts for length in (count, _COARSE)))
-        filled, size = blocks.mean((1, 3, 5)), cell * _COARSE
-        first = origin + cell * (_COARSE - 1) / 2
+        size, first = cell * _COARSE, origin + cell * (_COARSE - 1) / 2
         # All cameras look at one axis, so what all of them see is round.
         reach = DISTANCE * math.sin(math.atan(framing.span / 2 / DISTANCE))
-        x, z = (float(first[k]) + size * np.arange(counts[k]) for k in (0, 2))
-        far = np.hypot(x[:, None], z)
-        shrink = np.minimum(_WHOLE * reach / np.maximum(far, size), 1)
-        column, aside = (
-            np.clip(np.rint((shrink * at - float(first[k])) / size).astype(int), 0, counts[k] - 1)
-            for k, at in ((0, x[:, None]), (2, z))
-        )
-        filled = filled.transpose(0, 2, 1)[column, aside].transpose(0, 2, 1)
-        edge = framing.target[1] - framing.span / 2 + _ABOVE_EDGE
-        lowest = min(max(round((edge - float(first[1])) / size), 0), int(counts[1]) - 1)
+        edge = framing.target[1] - framing.span / 2
+        filled = _continued(blocks.mean((1, 3, 5)), first, size, _WHOLE * reach, edge + _ABOVE_EDGE)
+        # Its own edges are no end of the shape, so that no ball fails to fit in there.
         margin = round(_FIN / size) + 1
-        filled = np.concatenate([filled[:, [lowest] * (lowest + margin)], filled[:, lowest:]], axis=1)
-        filled = np.pad(filled, ((margin, margin), (0, 0), (margin, margin)), mode="edge")
-        depth = _without_fins(_depth(filled) * size, size).astype(np.float32)
-        depth = gaussian_filter(depth, _SMOOTH / size, mode="nearest")[margin:-margin, margin:, margin:-margin]
-        shape = cls(torch.from_numpy(np.ascontiguousarray(depth)), first, size, chin)
+        depth = _without_fins(_depth(np.pad(filled, margin, mode="edge")) * size, size)
+        depth = gaussian_filter(depth.astype(np.float32), _SMOOTH / size, mode="nearest")
+        depth = np.ascontiguousarray(depth[(slice(margin, -margin),) * 3])
+        shape = cls(torch.from_numpy(depth), first, size, chin)
         if photo is not None:
             shape = shape._as_shown(photo)
-        ends = torch.from_numpy(reach - far).float()[:, None]
-        return replace(shape, depth=shape.depth.minimum(ends))
+        x, z = (first[k] + size * torch.arange(counts[k]) for k in (0, 2))
+        return replace(shape, depth=shape.depth.minimum((reach - torch.hypot(x[:, None], z))[:, None]))
 
     def _as_shown(self, photo: TrainingPicture) -> Bust:
         """The shape with the outline that a photo shows, unless they are wholly different."""
@@ -115,9 +105,9 @@ class Bust:
         ours, _ = self._along(camera)
         near = known * (1 - ramp(torch.minimum(ours.abs(), shown.abs()), _AT_OUTLINE / 2, _AT_OUTLINE))
         off = (shown - ours).clamp(-_AT_OUTLINE / 2, _AT_OUTLINE / 2)
-        total, weight = blur(torch.stack([off * near, near], dim=-1), _SMOOTH / pixel).unbind(-1)
-        # Deep inside, an outline says nothing.
-        off = total / weight.clamp(min=_FEW) * (1 - ramp(ours.abs(), _AT_OUTLINE / 2, _AT_OUTLINE))
+        # Beyond the photo's border it goes on as it is there. Deep inside, an outline says nothing.
+        off = blur(pull_push(off[..., None], near), _SMOOTH / pixel)[..., 0]
+        off = off * (1 - ramp(ours.abs(), _AT_OUTLINE / 2, _AT_OUTLINE))
         points = self.origin + self.cell * torch.cartesian_prod(*(torch.arange(count) for count in self.depth.shape))
         more = sample_image(off[..., None], camera.project(points)[0])[:, 0]
         return replace(self, depth=self.depth + more.view(self.depth.shape))
@@ -207,6 +197,22 @@ class Bust:
         share = (depth + _OUTSIDE).clamp(min=0) / (depth - outermost).clamp(min=1e-6)
         shorter = (scales + share.clamp(_STILL, 1).log()).maximum(scales.clamp(max=_SHORT))
         log_scales[chosen] = torch.where(outermost < -_OUTSIDE, shorter, scales)
+
+
+def _continued(filled: npt.NDArray[Any], first: Tensor, size: float, reach: float, edge: float) -> npt.NDArray[Any]:
+    """A grid [X, Y, Z] that goes on as it is farther than `reach` from the upright axis, and below the height `edge`.
+
+    first [3]: its first cell; size: of cells; all in metres.
+    """
+    rows = np.arange(filled.shape[1])
+    rows = rows.clip(min(max(round((edge - float(first[1])) / size), 0), len(rows) - 1))
+    x, z = (float(first[k]) + size * np.arange(filled.shape[k]) for k in (0, 2))
+    nearer = np.minimum(reach / np.hypot(x[:, None], z).clip(size), 1)
+    column, aside = (
+        np.rint((nearer * at - float(first[k])) / size).astype(int).clip(0, filled.shape[k] - 1)
+        for k, at in ((0, x[:, None]), (2, z))
+    )
+    return filled[column[:, None], rows[:, None], aside[:, None]]
 
 
 def _depth(filled: npt.NDArray[Any]) -> npt.NDArray[Any]:
