@@ -126,7 +126,7 @@ class Bust:
         # grid_sample wants the last axis first.
         places = ((points - self.origin) / (self.cell * last) * 2 - 1).flip(-1)
         found = functional.grid_sample(
-            self.depth[None, None], places.view(1, 1, 1, -1, 3), align_corners=True, padding_mode="border"
+            self.depth[None, None], places.reshape(1, 1, 1, -1, 3), align_corners=True, padding_mode="border"
         )
         return found.view(points.shape[:-1])
 
