@@ -1,14 +1,12 @@
-"""Adding and dropping Gaussians, and that the optimiser's memory follows them."""
+"""Adding and dropping Gaussians."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.gaussians.density import Density, rearrange
+from avatarcli.gaussians.density import Density
 from avatarcli.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion
 
 COUNT = 200
@@ -108,39 +106,3 @@ def test_density_changes_a_few_times_in_the_middle_of_the_run(iterations: int) -
 
 def test_short_runs_leave_the_density_alone() -> None:
     assert not any(Density.due(step, 20) for step in range(20))
-
-
-def test_moments_follow_the_gaussians() -> None:
-    generator = torch.Generator().manual_seed(0)
-    parameter = torch.randn(6, 2, generator=generator, requires_grad=True)
-    other = torch.randn(3, generator=generator, requires_grad=True)
-    optimizer = torch.optim.Adam([{"params": [parameter], "lr": 0.1}, {"params": [other], "lr": 0.01}])
-    (parameter.square() * torch.arange(6)[:, None]).sum().add(other.sum()).backward()
-    optimizer.step()
-    before = {key: value.clone() for key, value in optimizer.state[parameter].items()}
-    source = torch.tensor([5, 0, 2, 2])
-    fresh = rearrange(optimizer, parameter, source)
-    assert fresh.requires_grad
-    assert fresh.is_leaf
-    assert (fresh == parameter[source]).all()
-    assert optimizer.param_groups[0]["params"] == [fresh]
-    assert optimizer.param_groups[1]["params"][0] is other
-    assert parameter not in optimizer.state
-    state = optimizer.state[fresh]
-    assert (state["exp_avg"] == before["exp_avg"][source]).all()
-    assert (state["exp_avg_sq"] == before["exp_avg_sq"][source]).all()
-    assert float(state["step"]) == 1
-    # And it goes on learning: rows that were equal but for their origin step alike.
-    fresh.sum().backward()
-    optimizer.step()
-    torch.testing.assert_close(fresh[2], fresh[3])
-    assert math.isfinite(float(fresh.detach().sum()))
-    assert (fresh != parameter[source]).all()
-
-
-def test_before_the_first_step_there_are_no_moments_to_move() -> None:
-    parameter = torch.zeros(4, 1, requires_grad=True)
-    optimizer = torch.optim.Adam([parameter])
-    fresh = rearrange(optimizer, parameter, torch.tensor([3, 3]))
-    assert fresh.shape == (2, 1)
-    assert optimizer.param_groups[0]["params"][0] is fresh

@@ -68,17 +68,3 @@ class Density:
         shrink[split] = torch.log(torch.tensor(_SHRINK))
         source = torch.cat([kept, split])
         return source, Change(torch.cat([offset[kept], -step]), torch.cat([shrink[kept], shrink[split]]))
-
-
-def rearrange(optimizer: torch.optim.Adam, parameter: Tensor, source: Tensor) -> Tensor:
-    """A parameter whose rows are taken from `source` [G'], put into the optimiser in the old one's place with its moments."""
-    fresh = parameter.detach()[source].clone().requires_grad_(True)
-    state = optimizer.state.pop(parameter, None)
-    if state is not None:
-        optimizer.state[fresh] = {
-            key: value if key == "step" else value[source].clone() for key, value in state.items()
-        }
-    for group in optimizer.param_groups:
-        if group["params"][0] is parameter:
-            group["params"][0] = fresh
-    return fresh

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 _WINDOW, _SIGMA = 11, 1.5  # of SSIM, as Wang et al. (2004) chose them
-_C1, _C2 = 0.01**2, 0.03**2
+C1, C2 = 0.01**2, 0.03**2
 
 
 @functools.cache
-def _window(channels: int, device: str) -> Tensor:
+def ssim_window(channels: int, device: str) -> Tensor:
+    """The weights [channels, 1, 11] of a row of pixels in a window of `ssim`."""
     # Cached, so made outside inference mode even when first asked for inside it: training may need it next.
     with torch.inference_mode(False):
         offsets = torch.arange(_WINDOW, dtype=torch.float32, device=device) - _WINDOW // 2
@@ -23,7 +24,7 @@ def _window(channels: int, device: str) -> Tensor:
 
 def _smooth(x: Tensor) -> Tensor:
     """Gaussian means [1, C, H−10, W−10] of pictures [1, C, H, W]."""
-    kernel = _window(x.shape[1], str(x.device))
+    kernel = ssim_window(x.shape[1], str(x.device))
     x = functional.conv2d(x, kernel[:, :, None], groups=x.shape[1])
     return functional.conv2d(x, kernel[..., None], groups=x.shape[1])
 
@@ -39,7 +40,7 @@ def ssim_map(image: Tensor, target: Tensor) -> Tensor:
     count = x.shape[1]
     mx, my, xx, yy, xy = _smooth(torch.cat([x, y, x * x, y * y, x * y], dim=1)).split(count, dim=1)
     vx, vy, vxy = xx - mx * mx, yy - my * my, xy - mx * my
-    score = ((2 * mx * my + _C1) * (2 * vxy + _C2)) / ((mx * mx + my * my + _C1) * (vx + vy + _C2))
+    score = ((2 * mx * my + C1) * (2 * vxy + C2)) / ((mx * mx + my * my + C1) * (vx + vy + C2))
     return score[0].permute(1, 2, 0)
 
 

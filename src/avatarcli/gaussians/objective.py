@@ -7,7 +7,6 @@ replay them, which takes a tenth of the time that Python needs to ask for all th
 from __future__ import annotations
 
 import gc
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,21 +15,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from avatarcli.gaussians import _objective_rules as rules
 from avatarcli.gaussians.avatar import SH_C0, Correctives, Splats
 from avatarcli.gaussians.losses import detail_loss, ssim
 from avatarcli.gaussians.rig import Motion, lengths
 from avatarcli.geometry.fill import halved
 from avatarcli.geometry.rotations import axis_angle_to_matrix
-
-# Weights of the losses. The picture terms follow CAP4D (0.6 L1 + 0.4 (1 − SSIM), a perceptual term on top).
-_L1, _SSIM, _DETAIL, _ALPHA = 0.6, 0.4, 1.0, 0.4
-_STRAY = 2e3  # per metre beyond its reach from where a Gaussian started
-_BIG, _BIG_FREE = 2e3, 0.006  # per metre of scale beyond 6 mm: large Gaussians look like smears when the head turns
-# Per e-fold by which the longest axis exceeds the middle one beyond three times its length: needles lie well in the picture that
-# made them and stick out of all others.
-_NEEDLE, _NEEDLE_FREE = 0.05, math.log(3.0)
-_CORRECTIVE = 30.0  # per metre of mean corrective offset
-_NUDGE, _TINT = 50.0, 1.0  # on the per-picture table
 
 
 class Bounds(NamedTuple):
@@ -62,6 +52,23 @@ class Wanted(NamedTuple):
     background: Tensor
 
 
+class Row(NamedTuple):
+    """A picture's row of the table of nudges and tints. rotation [3, 3], shift [3] metres: how it moves all Gaussians; tint [3]: by
+    how much it brightens them; price []: what that costs."""
+
+    rotation: Tensor
+    shift: Tensor
+    tint: Tensor
+    price: Tensor
+
+
+def table_row(parameters: dict[str, Tensor], shot: Shot) -> Row:
+    """What the table says about a picture."""
+    nudge, tint = shot.row @ parameters["nudge"], shot.row @ parameters["tint"]
+    price = rules.NUDGE * nudge.square().sum() + rules.TINT * tint.square().sum()
+    return Row(axis_angle_to_matrix(nudge[:3]), nudge[3:], tint, price)
+
+
 def pose(parameters: dict[str, Tensor], bounds: Bounds, shot: Shot) -> tuple[Splats, Tensor]:
     """The Gaussians in the world as the picture should show them, and the regularisers' sum."""
     p = parameters
@@ -71,18 +78,17 @@ def pose(parameters: dict[str, Tensor], bounds: Bounds, shot: Shot) -> tuple[Spl
     means, quaternions, stretched = Motion(shot.affine, shot.shift, shot.turn).place(
         p["means"] + offsets, p["quaternions"], scales
     )
-    nudge, tint = shot.row @ p["nudge"], shot.row @ p["tint"]
-    means = means @ axis_angle_to_matrix(nudge[:3]).T + nudge[3:]
-    colors = (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0) * (1 + tint)
+    row = table_row(p, shot)
+    means = means @ row.rotation.T + row.shift
+    colors = (0.5 + SH_C0 * p["sh"][:, 0]).clamp(min=0) * (1 + row.tint)
     splats = Splats(means, quaternions, stretched, p["opacity_logits"].sigmoid(), colors)
 
     strayed = (lengths(p["means"] - bounds.start) - bounds.reach).clamp(min=0).mean()
-    big = (scales - _BIG_FREE).clamp(min=0).mean()
+    big = (scales - rules.BIG_FREE).clamp(min=0).mean()
     ordered = p["log_scales"].sort(dim=-1).values
-    needle = (ordered[:, 2] - ordered[:, 1] - _NEEDLE_FREE).clamp(min=0).mean()
-    table = _NUDGE * nudge.square().sum() + _TINT * tint.square().sum()
-    shape = _STRAY * strayed + _BIG * big + _NEEDLE * needle
-    return splats, shape + _CORRECTIVE * lengths(offsets).mean() + table
+    needle = (ordered[:, 2] - ordered[:, 1] - rules.NEEDLE_FREE).clamp(min=0).mean()
+    shape = rules.STRAY * strayed + rules.BIG * big + rules.NEEDLE * needle
+    return splats, shape + rules.CORRECTIVE * lengths(offsets).mean() + row.price
 
 
 def picture_loss(color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
@@ -93,10 +99,10 @@ def picture_loss(color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
     color = color * trust[..., None] + target * (1 - trust)[..., None]
     # Structure is compared at half the size, at a quarter of the cost: detail has a term of its own.
     return (
-        _L1 * (color - target).abs().mean()
-        + _SSIM * (1 - ssim(halved(color), halved(target)))
-        + _DETAIL * detail_loss(color, target)
-        + _ALPHA * ((alpha - wanted.alpha).abs() * trust).mean()
+        rules.L1 * (color - target).abs().mean()
+        + rules.SSIM * (1 - ssim(halved(color), halved(target)))
+        + rules.DETAIL * detail_loss(color, target, rules.DETAIL_LEVELS)
+        + rules.ALPHA * ((alpha - wanted.alpha).abs() * trust).mean()
     )
 
 
@@ -113,7 +119,10 @@ class Recorder:
     def pose(self, shot: Shot) -> tuple[Splats, Tensor]:
         """`pose` of the parameters."""
         if not self._on_gpu:
-            return pose(self._parameters, self._bounds, shot)
+            # Imported here, as in `rasterize`: numba is slow to load.
+            from avatarcli.gaussians.objective_cpu import pose_cpu
+
+            return pose_cpu(self._parameters, self._bounds, shot)
         if self._poser is None:
             # Leaves of their own on the same memory: recording must not touch the parameters' gradients. What a graph reads is
             # overwritten by later calls, so the shot is copied.
@@ -124,7 +133,9 @@ class Recorder:
     def picture_loss(self, color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
         """`picture_loss`, recorded for each size of picture."""
         if not self._on_gpu:
-            return picture_loss(color, alpha, wanted)
+            from avatarcli.gaussians.objective_cpu import picture_loss_cpu
+
+            return picture_loss_cpu(color, alpha, wanted)
         if alpha.shape not in self._comparers:
             drawn = [tensor.detach().clone().requires_grad_(True) for tensor in (color, alpha)]
             copy = Wanted(*(tensor.clone() for tensor in wanted))

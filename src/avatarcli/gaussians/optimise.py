@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.files import replacing
+from avatarcli.gaussians.adam import Adam, Moments
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.correctives import may_follow
-from avatarcli.gaussians.density import Density, rearrange
+from avatarcli.gaussians.density import Density
 from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
 from avatarcli.gaussians.openings import RIMS, at_rims, between_rims
 from avatarcli.gaussians.pictures import FRONTAL, AtHand, PictureSource, Schedule, TrainingPicture
@@ -127,7 +128,7 @@ class _State:
     start: Tensor
     reach: Tensor
     normal: Tensor
-    optimizer: torch.optim.Adam
+    optimizer: Adam
     density: Density
     follows: Tensor  # [G]: a `Follows` for each
     combed: Tensor  # [G, K, 3]: the colours from which what does not follow all hardly departs
@@ -170,7 +171,11 @@ class _State:
             "hidden_bias": c.hidden_bias, "output_weight": c.output_weight,
             "nudge": zeros(pictures, 6), "tint": zeros(pictures, 3),
         }  # fmt: skip
-        parameters = {key: value.detach().clone().requires_grad_(True) for key, value in tensors.items()}
+        # In one piece each: kernels read them so, whatever they were cut from.
+        parameters = {
+            key: value.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)
+            for key, value in tensors.items()
+        }
         return cls(
             fixed=avatar,
             parameters=parameters,
@@ -179,7 +184,7 @@ class _State:
             reach=reach,
             # Starts are discs on a surface; their last axis is its normal.
             normal=quaternion_to_matrix(avatar.quaternions)[..., 2],
-            optimizer=_adam(parameters),
+            optimizer=Adam(),
             density=Density.empty(avatar.count, avatar.means.device),
             follows=torch.full((avatar.count,), int(Follows.ALL), device=avatar.means.device),
             combed=avatar.sh.clone(),
@@ -230,7 +235,8 @@ class _State:
 
     def step(self, loss: Tensor, progress: float, *, photo: bool) -> None:
         """Change the parameters by a picture's loss. progress: share of the run that is done; photo: whether it was a photo's."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
         loss.backward()
         if self._drawn_means.grad is not None:
             self.density.add(self._drawn_means.grad, self._focal)
@@ -251,10 +257,9 @@ class _State:
         shade = self.parameters["sh"].grad
         if shade is not None:
             shade.copy_(torch.where(every[:, None, None], shade, shade.mean(-1, keepdim=True)))
-        for group in self.optimizer.param_groups:
-            fall = _SETTLED**progress if group["name"] in _SETTLING else 1 - (1 - _OTHERS) * progress
-            group["lr"] = _RATES[group["name"]] * fall
-        self.optimizer.step()
+        late, other = _SETTLED**progress, 1 - (1 - _OTHERS) * progress
+        rates = {key: rate * (late if key in _SETTLING else other) for key, rate in _RATES.items()}
+        self.optimizer.step(self.parameters, rates)
         if photo:
             self._hold_shades()
 
@@ -308,9 +313,10 @@ class _State:
             for key in ("means", "quaternions", "log_scales", "opacity_logits", "sh"):
                 # In their place: a recorder knows them by it.
                 self.parameters[key].copy_(getattr(avatar, key))
-        for key in _PER_GAUSSIAN:
-            moments = self.optimizer.state[self.parameters[key]]
-            _hold((value for name, value in moments.items() if name != "step"), self.follows == Follows.ALL)
+        free = self.follows == Follows.ALL
+        for key in self.optimizer.moments.keys() & set(_PER_GAUSSIAN):
+            moments = self.optimizer.moments[key]
+            _hold((moments.exp_avg, moments.exp_avg_sq), free)
 
     def refine(self, limit: int, pictures: Iterable[TrainingPicture]) -> None:
         """Drop Gaussians that show nothing or stand where nothing is, and put new ones where the pictures are still wrong."""
@@ -319,7 +325,8 @@ class _State:
             shown = p["opacity_logits"].masked_fill(self.strays(pictures), -torch.inf)
             source, moved = self.density.choose(shown, p["log_scales"], p["quaternions"], limit)
         for key in _PER_GAUSSIAN:
-            p[key] = rearrange(self.optimizer, p[key], source)
+            p[key] = p[key].detach()[source].requires_grad_(True)
+        self.optimizer.rearrange(_PER_GAUSSIAN, source)
         with torch.no_grad():
             p["means"] += moved.offset
             p["log_scales"] += moved.log_shrink[:, None]
@@ -341,8 +348,8 @@ class _State:
         }
         for key, value in self.parameters.items():
             tensors[key] = value.detach()
-            for name, moment in self.optimizer.state[value].items():
-                tensors[f"{key}.{name}"] = moment
+        for key, moments in self.optimizer.moments.items():
+            tensors |= {f"{key}.{name}": value for name, value in vars(moments).items()}
         with replacing(path) as partial:
             save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
 
@@ -354,12 +361,12 @@ class _State:
         self.normal, self.follows = tensors["normal"], tensors["follows"]
         self.combed = tensors["combed"]
         self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
-        self.optimizer = _adam(self.parameters)
-        for key, value in self.parameters.items():
-            names = ("step", "exp_avg", "exp_avg_sq")
-            moments = {name: tensors[f"{key}.{name}"] for name in names if f"{key}.{name}" in tensors}
-            if moments:
-                self.optimizer.state[value] = moments
+        names = [field.name for field in fields(Moments)]
+        self.optimizer.moments = {
+            key: Moments(*(tensors[f"{key}.{name}"] for name in names))
+            for key in self.parameters
+            if f"{key}.{names[0]}" in tensors
+        }
         self._rebind()
         self.density = Density(tensors["pull"], tensors["seen"])
         return int(tensors["step"])
@@ -375,8 +382,3 @@ def _hold(tensors: Iterable[Tensor | None], free: Tensor) -> None:
     for tensor in tensors:
         if tensor is not None:
             tensor *= free.view(-1, *(1,) * (tensor.dim() - 1))
-
-
-def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
-    groups = [{"params": [value], "lr": _RATES[key], "name": key} for key, value in parameters.items()]
-    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)

@@ -24,7 +24,7 @@ from avatarcli.geometry.cameras import Camera
 
 # Numba's plain thread pool ("workqueue", all there is on some systems) ends the process when two threads enter it at
 # once.
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 
 
 def rasterize_cpu(
@@ -71,7 +71,7 @@ class _Rasterize(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, camera = arguments
         means, quaternions, scales, opacities, colors = (tensor.detach().numpy() for tensor in tensors)
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             scene = _prepare(means, quaternions, scales, opacities, colors, camera)
             color = torch.empty(camera.height, camera.width, colors.shape[1])
             alpha = torch.empty(camera.height, camera.width)
@@ -94,7 +94,7 @@ class _Rasterize(torch.autograd.Function):
             v_opacities,
             v_colors,
         ]
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             sums = np.zeros((len(scene.owners), 6 + color.shape[2]), np.float32)
             blend_backward(
                 scene.splats, scene.colors, *scene.tiles, color.numpy(), alpha.numpy(), v_color, v_alpha, sums
