@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from avatarcli.diffusion.conditioning import HINT_CHANNELS
+from avatarcli.diffusion.light_diffusers import ConfigMixin, ModelMixin, register_to_config
 from avatarcli.diffusion.packing import FRAMES_PER_LATENT, pack_frames, unpack_frames
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
-from diffusers import CogVideoXDDIMScheduler
 from torch import Tensor
 
 from avatarcli.config import NOISE_LEVELS, check_steps
 from avatarcli.diffusion.conditioning import MAP_CHANNELS
+from avatarcli.diffusion.light_diffusers import CogVideoXDDIMScheduler
 from avatarcli.diffusion.packing import FRAMES_PER_LATENT
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.attention import FeedForward
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps, get_3d_sincos_pos_embed
 from torch import Tensor, nn
 from torch.nn import functional
 
 from avatarcli.diffusion.autoencoder import LATENT_CHANNELS
 from avatarcli.diffusion.conditioning import MAP_CHANNELS
+from avatarcli.diffusion.light_diffusers import (
+    ConfigMixin,
+    FeedForward,
+    ModelMixin,
+    TimestepEmbedding,
+    Timesteps,
+    get_3d_sincos_pos_embed,
+    register_to_config,
+)
 from avatarcli.diffusion.packing import FRAMES_PER_LATENT
 from avatarcli.diffusion.parallel import SequenceGroup
 

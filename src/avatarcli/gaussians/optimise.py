@@ -156,7 +156,8 @@ class _State:
         followed = may_follow(model, self.binding % len(model.faces), directions) & self.moving[:, None]
         # What is zero in the network is no connection of it.
         self._connected = {
-            "basis": followed[..., None],
+            # Spelled out: torch takes ten times as long to spread a Boolean over each direction.
+            "basis": followed[..., None].expand(-1, -1, 3).to(self.parameters["basis"]),
             **{key: self.parameters[key].detach() != 0 for key in ("hidden_weight", "output_weight")},
         }
 
