@@ -164,7 +164,8 @@ def test_missing_models_are_named(request_of: GenerateRequest, tmp_path: Path) -
 def test_only_what_is_used_of_diffusers_is_loaded() -> None:
     # With any of its own autoencoders, diffusers loads every network it has, and for one decorator torch's compiler: seconds each.
     code = (
-        "import sys, avatarcli.diffusion.generator\n"
+        "import sys\nfrom avatarcli.diffusion.generator import load_transformer\n"
+        "from avatarcli.weights.models import find_model\nload_transformer(find_model(None) / 'transformer')\n"
         "print({'diffusers.models.transformers', 'torch._dynamo'} & set(sys.modules))\n"
         "import torch._dynamo"  # which is there as ever for whoever wants it
     )

@@ -228,7 +228,10 @@ class _ModulatedNorm(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.part = part
         if projected is None:
-            self.table = nn.Parameter(torch.randn(3 * width) * 0.02)
+            table = torch.empty(3 * width)
+            if not table.is_meta:  # where there is nothing to fill, torch would load its compiler to say so
+                table.normal_(std=0.02)
+            self.table = nn.Parameter(table)
         else:
             self.linear = nn.Linear(projected, 6 * width)
 
