@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix
@@ -16,13 +18,34 @@ from avatarcli.head.model import PARTS, PersonalHead
 _CAVITY, _TONGUE, _GUM, _TOOTH = (0.34, 0.14, 0.14), (0.59, 0.34, 0.34), (0.62, 0.35, 0.35), (0.90, 0.84, 0.77)
 # Metres as far as light falls in freely, and by which it then falls to a third: between cheeks, from the lips; on teeth, from the
 # foremost; along the tongue from its tip.
-_CAVITY_LIGHT, _TEETH_LIGHT, _TONGUE_LIGHT = (0.014, 0.016), (0.004, 0.028), (0.006, 0.020)
+_CAVITY_LIGHT, _TEETH_LIGHT, _TONGUE_LIGHT = (0.014, 0.016), (0.003, 0.013), (0.004, 0.013)
+_INNER = 0.55  # how much darker the side of teeth is that faces the tongue
+# Light of teeth beside the white of the eyes (1.1 to 1.4 in photos that show both), and how much less or more than in full light
+# is believed; share of its tint that is the person's, for lips redden what is between them.
+_BESIDE_WHITE, _EXPOSURE, _OWN_TINT = 1.15, (0.5, 1.05), 0.5
+_WHITEST, _FEW = 0.9, 100  # quantile of an eye's light that its white has; texels of teeth that do not tell their colour
 # Of half a tooth's width: where it turns away to the gap beside it; how dark and how brown that is.
 _TURN, _GAP, _GAP_TINT = (0.7, 1.0), 0.5, (1.0, 0.92, 0.86)
 # Of a tooth's height from the gum: as far it is warmer, from where it is a little clear.
 _NECK, _NECK_TINT, _CLEAR, _CLEAR_SHADE = 0.35, (1.0, 0.95, 0.86), 0.85, 0.94
 _GROOVE, _GROOVE_SHADE = 0.002, 0.12  # of the tongue: deviation of its width in metres, how dark it is
 _UNDER = 0.35  # how much darker the tongue is below
+
+
+def exposure(eyes: Sequence[Tensor]) -> float:
+    """How light full light is in a photo, by its eyes' colours [T, 3]: what is white in them tells it for the mouth too."""
+    white = sum(float(eye.mean(-1).quantile(_WHITEST)) for eye in eyes) / len(eyes)
+    low, high = _EXPOSURE
+    return min(max(_BESIDE_WHITE * white / (sum(_TOOTH) / 3), low), high)
+
+
+def tooth_color(shown: Tensor, light: float) -> Tensor:
+    """The colour [3] of teeth: by what a photo shows of them [T, 3], or, where that is little, as teeth are in its light."""
+    usual = torch.tensor(_TOOTH)
+    if len(shown) <= _FEW:
+        return light * usual
+    own = shown.median(0).values
+    return torch.lerp(usual * (own.mean() / usual.mean()), own, _OWN_TINT)
 
 
 def paint_cavity(head: PersonalHead, points: Tensor) -> Tensor:
@@ -42,20 +65,24 @@ def paint_tongue(head: PersonalHead, points: Tensor, normals: Tensor) -> Tensor:
     return torch.tensor(_TONGUE) * _light(tip - points[:, 2], *_TONGUE_LIGHT) * (groove * below)[:, None]
 
 
-def paint_teeth(head: PersonalHead, points: Tensor, face: Tensor, name: str, tooth: Tensor | None) -> Tensor:
-    """Colours [T, 3] of points [T, 3] at rest on one row of teeth and its gums: teeth with dark gaps between them.
+def paint_teeth(head: PersonalHead, points: Tensor, normals: Tensor, face: Tensor, name: str, tooth: Tensor) -> Tensor:
+    """Colours [T, 3] of points [T, 3] at rest on one row of teeth and its gums: teeth with dark gaps between them, in the shade of
+    the cheeks towards the back and of themselves towards the tongue.
 
-    face [T]: the triangles they lie on; name: the row among PARTS; tooth [3]: the person's, if known.
+    normals [T, 3] outwards; face [T]: the triangles they lie on; name: the row among PARTS; tooth [3]: the person's.
     """
-    color = (torch.tensor(_TOOTH) if tooth is None else tooth).expand(len(points), 3).clone()
+    color = tooth.expand(len(points), 3).clone()
     pieces, gum = _pieces(head, name)
     piece = pieces[head.model.faces[face, 0]]
     for index, along in _along_the_arch(head, pieces, gum).items():
         here, whole = piece == index, head.neutral[pieces == index]
         color[here] *= _tooth_shade(points[here], whole, along, upper=name == "teeth_upper")
-    color[piece == gum] = torch.tensor(_GUM)
-    foremost = head.neutral[head.model.part(name), 2].amax()
-    return color * _light(foremost - points[:, 2], *_TEETH_LIGHT)
+    color[piece == gum] = torch.tensor(_GUM) * (tooth.mean() / (sum(_TOOTH) / 3))
+    row = head.neutral[head.model.part(name)]
+    middle = (row.amin(0) + row.amax(0)) / 2
+    outward = functional.normalize((points - middle) * torch.tensor([1.0, 0.0, 1.0]), dim=-1)
+    inner = ramp(-(normals * outward).sum(-1), 0.0, 0.7)[:, None]
+    return color * (1 - _INNER * inner) * _light(row[:, 2].amax() - points[:, 2], *_TEETH_LIGHT)
 
 
 def _tooth_shade(points: Tensor, whole: Tensor, along: Tensor, *, upper: bool) -> Tensor:

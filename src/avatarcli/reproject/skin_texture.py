@@ -14,7 +14,7 @@ from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, ve
 from avatarcli.head.hidden import rolled_up
 from avatarcli.head.model import PARTS, HeadModel, PersonalHead, is_region
 from avatarcli.reproject.eye_texture import EYES, ShownEye, paint_eyes
-from avatarcli.reproject.mouth_texture import paint_cavity, paint_teeth, paint_tongue
+from avatarcli.reproject.mouth_texture import exposure, paint_cavity, paint_teeth, paint_tongue, tooth_color
 from avatarcli.reproject.shading import hollows, lit, neighbour_mean
 from avatarcli.reproject.teeth import looks_like_tooth
 
@@ -114,20 +114,20 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     points = atlas.surface(head.neutral, model.faces)
     throat = _over(color[cavity], trust[cavity] * (color[cavity].mean(-1) < 0.4), paint_cavity(head, points[cavity]))
     values[cavity] = throat
-    tongue = part == PARTS.index("tongue")
-    rest = functional.normalize(atlas.surface(vertex_normals(head.neutral, model.faces), model.faces), dim=-1)
-    values[tongue] = paint_tongue(head, points[tongue], rest[tongue])
-    # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
-    teeth = (part == PARTS.index("teeth_upper")) | (part == PARTS.index("teeth_lower"))
-    shown = color[teeth & (trust > 0.6) & looks_like_tooth(color, photo.skin_color)]
-    tooth = shown.median(0).values if len(shown) > 100 else None
-    for name in ("teeth_upper", "teeth_lower"):
-        here = part == PARTS.index(name)
-        values[here] = paint_teeth(head, points[here], atlas.face[here], name, tooth)
     balls = [part == PARTS.index(name) for name in EYES]
     painted = paint_eyes(head, [ShownEye(points[ball], color[ball], trust[ball]) for ball in balls])
     for ball, eye in zip(balls, painted, strict=True):
         values[ball] = eye
+    light = exposure(painted)
+    rest = functional.normalize(atlas.surface(vertex_normals(head.neutral, model.faces), model.faces), dim=-1)
+    tongue = part == PARTS.index("tongue")
+    values[tongue] = light * paint_tongue(head, points[tongue], rest[tongue])
+    # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
+    rows = {name: part == PARTS.index(name) for name in ("teeth_upper", "teeth_lower")}
+    shown = color[(trust > 0.6) & torch.stack([*rows.values()]).any(0) & looks_like_tooth(color, photo.skin_color)]
+    tooth = tooth_color(shown, light)
+    for name, here in rows.items():
+        values[here] = paint_teeth(head, points[here], rest[here], atlas.face[here], name, tooth)
     # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
     everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
     return everywhere, atlas.picture(trust[:, None])[..., 0]
