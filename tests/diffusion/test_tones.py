@@ -301,6 +301,42 @@ def test_the_stubble_of_a_bald_scalp_becomes_as_light_as_the_face_beside_it() ->
     assert error(right, dark, (Y > 75) & (Y < 110)) < 0.05  # the face
 
 
+def test_stubble_on_a_scalp_is_skin_and_a_fringe_or_blond_hair_is_not() -> None:
+    """Labels call stubble hair: it counts by how little of it there is, and by skin that is seen through it."""
+    scalp, few, many = torch.ones(4, 4), torch.zeros(4, 4), torch.ones(4, 4)
+    few[0] = 1
+    for hair, color, bald in ((few, 0.75 * SKIN, True), (few, HAIR, False), (many, 0.75 * SKIN, False)):
+        photo = replace(photo_with(HAIR), image=color.expand(4, 4, 3))
+        assert Tones.of(photo, scalp, hair).bald == bald
+
+
+def test_unseen_skin_is_no_darker_than_where_the_photo_sees_it_turn_away() -> None:
+    """Lit from the right, the left side is in the shade in the photo, and a model goes on into the dark."""
+    alpha, face = person()[..., 3:], (Y > 45)[..., None]
+    hair = 0.33 * SKIN  # as dark as the imagined skin
+
+    def half(light: float) -> Tensor:
+        """A picture whose left part is lit so."""
+        color = torch.where((X < 52)[..., None], light * SKIN, 0.6 * SKIN)
+        return torch.cat([torch.where(face, color, hair) * alpha, alpha], dim=-1)
+
+    seen = ((X > 44)[..., None] & face & (alpha > 0.99)).float()
+    hint = torch.cat([half(0.6)[..., :3] * seen, seen, 0.2 * seen], dim=-1)
+    where = ground(skin_mask(), (alpha[..., 0] > 0.5) * (Y < 45).float())
+    unseen = (X > 34) & (X < 44) & (Y > 60) & (alpha[..., 0] > 0.99)
+    tones = Tones(SKIN, bald=False, hair=hair)
+
+    def light(picture: Tensor) -> float:
+        return float((picture[unseen][:, :3] / SKIN).mean())
+
+    darker = half(0.35)
+    right = tones.matched(darker, hint, where)
+    is_picture(right, darker)
+    assert 0.45 < light(right) < 0.65
+    # What is lighter than that may be so.
+    assert light(tones.matched(half(0.9), hint, where)) > 0.8
+
+
 # Detail
 
 

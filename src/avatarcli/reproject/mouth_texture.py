@@ -18,12 +18,15 @@ from avatarcli.head.model import PARTS, PersonalHead
 _CAVITY, _TONGUE, _GUM, _TOOTH = (0.34, 0.14, 0.14), (0.59, 0.34, 0.34), (0.62, 0.35, 0.35), (0.90, 0.84, 0.77)
 # Metres as far as light falls in freely, and by which it then falls to a third: between cheeks, from the lips; on teeth, from the
 # foremost; along the tongue from its tip.
-_CAVITY_LIGHT, _TEETH_LIGHT, _TONGUE_LIGHT = (0.014, 0.016), (0.003, 0.013), (0.004, 0.013)
+_CAVITY_LIGHT, _TEETH_LIGHT, _TONGUE_LIGHT = (0.014, 0.016), (0.004, 0.018), (0.004, 0.013)
 _INNER = 0.55  # how much darker the side of teeth is that faces the tongue
 # Light of teeth beside the white of the eyes (1.1 to 1.4 in photos that show both), and how much less or more than in full light
-# is believed; share of its tint that is the person's, for lips redden what is between them.
-_BESIDE_WHITE, _EXPOSURE, _OWN_TINT = 1.15, (0.5, 1.05), 0.5
-_WHITEST, _FEW = 0.9, 100  # quantile of an eye's light that its white has; texels of teeth that do not tell their colour
+# is believed.
+_BESIDE_WHITE, _EXPOSURE = 1.15, (0.5, 1.05)
+_WHITEST, _FEW = (
+    0.9,
+    100,
+)  # quantile of an eye's light that its white has; texels of teeth that do not tell their colour
 # Of half a tooth's width: where it turns away to the gap beside it; how dark and how brown that is.
 _TURN, _GAP, _GAP_TINT = (0.7, 1.0), 0.5, (1.0, 0.92, 0.86)
 # Of a tooth's height from the gum: as far it is warmer, from where it is a little clear.
@@ -41,11 +44,7 @@ def exposure(eyes: Sequence[Tensor]) -> float:
 
 def tooth_color(shown: Tensor, light: float) -> Tensor:
     """The colour [3] of teeth: by what a photo shows of them [T, 3], or, where that is little, as teeth are in its light."""
-    usual = torch.tensor(_TOOTH)
-    if len(shown) <= _FEW:
-        return light * usual
-    own = shown.median(0).values
-    return torch.lerp(usual * (own.mean() / usual.mean()), own, _OWN_TINT)
+    return shown.median(0).values if len(shown) > _FEW else light * torch.tensor(_TOOTH)
 
 
 def paint_cavity(head: PersonalHead, points: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ _FAR = 1 / 8  # of the picture's width: how far beyond what the photo sees its c
 _SOLID = 0.95  # alpha of pixels whose colour is the person's alone
 _TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
 _SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
-_BALD = 0.25  # share of the scalp: whoever has less hair on it is bald
+# Shares of the scalp: whoever has less hair on it is bald; or, with little hair, less that is not of the skin's own colour.
+_BALD, _STUBBLE, _LITTLE = 0.25, 0.1, 0.5
 _EDGE = 1 / 80  # share of the picture's width: how softly bare skin ends at the hair's edge
 _CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than this is no skin, farther may be
 _DARK = 0.7  # a logarithm: how much darkness blurs a tint
@@ -42,6 +43,9 @@ _BESIDE, _APART = (0.12, 0.25), (0.2, 0.4)
 _SURE = 0.3  # how sure the colour of clothes must be for mixtures to be told
 _AROUND_SCALP = (0.02, 0.2)  # of the scalp, blurred: there may be stubble
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
+# Cosines: where the photo's skin turns out of sight, and from where it is seen squarely; share of the surroundings that tells.
+_TURNS, _SQUARE, _TOLD = (0.05, 0.25), (0.4, 0.7), 0.03
+_ANY_TINT = 4.0  # how far off the tint of skin may be that is nearly black
 SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
 
@@ -64,7 +68,7 @@ class Tones:
         """scalp [H, W]: 1 where the fitted head shows its scalp in the photo; hair [H, W]: 1 where hair was found in it."""
         bald = bool((photo.hair_color - photo.skin_color).norm() < 0.08)
         if hair is not None:
-            bald = bald or bool((hair * scalp).sum() < _BALD * scalp.sum())
+            bald = bald or _shaved(hair, scalp, photo)
         hair = None if hair is None else middle_color(photo.image[(hair > 0.5) & (photo.matte > _SOLID)], hair.numel())
         if hair is None:
             hair = hair_in(photo.image, photo.matte, scalp, photo.skin_color)
@@ -95,6 +99,7 @@ class Tones:
         found = None if self.bald else hair_in(color, alpha[..., 0], ground.scalp, self.skin)
         skin = self._bare(logs, ground, found)
         change = change + self._skin_change(logs, skin, ground, unseen, opaque)
+        change = change + self._no_darker(logs + change, photo, hint, ground, opaque)
         lock = torch.zeros_like(skin)
         if found is not None:
             hair, lock = (part * (1 - skin) for part in self._hairy(logs, ground, found))
@@ -184,6 +189,31 @@ class Tones:
         scalp = skin * ramp(wide_blur(ground.scalp[..., None], logs.shape[1] * COARSE)[..., 0], *_AROUND_SCALP)
         own = (logs + light).mean(-1, keepdim=True)
         return light + tint + _toned(own, wanted.mean(-1, keepdim=True), scalp, unseen, opaque, COARSE, _SKIN)
+
+    def _no_darker(self, logs: Tensor, photo: Tensor, hint: Tensor, ground: Ground, opaque: Tensor) -> Tensor:
+        """Change of skin, as logarithms [H, W, 1], that the photo does not see: no darker than where it turns out of sight.
+
+        On the side away from the light a model goes on into the dark, until skin is as dark as hair. photo [H, W, 3]: its colours
+        carried here; hint: see `matched`.
+        """
+        shown, facing = hint[..., 3] > _SOLID, hint[..., 4]
+        skin = ground.skin * (1 - ground.dressed) * (1 - ground.hairy)
+        skin = skin * tint_likeness(logs.exp() - COLOR_FLOOR, self.skin, _ANY_TINT)
+        turning = ramp(facing, *_TURNS) * (1 - ramp(facing, *_SQUARE)) * shown
+        turning = turning * skin * opaque * tint_likeness(photo, self.skin, _ANY_TINT)
+        light = log_colors(photo).mean(-1)
+        layers = wide_blur(torch.stack([light * turning, turning], dim=-1), logs.shape[1] * _FAR)
+        wanted, known = layers[..., :1] / layers[..., 1:].clamp(min=1e-3), ramp(layers[..., 1], 0.0, _TOLD)
+        unseen = known * (1 - ramp(facing, *_SQUARE) * shown)
+        now = logs.mean(-1, keepdim=True)
+        return _toned(now, wanted, skin, unseen, opaque, COARSE, (0.0, 1.0, MOST)).clamp(min=0)
+
+
+def _shaved(hair: Tensor, scalp: Tensor, photo: PhotoView) -> bool:
+    """Whether what was found of hair [H, W] on the scalp [H, W] is next to nothing, or stubble through which skin is seen."""
+    found, area = hair * scalp, scalp.sum()
+    unlike = found * (1 - like_skin(photo.image, photo.skin_color))
+    return bool(found.sum() < _BALD * area or (found.sum() < _LITTLE * area and unlike.sum() < _STUBBLE * area))
 
 
 def tone_error(picture: Tensor, hint: Tensor) -> float:
