@@ -152,15 +152,15 @@ def test_what_stands_out_is_shortened_and_what_has_left_comes_back(plain: Bust) 
     log_scales = torch.tensor([0.01, 0.002, 0.001]).log().repeat(4, 1)
     before = log_scales.clone()
     for _ in range(4):
-        plain.hold(means, quaternions, log_scales, torch.tensor([0, 1, 2, 3]), start)
+        plain.hold(means, quaternions, log_scales, torch.tensor([0, 1, 2, 3]))
     assert torch.equal(means[:3], start[:3])
-    assert torch.equal(means[3], start[3])
+    assert (means[3] - start[3]).norm() < 0.003
     assert torch.equal(log_scales[0], before[0])
     assert (log_scales[1:3, 0].exp() < 0.004).all()
     assert torch.equal(log_scales[:, 1:], before[:, 1:])
     # What is not chosen stays.
     alone = before.clone()
-    plain.hold(means, quaternions, alone, torch.tensor([0]), start)
+    plain.hold(means, quaternions, alone, torch.tensor([0]))
     assert torch.equal(alone, before)
 
 

@@ -182,13 +182,17 @@ class Bust:
         return layers[..., 0], layers[..., 1]
 
     @torch.no_grad()
-    def hold(self, means: Tensor, quaternions: Tensor, log_scales: Tensor, chosen: Tensor, start: Tensor) -> None:
-        """Bring chosen Gaussians [K] (indices) back, in place, that have left the shape, and shorten what stands out of it.
+    def hold(self, means: Tensor, quaternions: Tensor, log_scales: Tensor, chosen: Tensor) -> None:
+        """Bring chosen Gaussians [K] (indices) back, in place, that lie outside of the shape, and shorten what stands out of it.
 
-        means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres; start [G, 3]: where they began, on the surface.
+        means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres.
         """
-        left = self.depth_at(means[chosen]) < -_OUTSIDE
-        means[chosen] = places = torch.where(left[:, None], start[chosen], means[chosen])
+        depth = self.depth_at(means[chosen])
+        left = chosen[depth < -_OUTSIDE]
+        aside = self.cell * torch.eye(3, device=means.device)
+        inward = self.depth_at(means[left, None] + aside) - self.depth_at(means[left, None] - aside)
+        means[left] -= depth[depth < -_OUTSIDE][:, None] * functional.normalize(inward, dim=-1)
+        places = means[chosen]
         scales = log_scales[chosen]
         ends = quaternion_to_matrix(quaternions[chosen]).mT * (_SEEN * scales.exp())[..., None]
         outermost = self.depth_at(torch.stack([places[:, None] + ends, places[:, None] - ends])).amin(0)

@@ -289,7 +289,7 @@ class _State:
         p = self.parameters
         low = bust.share(self.start) > 0.5
         held = low & dressed(self.fixed.head, self.binding) & (self.follows == Follows.ALL)
-        bust.hold(p["means"], p["quaternions"], p["log_scales"], held.nonzero()[:, 0], self.start)
+        bust.hold(p["means"], p["quaternions"], p["log_scales"], held.nonzero()[:, 0])
 
     @torch.no_grad()
     def strays(self, pictures: Iterable[TrainingPicture]) -> Tensor:
