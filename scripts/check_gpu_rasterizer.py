@@ -57,7 +57,7 @@ def render(tensors: list[Tensor], view: Camera, background: Tensor | None, backe
 
 
 def draw(tensors: list[Tensor], view: Camera, backend: Backend, device: str) -> tuple[Tensor, list[Tensor]]:
-    """Colour and alpha [H, W, 4], and the gradients of a fixed random weighting of them, on the CPU."""
+    """Color and alpha [H, W, 4], and the gradients of a fixed random weighting of them, on the CPU."""
     leaves = [tensor.to(device).requires_grad_() for tensor in tensors]
     picture = render(leaves, view.to(device), torch.tensor([0.2, 0.4, 0.6], device=device), backend)
     stacked = torch.cat([picture.color, picture.alpha[..., None]], dim=-1)

@@ -2,9 +2,9 @@
 
 python scripts/check_worn.py AVATAR... [--sheet OUT.png]      # AVATAR: an avatar.safetensors
 
-blink: of the pixels around the eyes where neither lid nor eye is to be seen, at rest or blinking, the share that changes its colour
+blink: of the pixels around the eyes where neither lid nor eye is to be seen, at rest or blinking, the share that changes its color
 by more than 0.1 on a full blink, seen from the front and from 40°; in brackets the same with lids and eyes, which dark lenses hide.
-tear: of the neighbours (less than 4 mm apart, of like colour) among the Gaussians that stand off the skin below the mouth, the
+tear: of the neighbours (less than 4 mm apart, of like color) among the Gaussians that stand off the skin below the mouth, the
 share that an open mouth parts by more than 5 mm, and by how much it parts the worst twentieth.
 """
 

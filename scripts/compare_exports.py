@@ -111,7 +111,7 @@ def spz(case: Case) -> Pictures:
 
 
 def as_splats(data: gsply.GSData) -> Splats:
-    """Gaussians as the files hold them: logits, logarithms, colour coefficients."""
+    """Gaussians as the files hold them: logits, logarithms, color coefficients."""
     means, quaternions, scales, opacities, sh = (
         torch.from_numpy(np.array(a)) for a in (data.means, data.quats, data.scales, data.opacities, data.sh0)
     )
@@ -174,7 +174,7 @@ def glb(case: Case) -> Pictures:
 
 
 def textured(mesh: Any, vertices: Tensor, camera: Camera, *, cull: bool = False) -> tuple[Tensor, Tensor]:
-    """A mesh's texture where it is seen: colour and opacity [H, W, 4], and depth [H, W]."""
+    """A mesh's texture where it is seen: color and opacity [H, W, 4], and depth [H, W]."""
     faces = torch.from_numpy(np.array(mesh.faces))
     seen = rasterize_mesh(vertices, faces, camera, cull_backfaces=cull)
     texture = torch.from_numpy(np.array(mesh.visual.material.baseColorTexture.convert("RGBA"))).float() / 255

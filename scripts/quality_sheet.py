@@ -30,7 +30,7 @@ from avatarcli.stages.preprocess import preprocess_photo
 from avatarcli.stages.source import Source
 
 TILE, TEXT, COLUMNS = 224, 44, 8  # pixels: side of a picture, height of what is written below it
-COLOURS = {"good": "#9be29b", "warn": "#ffd966", "refuse": "#f4978e"}
+COLORS = {"good": "#9be29b", "warn": "#ffd966", "refuse": "#f4978e"}
 Pixels = NDArray[np.uint8]
 Spoiling = Callable[[Pixels, FaceLandmarks], Pixels]
 
@@ -84,7 +84,7 @@ def judge(photo: Path) -> tuple[str, str, dict[str, Any] | None]:
 
 
 def tile(photo: Path, level: str, said: str) -> Image.Image:
-    canvas = Image.new("RGB", (TILE, TILE + TEXT), COLOURS[level])
+    canvas = Image.new("RGB", (TILE, TILE + TEXT), COLORS[level])
     shown = ImageOps.contain(Image.fromarray(read_photo(photo)), (TILE - 8, TILE - 8))
     canvas.paste(shown, ((TILE - shown.width) // 2, 4))
     words = f"{photo.stem}: {said}"
@@ -122,7 +122,7 @@ def main() -> None:
         ]
         options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False))
     counts = Counter(level for _, level, _, _ in judged)
-    print(f"{len(judged)} photos: " + ", ".join(f"{counts[level]} {level}" for level in COLOURS))
+    print(f"{len(judged)} photos: " + ", ".join(f"{counts[level]} {level}" for level in COLORS))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main() -> None:
         subject = suited(assets, family, options.seed, beard=options.beards)
         pixels = row(assets, subject, options.seed, options.size, beard=options.beards)
         picture = Image.fromarray((pixels.numpy() * 255 + 0.5).astype(np.uint8))
-        ImageDraw.Draw(picture).text((4, 4), f"{family}, {subject.hair_colour.name}", fill=(20, 20, 20))
+        ImageDraw.Draw(picture).text((4, 4), f"{family}, {subject.hair_color.name}", fill=(20, 20, 20))
         rows.append(np.asarray(picture))
     half = (len(rows) + 1) // 2
     rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))

@@ -37,7 +37,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Cart:
-    colour: Literal["red", "blue"] = "red"
+    color: Literal["red", "blue"] = "red"
     name: str | None = None
     load: Annotated[int, Meta(ge=0, le=900, multiple_of=5, description="kilograms")] = 10
     spare: Wheel = field(default_factory=Wheel)
@@ -51,7 +51,7 @@ def test_later_layers_count_more_and_leave_the_rest() -> None:
 
 
 def test_the_command_line_reads_values_as_what_is_wanted() -> None:
-    texts = ["load=60", "name=7", "spare.size = 2", "spare.spokes=[3, 4]", "covered=true", "colour=blue"]
+    texts = ["load=60", "name=7", "spare.size = 2", "spare.spokes=[3, 4]", "covered=true", "color=blue"]
     made = overlay(Cart(), assigned(Cart, texts))
     assert made == Cart("blue", "7", 60, Wheel(2.0, (3, 4)), covered=True)
     assert overlay(made, assigned(Cart, ["name=null"])).name is None
@@ -71,7 +71,7 @@ def test_the_command_line_reads_values_as_what_is_wanted() -> None:
         ({"spare": {"size": 0}}, "spare.size = 0: choose a number above 0"),
         ({"spare": {"size": float("nan")}}, "spare.size = NaN: choose"),
         ({"spare": 3}, "spare = 3 is not a table"),
-        ({"colour": "grey"}, 'colour = "grey": choose one of blue, red'),
+        ({"color": "grey"}, 'color = "grey": choose one of blue, red'),
         ({"wheels": {"size": 1}}, r"write wheels as a list of tables, \[\[wheels\]\]"),
         ({"wheels": [{"size": 1}, {"seiz": 1}]}, r"no setting wheels\[1\].seiz; did you mean wheels\[1\].size"),
         ({"wheels": [{"size": -1}]}, r"wheels\[0\].size = -1: choose a number above 0"),
@@ -129,7 +129,7 @@ def test_presets_keep_to_what_is_allowed_and_manifests_are_read(preset: CreateCo
 
 def test_a_manifest_of_another_version() -> None:
     content = to_json(CreateConfig())
-    for other in ({**content, "colour": 1}, {**content, "generate": {"veiws": 3}}, {"preset": "standard"}):
+    for other in ({**content, "color": 1}, {**content, "generate": {"veiws": 3}}, {"preset": "standard"}):
         with pytest.raises(UsageError):
             from_json(other)
 

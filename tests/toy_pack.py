@@ -157,10 +157,10 @@ def _patch(model: HeadModel, regions: tuple[str, ...], gap: float, hides: bool) 
 def _picture(
     path: Path,
     rng: np.random.Generator,
-    colour: tuple[float, float, float],
+    color: tuple[float, float, float],
     size: tuple[int, int],
     alpha: bool = False,
 ) -> None:
-    pixels = np.array(colour) * 255 + rng.normal(0, 6, (size[1], size[0], 3))
+    pixels = np.array(color) * 255 + rng.normal(0, 6, (size[1], size[0], 3))
     layers = pixels if not alpha else np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 200)], -1)
     Image.fromarray(layers.clip(0, 255).astype(np.uint8)).save(path)

@@ -15,8 +15,8 @@ from avatarcli.studio.scene import Light, Material, PosedMesh, RenderMesh, Textu
 from avatarcli.studio.tracker_error import COVARIATES, ERROR_SIZE, SHAPE_SIZE, ErrorStatistics
 
 
-def plain(colour: tuple[int, int, int, int]) -> Tensor:
-    return torch.tensor(colour, dtype=torch.uint8).expand(4, 4, 4)
+def plain(color: tuple[int, int, int, int]) -> Tensor:
+    return torch.tensor(color, dtype=torch.uint8).expand(4, 4, 4)
 
 
 def scene(*parts: tuple[Tensor, Tensor, Tensor, Material, Tensor]) -> tuple[RenderMesh, PosedMesh]:

@@ -96,7 +96,7 @@ def test_without_labels_or_hair_nothing_looks_alike() -> None:
 
 
 def portrait_of_scalp(scalp: Tensor, grain: float) -> Portrait:
-    """A face under a scalp of one colour [3] with so much more grain than the face."""
+    """A face under a scalp of one color [3] with so much more grain than the face."""
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(SIZE, SIZE, 1, generator=generator) * 0.01
     picture = torch.where(CROWN[..., None], scalp + grain * noise, torch.tensor([0.8, 0.62, 0.55]) + noise)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from avatarcli.capture._mediapipe import quiet_stderr
-from avatarcli.capture.alpha import box, closed_form_alpha, guided_coefficients, local_colours, mixture_alpha, resize
+from avatarcli.capture.alpha import box, closed_form_alpha, guided_coefficients, local_colors, mixture_alpha, resize
 from avatarcli.capture.matte import foreground_colors, person_matte
 from example_photo import PHOTO
 
@@ -66,14 +66,14 @@ def mixed_edge(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("size", [200, 640])
-def test_foreground_colours_of_a_known_mixture(size: int) -> None:
+def test_foreground_colors_of_a_known_mixture(size: int) -> None:
     mixture, alpha, front = mixed_edge(size)
-    colours = foreground_colors(mixture, alpha)
+    colors = foreground_colors(mixture, alpha)
     band = (alpha > 0.1) & (alpha < 0.95)
     raw = np.abs(mixture[band] - front[band]).mean()
-    clean = np.abs(colours[band] - front[band]).mean()
+    clean = np.abs(colors[band] - front[band]).mean()
     assert clean < 0.15 * raw
-    np.testing.assert_array_equal(colours[alpha == 1], mixture[alpha == 1])
+    np.testing.assert_array_equal(colors[alpha == 1], mixture[alpha == 1])
 
 
 def test_closed_form_recovers_a_soft_edge() -> None:
@@ -87,16 +87,16 @@ def test_closed_form_recovers_a_soft_edge() -> None:
 
 
 def test_mixture_alpha_finds_the_parts() -> None:
-    """Half a picture brown, half green, and colours mixed of both in known parts."""
+    """Half a picture brown, half green, and colors mixed of both in known parts."""
     rng = np.random.default_rng(1)
     brown, green = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.7, 0.3])
     picture = np.where((np.arange(80) < 40)[None, :, None], brown, green) + rng.normal(0, 0.02, (60, 80, 3))
     picture = picture.astype(np.float32)
     left = np.tile((np.arange(80) < 40).astype(np.float32), (60, 1))
-    models = [local_colours(picture, weight, sigma=8.0)[np.eye(60, 80, 20, dtype=bool)] for weight in (left, 1 - left)]
+    models = [local_colors(picture, weight, sigma=8.0)[np.eye(60, 80, 20, dtype=bool)] for weight in (left, 1 - left)]
     parts = np.linspace(0, 1, 60)
-    colours = (parts[:, None] * brown + (1 - parts[:, None]) * green).astype(np.float32)
-    alpha, spread = mixture_alpha(colours, *models, np.zeros(60, np.float32), noise=0.03)
+    colors = (parts[:, None] * brown + (1 - parts[:, None]) * green).astype(np.float32)
+    alpha, spread = mixture_alpha(colors, *models, np.zeros(60, np.float32), noise=0.03)
     assert np.abs(alpha - parts).max() < 0.15
     assert (spread < 0.2).all()
 
@@ -111,11 +111,11 @@ def test_guided_coefficients_equal_the_slow_definition() -> None:
         for x in range(9):
             rows = np.clip(np.arange(y - radius, y + radius + 1), 0, 8)
             columns = np.clip(np.arange(x - radius, x + radius + 1), 0, 8)
-            colours = guide[np.ix_(rows, columns)].reshape(-1, 3).astype(float)
+            colors = guide[np.ix_(rows, columns)].reshape(-1, 3).astype(float)
             values = target[np.ix_(rows, columns)].ravel().astype(float)
-            centred = colours - colours.mean(0)
+            centred = colors - colors.mean(0)
             slopes[y, x] = np.linalg.solve(
-                centred.T @ centred / len(colours) + epsilon * np.eye(3), centred.T @ values / len(colours)
+                centred.T @ centred / len(colors) + epsilon * np.eye(3), centred.T @ values / len(colors)
             )
     found, _ = guided_coefficients(guide, target, radius, epsilon)
     np.testing.assert_allclose(found, box(slopes.astype(np.float32), radius), atol=2e-4)

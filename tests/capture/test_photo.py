@@ -105,8 +105,8 @@ def test_transparent_picture_is_laid_on_grey(tmp_path: Path, picture: Image.Imag
     np.testing.assert_array_equal(photo[:, : WIDTH // 2], np.asarray(picture)[:, : WIDTH // 2])
 
 
-def test_colour_profile_is_converted(tmp_path: Path, picture: Image.Image) -> None:
-    """The same colours stored in CIE Lab's own numbers come back as sRGB; read as plain numbers they would not."""
+def test_color_profile_is_converted(tmp_path: Path, picture: Image.Image) -> None:
+    """The same colors stored in CIE Lab's own numbers come back as sRGB; read as plain numbers they would not."""
     srgb = ImageCms.createProfile("sRGB")
     lab = ImageCms.createProfile("LAB")
     stored = ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB")
@@ -115,7 +115,7 @@ def test_colour_profile_is_converted(tmp_path: Path, picture: Image.Image) -> No
     assert difference(read_photo(tmp_path / "lab.tiff"), picture) < 4
 
 
-def test_broken_colour_profile_is_ignored(tmp_path: Path, picture: Image.Image) -> None:
+def test_broken_color_profile_is_ignored(tmp_path: Path, picture: Image.Image) -> None:
     picture.save(tmp_path / "odd.png", icc_profile=b"no profile at all")
     assert difference(read_photo(tmp_path / "odd.png"), picture) == 0
 

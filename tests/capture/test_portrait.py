@@ -59,7 +59,7 @@ def small_portrait() -> Portrait:
     return Portrait(grey, grey, torch.ones(8, 8), torch.ones(8, 8), labels)
 
 
-def test_labels_come_back_from_disk_as_indices_with_colours(tmp_path: Path) -> None:
+def test_labels_come_back_from_disk_as_indices_with_colors(tmp_path: Path) -> None:
     portrait = small_portrait()
     portrait.save(tmp_path)
     loaded = Portrait.load(tmp_path)
@@ -67,8 +67,8 @@ def test_labels_come_back_from_disk_as_indices_with_colours(tmp_path: Path) -> N
     torch.testing.assert_close(loaded.labels, portrait.labels)
     with Image.open(tmp_path / "labels.png") as picture:
         assert picture.mode == "P"
-        colours = np.asarray(picture.convert("RGB"))
-    assert len(np.unique(colours.reshape(-1, 3), axis=0)) == 3
+        colors = np.asarray(picture.convert("RGB"))
+    assert len(np.unique(colors.reshape(-1, 3), axis=0)) == 3
 
 
 def test_a_portrait_without_labels_still_loads(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A tongue that is put out, told from teeth, dark and lips by its colour."""
+"""A tongue that is put out, told from teeth, dark and lips by its color."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_tongue_is_told_from_what_mouths_show_else(skin: tuple[int, ...], ligh
     for tongue in TONGUES:
         assert seen_tongue(drawn(skin, tongue, light), face(0.2)) == 1.0
         assert 0.1 < seen_tongue(drawn(skin, tongue, light), face(0.07)) < 0.9
-        assert seen_tongue(drawn(skin, tongue, light), face(0.02)) == 0.0  # shut lips have that colour too
+        assert seen_tongue(drawn(skin, tongue, light), face(0.02)) == 0.0  # shut lips have that color too
     for other in ((235, 225, 205), (200, 180, 150), (60, 25, 25), skin):  # teeth, worn teeth, the inside, a hand
         assert seen_tongue(drawn(skin, other, light), face(0.2)) == 0.0
 

@@ -16,19 +16,19 @@ from avatarcli.cli.main import app as avatar
 
 @dataclass(frozen=True)
 class _Paint:
-    colour: Annotated[str, typer.Option(help="Which one.")] = "red"
+    color: Annotated[str, typer.Option(help="Which one.")] = "red"
     coats: Annotated[int, typer.Option(min=1, help="How many.")] = 1
 
 
 @dataclass(frozen=True)
 class _Varnish(_Paint):
-    colour: Annotated[str, typer.Option(help="None is clear.")] = "none"
+    color: Annotated[str, typer.Option(help="None is clear.")] = "none"
 
 
 def _painted(*, wall: str, paint: _Varnish, answer: option_groups.Answer, dry: bool = False) -> None:
     """Paint a wall."""
-    text = f"{wall}: {paint.coats} of {paint.colour}{', dry' if dry else ''}"
-    answer.give({"wall": wall, "colour": paint.colour}, text)
+    text = f"{wall}: {paint.coats} of {paint.color}{', dry' if dry else ''}"
+    answer.give({"wall": wall, "color": paint.color}, text)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def painting() -> typer.Typer:
 
 
 def test_options_of_groups_stand_by_themselves(painting: typer.Typer) -> None:
-    run = CliRunner().invoke(painting, ["north", "--coats", "3", "--colour", "blue", "--dry"])
+    run = CliRunner().invoke(painting, ["north", "--coats", "3", "--color", "blue", "--dry"])
     assert run.output == "north: 3 of blue, dry\n"
 
 
@@ -48,7 +48,7 @@ def test_a_derived_group_declares_options_anew_in_their_places(painting: typer.T
     help_text = CliRunner().invoke(painting, ["--help"]).output
     assert "None is clear." in help_text
     assert "Which one." not in help_text
-    places = [help_text.index(option) for option in ("--colour", "--coats", "--json", "--quiet", "--dry")]
+    places = [help_text.index(option) for option in ("--color", "--coats", "--json", "--quiet", "--dry")]
     assert places == sorted(places)
 
 
@@ -60,7 +60,7 @@ def test_limits_of_options_in_groups_hold(painting: typer.Typer) -> None:
 
 def test_results_are_given_also_when_quiet(painting: typer.Typer) -> None:
     assert CliRunner().invoke(painting, ["north", "--quiet"]).output == "north: 1 of none\n"
-    assert json.loads(CliRunner().invoke(painting, ["north", "--json"]).output) == {"wall": "north", "colour": "none"}
+    assert json.loads(CliRunner().invoke(painting, ["north", "--json"]).output) == {"wall": "north", "color": "none"}
 
 
 @pytest.mark.parametrize("command", ["create", "generate", "distill", "preprocess", "render", "animate"])

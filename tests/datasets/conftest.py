@@ -35,35 +35,35 @@ class Sitting:
 
 
 def paint(model: HeadModel) -> Tensor:
-    """A colour for every vertex [N, 3]."""
-    colour = torch.tensor([0.78, 0.58, 0.48]).repeat(model.vertex_count, 1)
+    """A color for every vertex [N, 3]."""
+    color = torch.tensor([0.78, 0.58, 0.48]).repeat(model.vertex_count, 1)
     for region, rgb in (
         ("lip", (0.66, 0.33, 0.32)), ("mouth_cavity", (0.2, 0.07, 0.07)), ("scalp", (0.22, 0.15, 0.1)),
         ("torso", (0.3, 0.4, 0.6)), ("teeth", (0.85, 0.8, 0.75)),
     ):  # fmt: skip
-        colour[model.in_regions(region)] = torch.tensor(rgb)
+        color[model.in_regions(region)] = torch.tensor(rgb)
     for name in ("eye_l", "eye_r"):
         rows = model.part(name)
         centre = model.joint_mean[model.joint_names.index(name)]
         forward = functional.normalize(model.mean[rows] - centre, dim=-1)[:, 2:]
         iris = torch.where(forward > 0.97, 0.03, torch.tensor([0.3, 0.22, 0.15]))
-        colour[rows] = torch.where(forward > 0.86, iris, torch.tensor([0.92, 0.9, 0.88]))
+        color[rows] = torch.where(forward > 0.86, iris, torch.tensor([0.92, 0.9, 0.88]))
     brows = model.landmarks(model.mean)[list(_BROWS)]
     near = (torch.cdist(model.mean, brows).amin(1) < 0.006) & model.in_regions("face")
-    colour[near] = torch.tensor([0.25, 0.17, 0.12])
-    return colour
+    color[near] = torch.tensor([0.25, 0.17, 0.12])
+    return color
 
 
 def photograph(head: PersonalHead, cameras: Camera, parameters: HeadParameters) -> Sitting:
     model = head.model
-    colour, light = paint(model), functional.normalize(torch.tensor([0.3, 0.6, 1.0]), dim=0)
+    color, light = paint(model), functional.normalize(torch.tensor([0.3, 0.6, 1.0]), dim=0)
     images = np.zeros((len(cameras), len(parameters), cameras.height, cameras.width, 3), np.uint8)
     mattes = np.zeros(images.shape[:-1], np.uint8)
     for frame in range(len(parameters)):
         one = parameters[frame : frame + 1]
         posed = head.in_world(one)[0]
         normals = vertex_normals(posed, model.faces)
-        shaded = colour * (0.45 + 0.55 * (normals @ light).clamp(min=0))[:, None]
+        shaded = color * (0.45 + 0.55 * (normals @ light).clamp(min=0))[:, None]
         for view in range(len(cameras)):
             raster = rasterize_mesh(posed, model.faces, cameras[view])
             picture = raster.interpolate(shaded, model.faces)

@@ -37,7 +37,7 @@ def test_a_person_is_baked_onto_the_packs_uv(
     atlas = Atlas.of(model, 256)
     texels = atlas.lookup(torch.from_numpy(np.array(Image.open(path))).float() / 255)
     region = model.region[model.faces[atlas.face, 0]]
-    colour, known = texels[:, :3], texels[:, 3] > 0.9
+    color, known = texels[:, :3], texels[:, 3] > 0.9
 
     def part(*names: str) -> torch.Tensor:
         return torch.isin(region, torch.tensor([REGIONS.index(name) for name in names]))
@@ -46,12 +46,12 @@ def test_a_person_is_baked_onto_the_packs_uv(
     assert known[part("nose")].float().mean() > 0.5
     assert not known[part("scalp", "torso", "neck", "eye", "teeth")].any()
     # The paint: its hue if not its brightness, and no brows.
-    face = colour[known & part("face")]
+    face = color[known & part("face")]
     assert (face[:, 0] > face[:, 1]).float().mean() > 0.99
     assert face[:, 0].min() > 0.28  # brows are painted with 0.25 at most
     paint = torch.tensor([0.78, 0.58, 0.48])
     assert torch.allclose(face.mean(0) / face.mean(), paint / paint.mean(), atol=0.06)
-    assert colour[known & part("lip")].mean(0)[1] < face.mean(0)[1]
+    assert color[known & part("lip")].mean(0)[1] < face.mean(0)[1]
 
 
 @pytest.fixture

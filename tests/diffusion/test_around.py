@@ -253,7 +253,7 @@ TAIL: Box = ((-0.02, -0.15, -0.17), (0.02, -0.02, -0.12))
 
 
 def with_box(picture: Tensor, camera: Camera, box: Box, color: Tensor) -> tuple[Tensor, Tensor]:
-    """A premultiplied RGBA picture with a box of one colour behind what it shows, and which pixels [H, W] (bool) show that."""
+    """A premultiplied RGBA picture with a box of one color behind what it shows, and which pixels [H, W] (bool) show that."""
     corners = torch.cartesian_prod(*(torch.tensor(ends) for ends in zip(*box, strict=True)))
     pixels = camera.project(corners)[0]
     (left, top), (right, bottom) = pixels.amin(0).long().tolist(), pixels.amax(0).long().tolist()
@@ -292,7 +292,7 @@ def test_a_mass_of_hair_and_a_brim_may_stand_off_behind(sitter: Sitter) -> None:
 
 
 def test_behind_clothes_hair_is_cut_and_cloth_is_not(sitter: Sitter) -> None:
-    """Whether a hump behind the back is a lock's end or the coat's own only its colour tells."""
+    """Whether a hump behind the back is a lock's end or the coat's own only its color tells."""
     camera = sitter.view(torch.pi / 2)
     bare = drawn(sitter, camera, None)
     low, high = sitter.around(sitter.coat, None).collar - 0.10, sitter.around(sitter.coat, None).collar - 0.04
@@ -308,7 +308,7 @@ def test_behind_clothes_hair_is_cut_and_cloth_is_not(sitter: Sitter) -> None:
     assert left["coat"] > left["hair"] + 0.3
 
 
-def test_clothes_of_the_hairs_colour_are_not_painted(sitter: Sitter) -> None:
+def test_clothes_of_the_hairs_color_are_not_painted(sitter: Sitter) -> None:
     camera = sitter.view(torch.pi)
     picture = drawn(sitter, camera, None)
     raster = rasterize_mesh(sitter.head.neutral, sitter.head.model.faces, camera)
@@ -365,7 +365,7 @@ def test_a_nape_has_no_dark_spot(sitter: Sitter) -> None:
 
 
 def test_no_hair_hangs_below_where_it_is_known_to_end(sitter: Sitter) -> None:
-    """A label that takes a beard or a collar for hair is not believed against the photo's colours."""
+    """A label that takes a beard or a collar for hair is not believed against the photo's colors."""
     photo, hair = with_hair(sitter, 1.0)
     chin = (
         (sitter.photo.matte > 0)

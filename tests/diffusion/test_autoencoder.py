@@ -120,7 +120,7 @@ def test_wrapper_equals_diffusers_own(cogvideox_autoencoder: AutoencoderKLCogVid
 def test_green_screen_gives_alpha_back() -> None:
     generator = torch.Generator().manual_seed(5)
     color = torch.rand(1, 2, 3, 8, 8, generator=generator)
-    color[:, :, 1] = torch.maximum(color[:, :, 0], color[:, :, 2])  # as green as a colour may be
+    color[:, :, 1] = torch.maximum(color[:, :, 0], color[:, :, 2])  # as green as a color may be
     alpha = torch.rand(1, 2, 1, 8, 8, generator=generator)
     picture = torch.cat([color * alpha, alpha], dim=2)
     assert torch.allclose(from_green(over_green(picture)), picture, atol=1e-6)

@@ -130,7 +130,7 @@ def test_a_photo_as_a_view_is_cut_to_the_framing_and_to_what_it_shows(conditione
     view = conditioner.reference.framed(framing, SIZE)
     assert view.picture.shape == (SIZE, SIZE, 4)
     assert view.inside.min() > 0.99
-    # The same point of the head has the same colour as in the photo.
+    # The same point of the head has the same color as in the photo.
     nose = conditioner.head.model.landmarks(conditioner.head.neutral)[1:2]
     there, here = view.camera.project(nose)[0][0], conditioner.reference.camera.project(nose)[0][0]
     assert 0 < there.min() < there.max() < SIZE

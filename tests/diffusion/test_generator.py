@@ -111,7 +111,7 @@ def test_two_processes_make_what_one_makes(
 
 
 def test_pictures_are_finished_in_the_photos_tones(request_of: GenerateRequest) -> None:
-    """A head in a single colour with a fine pattern, imagined too red and without it, and with something floating beside."""
+    """A head in a single color with a fine pattern, imagined too red and without it, and with something floating beside."""
     head, framing, size = request_of.head, request_of.video.framing, 64
     plan = full_plan(framing, 2, 1, size)
     raster = rasterize_mesh(head.neutral, head.model.faces, plan.cameras[0])

@@ -23,7 +23,7 @@ TINTS = torch.tensor([[1.0, 1.0, 1.0], [0.8, 0.9, 1.0], [1.1, 0.9, 0.9], [0.75, 
 
 
 class Sitter:
-    """A head inside a shell whose colours change with its height and its side."""
+    """A head inside a shell whose colors change with its height and its side."""
 
     def __init__(self) -> None:
         model = load_head_model()
@@ -46,7 +46,7 @@ class Sitter:
         return [self.picture(self.cameras[view], tint) for view, tint in enumerate(tints)]
 
     def photo(self, inside: float = 1.0) -> PhotoView:
-        """A photo from the front in the true colours; inside: whether the crop shows any of it."""
+        """A photo from the front in the true colors; inside: whether the crop shows any of it."""
         picture, blank = self.picture(self.cameras[0], torch.ones(3)), torch.zeros(SIZE, SIZE)
         color = picture[..., :3] / picture[..., 3:].clamp(min=1e-3)
         skin, ears, light = torch.full((3,), 0.5), torch.ones(2), torch.zeros(4, 3)
@@ -111,7 +111,7 @@ def test_what_shows_something_else_changes_nothing(sitter: Sitter) -> None:
         assert (after[neighbour] - before[neighbour]).abs().mean() < 0.01
 
 
-def test_hair_that_ends_elsewhere_in_each_view_keeps_its_colour(sitter: Sitter) -> None:
+def test_hair_that_ends_elsewhere_in_each_view_keeps_its_color(sitter: Sitter) -> None:
     """Fair hair over a red coat: whoever sees more of it must not turn the others' green."""
     hair, coat = torch.tensor([0.62, 0.52, 0.43]), torch.tensor([0.75, 0.02, 0.12])
     before = []

@@ -36,7 +36,7 @@ def skin_mask() -> Tensor:
 
 
 def hint_of(picture: Tensor) -> Tensor:
-    """What a photo of the picture's own colours says where it sees it: up to column 70, all but the soft edge."""
+    """What a photo of the picture's own colors says where it sees it: up to column 70, all but the soft edge."""
     seen = ((X < 70) & (picture[..., 3] > 0.99)).float()[..., None]
     return torch.cat([picture[..., :3] * seen, seen, 0.9 * seen], dim=-1)
 
@@ -52,14 +52,14 @@ def ground(skin: Tensor = NO_SCALP, scalp: Tensor = NO_SCALP) -> Ground:
 
 
 def is_picture(picture: Tensor, before: Tensor) -> None:
-    """Alpha is what it was, and no colour exceeds it."""
+    """Alpha is what it was, and no color exceeds it."""
     assert torch.equal(picture[..., 3], before[..., 3])
     assert picture.min() >= 0
     assert (picture[..., :3] <= picture[..., 3:] + 1e-6).all()
 
 
 def error(picture: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Mean difference of colours where a mask [H, W] holds and the person is opaque."""
+    """Mean difference of colors where a mask [H, W] holds and the person is opaque."""
     return float((picture - truth)[where & (truth[..., 3] > 0.99)][:, :3].abs().mean())
 
 
@@ -104,7 +104,7 @@ def test_unseen_skin_gets_the_tint_of_the_persons_skin_and_nothing_else_does() -
     assert tint_error(right, Y > 86) < 0.4 * tint_error(wrong, Y > 86)
     for elsewhere in (Y < 40, (Y > 46) & (Y < 74)):  # hair, and what the model does not call skin
         assert error(right, wrong, elsewhere) < 1e-4
-    # It changes the tint, not the light, and takes no other colour for skin.
+    # It changes the tint, not the light, and takes no other color for skin.
     neck = (Y > 86) & (truth[..., 3] > 0.99)
     assert (right - wrong)[neck][:, :3].mean(-1).abs().max() < 0.02
     blue = tinted(truth, torch.tensor([0.3, 0.6, 1.0]))
@@ -130,7 +130,7 @@ def test_a_change_has_its_limits() -> None:
     middle = (X > 40) & (X < 60) & (Y > 50) & (Y < 80)
     gain = right[middle][:, :3] / pale[middle][:, :3]
     assert gain.min() > 1.3
-    assert gain.max() < 1.6  # half as much again, of colours that are a little raised
+    assert gain.max() < 1.6  # half as much again, of colors that are a little raised
 
 
 def test_dark_hair_behind_becomes_as_light_as_the_photos_and_dark_clothes_do_not() -> None:
@@ -152,7 +152,7 @@ def test_dark_hair_behind_becomes_as_light_as_the_photos_and_dark_clothes_do_not
     assert torch.equal(TONES.matched(behind, nothing, ground(scalp=scalp)), TONES.matched(behind, nothing, ground()))
 
 
-def test_unseen_clothes_take_the_colour_of_the_photos() -> None:
+def test_unseen_clothes_take_the_color_of_the_photos() -> None:
     """A jacket that is orange in the photo and nearly black behind; with a pattern, which stays."""
     truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
     orange = torch.tensor([0.75, 0.35, 0.15])
@@ -175,7 +175,7 @@ def test_unseen_clothes_take_the_colour_of_the_photos() -> None:
     assert error(TONES.matched(black, nothing, unknown), black, Y > 0) < 0.01
 
 
-def test_hair_that_hangs_over_clothes_does_not_take_their_colour() -> None:
+def test_hair_that_hangs_over_clothes_does_not_take_their_color() -> None:
     truth, nothing, red = person(), torch.zeros(SIZE, SIZE, 5), torch.tensor([0.8, 0.05, 0.1])
     # Strands lighter than what covers the head, between shoulders in red.
     strands = HAIR * torch.where(Y < 50, 1.0, 1.7 + 0.3 * torch.sin(X))[..., None]
@@ -198,7 +198,7 @@ def test_hair_that_hangs_over_clothes_does_not_take_their_colour() -> None:
     assert error(toned, dark, (Y > 58) & (Y < 75)) < 0.01
 
 
-def test_skin_mixed_into_unseen_clothes_goes_and_other_colours_stay() -> None:
+def test_skin_mixed_into_unseen_clothes_goes_and_other_colors_stay() -> None:
     truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
     navy, white = torch.tensor([0.10, 0.12, 0.25]), torch.tensor([0.85, 0.85, 0.88])
     alpha = truth[..., 3:]
@@ -215,7 +215,7 @@ def test_skin_mixed_into_unseen_clothes_goes_and_other_colours_stay() -> None:
     assert after < 0.35 * before
     inside = (Y > 93) & (Y < 97) & (alpha[..., 0] > 0.99)
     assert right[inside][:, :3].min() > 0.4  # only coarse tones of it change
-    # Skin itself is left where clothes are not known to be, and where they are of its colour.
+    # Skin itself is left where clothes are not known to be, and where they are of its color.
     for bare in (replace(dressed, dressed=NO_SCALP), replace(dressed, cloth=0 * cloth)):
         assert error(TONES.matched(blotched, nothing, bare), blotched, Y > 0) < 0.01
     alike = torch.cat([(0.95 * SKIN).expand(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, 1)], dim=-1)

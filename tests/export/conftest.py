@@ -12,7 +12,7 @@ from avatarcli.gaussians.avatar import Avatar
 
 @pytest.fixture(scope="session")
 def toy(make_avatar: Callable[..., Avatar]) -> Avatar:
-    """Few but coloured Gaussians, and correctives that move them by millimetres."""
+    """Few but colored Gaussians, and correctives that move them by millimetres."""
     return make_avatar(600, directions=3, corrective=0.002)
 
 

@@ -129,8 +129,8 @@ def test_textures_show_the_avatar_and_the_scene_where_it_is_unseen(file: Path) -
     scene = trimesh.load(file)
     skin = np.asarray(scene.geometry["head"].visual.material.baseColorTexture.convert("RGB")) / 255
     assert skin.shape == (ATLAS_SIZE, ATLAS_SIZE, 3)
-    assert skin.std() > 0.05  # the Gaussians' random colours
-    # Deep in the mouth no Gaussian of this avatar is: the scene's own colour stays.
+    assert skin.std() > 0.05  # the Gaussians' random colors
+    # Deep in the mouth no Gaussian of this avatar is: the scene's own color stays.
     assert (np.abs(skin - SKIN).max(-1) < 0.03).mean() > 0.02
 
 

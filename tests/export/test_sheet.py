@@ -9,7 +9,7 @@ from avatarcli.export.images import Frame
 from avatarcli.export.sheet import BACKGROUND, contact_sheet
 
 
-def colours(rows: int, columns: int, channels: int = 3) -> list[list[Frame]]:
+def colors(rows: int, columns: int, channels: int = 3) -> list[list[Frame]]:
     rng = np.random.default_rng(1)
     return [[rng.integers(0, 256, (40, 30, channels), dtype=np.uint8) for _ in range(columns)] for _ in range(rows)]
 
@@ -23,7 +23,7 @@ def find(sheet: Frame, cell: Frame) -> tuple[int, int]:
 
 
 def test_pictures_stand_in_their_cells_beside_their_labels() -> None:
-    images = colours(2, 3)
+    images = colors(2, 3)
     sheet = contact_sheet(images, ["neutral", "open mouth"], ["front", "left", "back"])
     assert sheet.dtype == np.uint8
     places = np.array([[find(sheet, cell) for cell in row] for row in images])
@@ -44,7 +44,7 @@ def test_pictures_stand_in_their_cells_beside_their_labels() -> None:
 
 
 def test_transparency_shows_the_background() -> None:
-    images = colours(1, 2, 4)
+    images = colors(1, 2, 4)
     for cell in images[0]:
         cell[:20, :, 3], cell[20:, :, 3] = 0, 255
     sheet = contact_sheet(images, [""], ["a", "b"])
@@ -55,6 +55,6 @@ def test_transparency_shows_the_background() -> None:
 
 def test_ragged_sheets_are_refused() -> None:
     with pytest.raises(ValueError, match="row labels"):
-        contact_sheet(colours(2, 2), ["one"], ["a", "b"])
+        contact_sheet(colors(2, 2), ["one"], ["a", "b"])
     with pytest.raises(ValueError, match="3 pictures of 30 × 40"):
-        contact_sheet(colours(2, 2), ["one", "two"], ["a", "b", "c"])
+        contact_sheet(colors(2, 2), ["one", "two"], ["a", "b", "c"])

@@ -63,7 +63,7 @@ def _agreement(one: Splats, other: Splats, camera: Camera) -> float:
 
 
 def _splats(data: gsply.GSData) -> Splats:
-    """Gaussians as gsply holds them after reading: logits, logarithms, colour coefficients."""
+    """Gaussians as gsply holds them after reading: logits, logarithms, color coefficients."""
     tensors = [torch.from_numpy(np.array(a)) for a in (data.means, data.quats, data.scales, data.opacities, data.sh0)]
     means, quaternions, scales, opacities, sh = tensors
     return Splats(means, quaternions, scales.exp(), opacities.flatten().sigmoid(), (0.5 + SH_C0 * sh).clamp(min=0))

@@ -132,9 +132,9 @@ def test_png_is_exact(tmp_path: Path, channels: int) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(file)), frame)
 
 
-def test_jpeg_is_nearly_exact_in_every_colour(tmp_path: Path) -> None:
+def test_jpeg_is_nearly_exact_in_every_color(tmp_path: Path) -> None:
     checks = np.zeros((32, 32, 3), np.uint8)
-    checks[::2, ::2] = checks[1::2, 1::2] = (255, 0, 0)  # fine colour, which most JPEGs blur
+    checks[::2, ::2] = checks[1::2, 1::2] = (255, 0, 0)  # fine color, which most JPEGs blur
     checks[1::2, ::2] = checks[::2, 1::2] = (0, 0, 255)
     write_frames(tmp_path / "one.jpg", [checks], 25, origin=ORIGIN)
     with Image.open(tmp_path / "one.jpg") as image:

@@ -1,4 +1,4 @@
-"""Beards in flat colours on the mean head: which points are theirs, and how they go with an opening mouth."""
+"""Beards in flat colors on the mean head: which points are theirs, and how they go with an opening mouth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chin(head: PersonalHead) -> Tensor:
 
 
 def photo_of(head: PersonalHead, camera: Camera, beard: Tensor) -> PhotoView:
-    """The head from the front, all that lies below the lips in the colour of its beard."""
+    """The head from the front, all that lies below the lips in the color of its beard."""
     lips = head.neutral[head.model.in_regions("lip")][:, 1].amin()
     colors = torch.where((head.neutral[:, 1] < lips)[:, None], beard, SKIN)
     raster = rasterize_mesh(head.neutral, head.model.faces, camera)
@@ -42,7 +42,7 @@ def photo_of(head: PersonalHead, camera: Camera, beard: Tensor) -> PhotoView:
 
 
 @pytest.mark.parametrize("shade", [0.85, 1.0])
-def test_a_chin_in_another_colour_than_the_face_wears_a_beard(
+def test_a_chin_in_another_color_than_the_face_wears_a_beard(
     mean_head: PersonalHead, camera: Camera, shade: float
 ) -> None:
     shown = torch.ones(SIZE, SIZE)
@@ -56,7 +56,7 @@ def test_a_chin_in_another_colour_than_the_face_wears_a_beard(
     assert find_beard(mean_head, mean_head.neutral, bearded, None) is None
 
 
-def test_a_beard_holds_what_hangs_before_the_neck_in_its_colour(mean_head: PersonalHead, camera: Camera) -> None:
+def test_a_beard_holds_what_hangs_before_the_neck_in_its_color(mean_head: PersonalHead, camera: Camera) -> None:
     generator = torch.Generator().manual_seed(3)
     below = chin(mean_head) + (torch.rand(400, 3, generator=generator) - 0.5) * 0.05 - torch.tensor([0.0, 0.04, 0.0])
     beard = Beard(GREY, SKIN, torch.ones(SIZE, SIZE), camera)
@@ -71,7 +71,7 @@ def test_a_beard_holds_what_hangs_before_the_neck_in_its_colour(mean_head: Perso
     assert len(beard.holds(mean_head, below[:0], grey[:0])) == 0
 
 
-def test_single_points_of_mixed_colour_go_with_those_around_them(mean_head: PersonalHead, camera: Camera) -> None:
+def test_single_points_of_mixed_color_go_with_those_around_them(mean_head: PersonalHead, camera: Camera) -> None:
     generator = torch.Generator().manual_seed(4)
     below = chin(mean_head) + (torch.rand(300, 3, generator=generator) - 0.5) * 0.04 - torch.tensor([0.0, 0.04, 0.0])
     colors = GREY.repeat(len(below), 1)

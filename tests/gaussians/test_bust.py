@@ -115,7 +115,7 @@ def test_below_the_pictures_edge_it_goes_on() -> None:
     assert (shape(torn).depth_at(low) > 0.02).all()
 
 
-def test_views_get_its_outline_in_the_colour_of_the_cloth(plain: Bust, profile: Camera) -> None:
+def test_views_get_its_outline_in_the_color_of_the_cloth(plain: Bust, profile: Camera) -> None:
     grid = cells()
     whole, finned = drawn(profile, torso(grid)), drawn(profile, torso(grid) | fin(grid))
     bitten = whole.clone()

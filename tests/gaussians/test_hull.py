@@ -1,4 +1,4 @@
-"""The visual hull of balls whose pictures are exact: where its surface lies, what colour it is, and which views it believes."""
+"""The visual hull of balls whose pictures are exact: where its surface lies, what color it is, and which views it believes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ring(count: int = 12, *, highest: float = 40.0) -> Camera:
 
 
 def drawn(camera: Camera, centre: Tensor = CENTRE, axes: Tensor = AXES) -> tuple[Tensor, Tensor]:
-    """An ellipsoid in the colours of its normals: premultiplied RGBA [H, W, 4], and depth [H, W], infinite beside it."""
+    """An ellipsoid in the colors of its normals: premultiplied RGBA [H, W, 4], and depth [H, W], infinite beside it."""
     y, x = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
     ends = camera.unproject(torch.stack([x, y], dim=-1).view(-1, 2), torch.ones(SIZE**2))
     start, way = (camera.centre - centre) / axes, (ends - camera.centre) / axes
@@ -70,7 +70,7 @@ def hull() -> Hull:
     return carve(pictures(cameras), cameras, LOW, HIGH)
 
 
-def test_points_lie_on_the_surface_with_its_normals_and_colours(hull: Hull) -> None:
+def test_points_lie_on_the_surface_with_its_normals_and_colors(hull: Hull) -> None:
     away, normals = offset(hull.points)
     # Seen from twelve places a hull is a little larger than what it holds, most of all on top and below.
     assert away.abs().median() < 0.5 * hull.cell
@@ -242,7 +242,7 @@ def test_what_lies_beside_the_pictures_is_cut_off_and_what_lies_below_goes_on() 
 
 
 def test_views_that_show_different_things_are_doubted(hull: Hull) -> None:
-    """Its colours are those of normals, so neighbouring views agree; a view that paints its half blue does not."""
+    """Its colors are those of normals, so neighbouring views agree; a view that paints its half blue does not."""
     cameras = ring()
     painted = pictures(cameras)
     for view in range(0, len(painted), 2):

@@ -82,7 +82,7 @@ def test_discs_lie_on_the_surface() -> None:
     assert (start.binding == made.binding).all()
 
 
-def test_colours_and_opacities_come_back() -> None:
+def test_colors_and_opacities_come_back() -> None:
     made = samples()
     start = start_gaussians(made, SH_C0)
     torch.testing.assert_close(0.5 + SH_C0 * start.sh[:, 0], made.colors, atol=1e-5, rtol=0)

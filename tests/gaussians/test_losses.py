@@ -69,7 +69,7 @@ def test_psnr_of_known_errors() -> None:
     assert psnr(x, y) < 10
 
 
-def test_detail_loss_is_zero_for_equal_and_blind_to_a_shift_of_all_colours() -> None:
+def test_detail_loss_is_zero_for_equal_and_blind_to_a_shift_of_all_colors() -> None:
     x = picture(5, 32, 32)
     assert float(detail_loss(x, x)) == 0
     assert float(detail_loss(x, x + 0.2)) == pytest.approx(0.0, abs=1e-6)

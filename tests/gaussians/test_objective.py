@@ -82,7 +82,7 @@ def test_only_trusted_pixels_count() -> None:
     wrong[:, :16], doubtful[:, :16] = 1, 0
     assert picture_loss(wrong, alpha, wanted) > 0.1
     assert picture_loss(wrong, alpha, wanted._replace(trust=doubtful)) == pytest.approx(0, abs=1e-6)
-    # A hole is seen before every background but the one that has its colour.
+    # A hole is seen before every background but the one that has its color.
     assert picture_loss(color, alpha.clamp(max=0.3), wanted) > 0.05
 
 
@@ -97,7 +97,7 @@ def test_python_frees_nothing_while_a_gpu_records(monkeypatch: pytest.MonkeyPatc
 def random_scene(directions: int) -> Scene:
     """Gaussians that the regularisers find fault with, carried, turned and stretched at random.
 
-    Every third follows no expression; their colours lie in memory as they came.
+    Every third follows no expression; their colors lie in memory as they came.
     """
     generator = torch.Generator().manual_seed(directions)
 

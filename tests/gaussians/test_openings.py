@@ -71,7 +71,7 @@ def test_a_fit_does_not_touch_them(make_avatar: Callable[..., Avatar]) -> None:
     assert (fitted.sh != avatar.sh)[~kept].any()
 
 
-def test_lids_and_lips_keep_their_shape_and_cover_and_take_colours(make_avatar: Callable[..., Avatar]) -> None:
+def test_lids_and_lips_keep_their_shape_and_cover_and_take_colors(make_avatar: Callable[..., Avatar]) -> None:
     avatar = make_avatar(300)
     rims = at_rims(avatar.head)
     assert not (rims & between_rims(avatar.head)).all()

@@ -42,7 +42,7 @@ def scene(count: int, seed: int, *, spread: float = 0.1, size: float = -4.5, cha
 def draw(
     tensors: list[Tensor], view: Camera, background: Tensor | None, backend: Backend
 ) -> tuple[Rasterized, list[Tensor]]:
-    """The picture, and the gradients of a fixed random weighting of its colour and alpha."""
+    """The picture, and the gradients of a fixed random weighting of its color and alpha."""
     leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
     picture = rasterize(*leaves, view, background, backend=backend)
     generator = torch.Generator().manual_seed(7)

@@ -102,7 +102,7 @@ def test_hair_is_what_covers_the_scalp_or_looks_like_it(person: Person) -> None:
 
 
 def test_a_bald_crown_is_none(person: Person) -> None:
-    """Skin of the scalp, which no cover hides, in the colour of the face."""
+    """Skin of the scalp, which no cover hides, in the color of the face."""
     still = person.avatar.binding >= len(person.avatar.head.model.faces)
     crown = person.hairy & ~still & (person.avatar.means[:, 1] > 0.09)
     painted = replace(person.avatar, sh=torch.where(crown[:, None, None], (SKIN - 0.5) / SH_C0, person.avatar.sh))
@@ -150,7 +150,7 @@ def test_the_detail_is_the_photos(person: Person) -> None:
     where = done & person.behind
     assert contrast(person.avatar, where) < 0.01
     assert 0.5 * own < contrast(combed, where) < 2 * own
-    # Its colour stays the hair's.
+    # Its color stays the hair's.
     before, after = (splat_log_colors(avatar)[where].mean(0) for avatar in (person.avatar, combed))
     assert (after - before).abs().max() < 0.1
 

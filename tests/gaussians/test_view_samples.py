@@ -1,4 +1,4 @@
-"""Where Gaussians start on a person of whom there are only views: the mean head in flat colours, with hair and a beard."""
+"""Where Gaussians start on a person of whom there are only views: the mean head in flat colors, with hair and a beard."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_beard_that_the_photo_shows_moves_as_a_whole_and_nothing_else_does(
     assert torch.equal(samples.binding[far], before.binding[far])
 
 
-def test_hair_lies_on_the_cap_in_its_colour(made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]) -> None:
+def test_hair_lies_on_the_cap_in_its_color(made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]) -> None:
     (samples, _), (on_skin, _) = made, parts
     hair = ~on_skin & (samples.points[:, 1] > 0.05)
     assert hair.sum() > 0.05 * COUNT
@@ -170,7 +170,7 @@ def test_hair_lies_on_the_cap_in_its_colour(made: tuple[SurfaceSamples, Tensor],
         assert (samples.points[hair] - place).norm(dim=-1).min() < 0.015
 
 
-def test_what_hair_hides_is_thin_and_has_its_colour(
+def test_what_hair_hides_is_thin_and_has_its_color(
     mean_head: PersonalHead, made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]
 ) -> None:
     (samples, _), (on_skin, _) = made, parts
@@ -191,7 +191,7 @@ def test_what_hair_hides_is_thin_and_has_its_colour(
     assert density(deep) < 0.1 * density(face)
 
 
-def test_seen_skin_has_the_views_colours_and_the_mouth_the_textures(
+def test_seen_skin_has_the_views_colors_and_the_mouth_the_textures(
     mean_head: PersonalHead, made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]
 ) -> None:
     (samples, _), (on_skin, region), model = made, parts, mean_head.model
@@ -212,7 +212,7 @@ def test_seen_skin_has_the_views_colours_and_the_mouth_the_textures(
 def test_skin_that_hair_hides_is_not_painted_with_it(
     made: tuple[SurfaceSamples, Tensor], parts: tuple[Tensor, Tensor]
 ) -> None:
-    """Temples under the cap, which a view at rest does not show, keep the texture's colour."""
+    """Temples under the cap, which a view at rest does not show, keep the texture's color."""
     (samples, _), (on_skin, region) = made, parts
     under = on_skin & (region == REGIONS.index("face")) & (off_cap(samples.points) < -0.008)
     assert under.sum() > 15

@@ -28,7 +28,7 @@ def test_known_values_stay_and_the_rest_lies_between_them(size: tuple[int, int],
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_single_colour_fills_everything(size: tuple[int, int]) -> None:
+def test_a_single_color_fills_everything(size: tuple[int, int]) -> None:
     color = torch.tensor([0.2, 0.5, 0.9])
     known = torch.zeros(size)
     known[size[0] // 2, size[1] // 2] = 1
@@ -38,7 +38,7 @@ def test_a_single_colour_fills_everything(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(64, 31), (40, 5), (1, 9), (30, 1)])
 def test_oblong_pictures_and_single_rows_are_filled_too(size: tuple[int, int]) -> None:
-    test_a_single_colour_fills_everything(size)
+    test_a_single_color_fills_everything(size)
 
 
 def test_half_known_values_meet_their_surroundings_half_way() -> None:
@@ -82,7 +82,7 @@ def test_borrowing_prefers_ones_own_then_the_mirror_then_the_surroundings() -> N
     assert (result[:, 16:] <= 0.8 + 1e-5).all()
 
 
-def test_hardly_trusted_colours_are_not_carried_on() -> None:
+def test_hardly_trusted_colors_are_not_carried_on() -> None:
     color, trust = torch.zeros(16, 16, 1), torch.zeros(16, 16)
     color[:, :8], trust[:, :8] = 0.3, 1.0
     color[:, 8:], trust[:, 8:] = 1.0, 0.2

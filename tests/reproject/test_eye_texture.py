@@ -28,7 +28,7 @@ def sphere(head: PersonalHead, name: str = "eye_l") -> tuple[Tensor, Tensor]:
 
 
 def photo(flat: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """What a photo says of an eye whose iris is at `centre`: colours and trust. Lids reach into what it is trusted for."""
+    """What a photo says of an eye whose iris is at `centre`: colors and trust. Lids reach into what it is trusted for."""
     iris = (flat - centre).norm(dim=-1) < 1
     color = torch.where(iris[:, None], IRIS, WHITE)
     color = torch.where((flat[:, 1] > 0.65)[:, None], LASH, torch.where((flat[:, 1] < -0.75)[:, None], SKIN, color))

@@ -43,7 +43,7 @@ def test_front_teeth_are_bright_and_what_lies_between_them_is_dark(mean_head: Pe
     assert color[inner].mean() < 0.7 * color[middle & tooth].mean()
 
 
-def test_the_photos_own_tooth_colour_counts_where_it_shows_enough_of_them() -> None:
+def test_the_photos_own_tooth_color_counts_where_it_shows_enough_of_them() -> None:
     yellow = torch.tensor([0.6, 0.5, 0.3])
     torch.testing.assert_close(tooth_color(yellow.repeat(200, 1), 1.0), yellow)
     assert tooth_color(yellow.repeat(5, 1), 1.0).amin() > 0.7

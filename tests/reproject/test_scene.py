@@ -1,4 +1,4 @@
-"""The reprojected person, from a synthetic photo whose truth is known: the mean head in painted colours, wearing nothing."""
+"""The reprojected person, from a synthetic photo whose truth is known: the mean head in painted colors, wearing nothing."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_there_are_no_holes_from_any_side(scene: Scene, degrees: float) -> None:
     assert alpha.max() <= 1 + 1e-5
 
 
-def test_the_back_of_the_head_has_the_hairs_colour(scene: Scene) -> None:
+def test_the_back_of_the_head_has_the_hairs_color(scene: Scene) -> None:
     camera = around(scene, 180.0)
     picture = scene.render(HeadParameters.at_rest(), camera)
     pixel, _ = camera.project(torch.tensor([[0.0, 0.07, -0.1]]))
@@ -131,7 +131,7 @@ def test_the_shell_lies_close_on_a_bare_head(scene: Scene) -> None:
     assert scene.cover[..., 3].amax() <= 1
 
 
-def test_colours_stay_colours(scene: Scene) -> None:
+def test_colors_stay_colors(scene: Scene) -> None:
     for picture in (scene.skin, scene.cover, scene.trust):
         assert picture.isfinite().all()
         assert picture.amin() >= -1e-4
@@ -195,8 +195,8 @@ def test_gaussians_start_on_the_scene(scene: Scene, mean_head: PersonalHead) -> 
     assert np.isfinite(samples.points.numpy()).all()
 
 
-def test_hair_that_was_found_is_cover_whatever_its_colour(model: HeadModel, photo: Preprocessed) -> None:
-    """Hair of the skin's own colour on the forehead: colours cannot tell it, the hair network can."""
+def test_hair_that_was_found_is_cover_whatever_its_color(model: HeadModel, photo: Preprocessed) -> None:
+    """Hair of the skin's own color on the forehead: colors cannot tell it, the hair network can."""
     top = photo.track.landmarks[10]
     rows, columns = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
     fringe = ((columns - top[0]).abs() < 8) & ((rows - top[1]).abs() < 4)

@@ -72,7 +72,7 @@ def painted(start: Avatar, photo: TrainingPicture, camera: Camera) -> tuple[Tens
 
 
 @pytest.mark.parametrize("degrees", [30.0, -30.0, 55.0])
-def test_from_aside_clothes_have_the_photos_colours_in_their_places(bust: Avatar, degrees: float) -> None:
+def test_from_aside_clothes_have_the_photos_colors_in_their_places(bust: Avatar, degrees: float) -> None:
     camera = view(bust, degrees)
     picture, share = painted(bust, frontal(bust), camera)
     points, torso = seen(bust.head, camera)

@@ -151,7 +151,7 @@ def test_a_photos_eye_on_the_heads_lid_is_not_believed(mean_head: PersonalHead) 
 
 
 def photo_of(head: PersonalHead, size: int) -> Preprocessed:
-    """A photo of the whole bust, `size` pixels wide, whose colours say where in it they are."""
+    """A photo of the whole bust, `size` pixels wide, whose colors say where in it they are."""
     camera = view(head, 0.0).resized(size, size)
     place = (torch.arange(size) + 0.5) / size
     rows, columns = torch.meshgrid(place, place, indexing="ij")

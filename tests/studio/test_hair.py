@@ -12,9 +12,9 @@ from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.hair import (
     FAMILIES,
     HELD_OUT_FAMILIES,
-    HairColour,
+    HairColor,
     HairStyle,
-    draw_colour,
+    draw_color,
     draw_hair,
     draw_style,
     family_weights,
@@ -36,8 +36,8 @@ def space(assets: StudioAssets) -> HeadSpace:
 
 
 @pytest.fixture(scope="module")
-def colour() -> HairColour:
-    return draw_colour(np.random.default_rng(3), years=30, african=0.1, asian=0.1, caucasian=0.8)
+def color() -> HairColor:
+    return draw_color(np.random.default_rng(3), years=30, african=0.1, asian=0.1, caucasian=0.8)
 
 
 def style_of(family: str, seed: int = 0) -> HairStyle:
@@ -49,9 +49,9 @@ def rest(mesh: BoundMesh, head: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_grows_a_sound_mesh(assets: StudioAssets, colour: HairColour, family: str) -> None:
+def test_every_family_grows_a_sound_mesh(assets: StudioAssets, color: HairColor, family: str) -> None:
     neutral = assets.head.neutral(assets.head.people[0])
-    meshes = draw_hair(assets, neutral, np.random.default_rng(1), family=family, colour=colour)
+    meshes = draw_hair(assets, neutral, np.random.default_rng(1), family=family, color=color)
     assert bool(meshes) == (family != "bald")
     assert sum(len(mesh.faces) for mesh in meshes) <= MOST_TRIANGLES
     for mesh in meshes:
@@ -76,11 +76,10 @@ def test_families_are_many_and_some_are_held_out() -> None:
     assert len(set(HELD_OUT_FAMILIES) & set(FAMILIES)) == 5
 
 
-def test_same_seed_same_bytes(assets: StudioAssets, colour: HairColour) -> None:
+def test_same_seed_same_bytes(assets: StudioAssets, color: HairColor) -> None:
     neutral = assets.head.mean
     first, second, other = (
-        draw_hair(assets, neutral, np.random.default_rng(seed), family="long_waves", colour=colour)
-        for seed in (5, 5, 6)
+        draw_hair(assets, neutral, np.random.default_rng(seed), family="long_waves", color=color) for seed in (5, 5, 6)
     )
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a.offset, b.offset)
@@ -89,53 +88,53 @@ def test_same_seed_same_bytes(assets: StudioAssets, colour: HairColour) -> None:
 
 
 @pytest.mark.parametrize("family", ["crew_cut", "bob_fringe", "long_straight", "low_bun", "afro_medium", "locs"])
-def test_hair_keeps_out_of_the_head(assets: StudioAssets, space: HeadSpace, colour: HairColour, family: str) -> None:
-    for mesh in grow_hair(assets, assets.head.mean, style_of(family), colour):
+def test_hair_keeps_out_of_the_head(assets: StudioAssets, space: HeadSpace, color: HairColor, family: str) -> None:
+    for mesh in grow_hair(assets, assets.head.mean, style_of(family), color):
         height = space.field(rest(mesh, assets.head.mean).numpy())[:, 0]
         # Half a card's width may dip below where a card leans.
         assert np.quantile(height, 0.01) > -0.004
 
 
 @pytest.mark.parametrize("family", ["bob_fringe", "long_fringe", "bob", "long_curls", "shag"])
-def test_hair_leaves_the_eyes_free(assets: StudioAssets, colour: HairColour, family: str) -> None:
+def test_hair_leaves_the_eyes_free(assets: StudioAssets, color: HairColor, family: str) -> None:
     points = torch.cat(
-        [rest(m, assets.head.mean) for m in grow_hair(assets, assets.head.mean, style_of(family), colour)]
+        [rest(m, assets.head.mean) for m in grow_hair(assets, assets.head.mean, style_of(family), color)]
     )
     before_eyes = (points[:, 2] > 0.07) & (points[:, 0].abs() < 0.042) & (points[:, 1].abs() < 0.012)
     assert before_eyes.float().mean() < 0.004
 
 
-def test_hair_fits_another_head(assets: StudioAssets, space: HeadSpace, colour: HairColour) -> None:
+def test_hair_fits_another_head(assets: StudioAssets, space: HeadSpace, color: HairColor) -> None:
     style, head = style_of("buzz"), assets.head
     person = head.mean + torch.tensor([0.0, 0.004, 0.0])
-    usual, moved = (grow_hair(assets, neutral, style, colour)[0] for neutral in (head.mean, person))
+    usual, moved = (grow_hair(assets, neutral, style, color)[0] for neutral in (head.mean, person))
     lifted = (rest(moved, person) - rest(usual, head.mean)).numpy()
     np.testing.assert_allclose(lifted, np.broadcast_to([0.0, 0.004, 0.0], lifted.shape), atol=1e-5)
     # On a head of another shape roots still lie on its scalp.
     neutral = head.neutral(head.people[1] * 1.5)
-    shell = grow_hair(assets, neutral, style, colour)[0]
+    shell = grow_hair(assets, neutral, style, color)[0]
     assert shell.offset.norm(dim=-1).median() < 0.006
 
 
-def test_mirrored_styles_swap_sides(assets: StudioAssets, colour: HairColour) -> None:
+def test_mirrored_styles_swap_sides(assets: StudioAssets, color: HairColor) -> None:
     style = style_of("side_ponytail")
     points = [
-        rest(grow_hair(assets, assets.head.mean, replace(style, mirrored=mirrored), colour)[-1], assets.head.mean)
+        rest(grow_hair(assets, assets.head.mean, replace(style, mirrored=mirrored), color)[-1], assets.head.mean)
         for mirrored in (False, True)
     ]
     flipped = points[1] * torch.tensor([-1.0, 1.0, 1.0])
     assert (points[0] - flipped).norm(dim=-1).max() < 0.003
 
 
-def test_long_hair_turns_with_the_body_at_its_ends(assets: StudioAssets, colour: HairColour) -> None:
-    mesh = grow_hair(assets, assets.head.mean, style_of("long_straight"), colour)[-1]
+def test_long_hair_turns_with_the_body_at_its_ends(assets: StudioAssets, color: HairColor) -> None:
+    mesh = grow_hair(assets, assets.head.mean, style_of("long_straight"), color)[-1]
     height = rest(mesh, assets.head.mean)[:, 1]
     assert mesh.skinning[height > 0.05, 4].min() > 0.95
     assert mesh.skinning[height < -0.2, 0].mean() > 0.7
 
 
-def test_scalp_tint_follows_the_hairline(colour: HairColour) -> None:
-    buzz, receding, bald = (scalp_tint(style_of(family), colour) for family in ("buzz", "receding", "bald"))
+def test_scalp_tint_follows_the_hairline(color: HairColor) -> None:
+    buzz, receding, bald = (scalp_tint(style_of(family), color) for family in ("buzz", "receding", "bald"))
     assert buzz.dye(CROWN)[0] > 0.4
     assert buzz.dye(EYE)[0] == 0
     assert receding.dye(TEMPLE)[0] < buzz.dye(TEMPLE)[0]
@@ -143,10 +142,10 @@ def test_scalp_tint_follows_the_hairline(colour: HairColour) -> None:
     assert bald.shaved == 1
 
 
-def test_colours_follow_age_and_descent() -> None:
-    def drawn(years: float, asian: float) -> list[HairColour]:
+def test_colors_follow_age_and_descent() -> None:
+    def drawn(years: float, asian: float) -> list[HairColor]:
         return [
-            draw_colour(np.random.default_rng(seed), years=years, african=0, asian=asian, caucasian=1 - asian)
+            draw_color(np.random.default_rng(seed), years=years, african=0, asian=asian, caucasian=1 - asian)
             for seed in range(80)
         ]
 
@@ -182,18 +181,18 @@ SHORT = (
 SHORT_BEHIND = ("taper", "crew_cut", "side_part", "slick_back", "wavy_medium_man", "cornrows", "forward_fringe")
 
 
-def lowest_behind(assets: StudioAssets, colour: HairColour, family: str, seed: int) -> float:
+def lowest_behind(assets: StudioAssets, color: HairColor, family: str, seed: int) -> float:
     """Metres: the height of the lowest hair behind the neck of the average head, a hundredth left out."""
-    meshes = grow_hair(assets, assets.head.mean, style_of(family, seed), colour)
+    meshes = grow_hair(assets, assets.head.mean, style_of(family, seed), color)
     points = torch.cat([rest(mesh, assets.head.mean)[mesh.faces].mean(1) for mesh in meshes])
     behind = points[(points[:, 2] < -0.02) & (points[:, 0].abs() < 0.07)]
     return float(behind[:, 1].quantile(0.01))
 
 
 @pytest.mark.parametrize("family", SHORT_BEHIND)
-def test_hair_that_looks_short_ends_at_the_nape(assets: StudioAssets, colour: HairColour, family: str) -> None:
-    assert lowest_behind(assets, colour, family, 1) > -0.125
-    assert lowest_behind(assets, colour, "low_ponytail", 1) < -0.15
+def test_hair_that_looks_short_ends_at_the_nape(assets: StudioAssets, color: HairColor, family: str) -> None:
+    assert lowest_behind(assets, color, family, 1) > -0.125
+    assert lowest_behind(assets, color, "low_ponytail", 1) < -0.15
 
 
 @pytest.mark.parametrize("years", [25.0, 70.0])

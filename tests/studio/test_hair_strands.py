@@ -14,7 +14,7 @@ from avatarcli.studio.hair import (
     BEARD_FAMILIES,
     HELD_OUT_BEARDS,
     draw_beard_style,
-    draw_colour,
+    draw_color,
     draw_style,
     grow_beard,
     grow_hair,
@@ -24,7 +24,7 @@ from avatarcli.studio.hair.space import WHORL, Grid, HeadSpace, chart_to_directi
 from avatarcli.studio.hair.textures import COLUMNS, DENSE, LOOSE, strand_atlas
 from avatarcli.studio.scene import Material
 
-COLOUR = draw_colour(np.random.default_rng(1), years=30, african=0.0, asian=0.0, caucasian=1.0)
+COLOR = draw_color(np.random.default_rng(1), years=30, african=0.0, asian=0.0, caucasian=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_fringe_lies_on_the_forehead(assets: StudioAssets, space: HeadSpace, f
     reached = []
     for seed in range(3):
         style = replace(draw_style(np.random.default_rng(seed), family=family), flyaway=0.0)
-        *_, mesh = grow_hair(assets, assets.head.mean, style, COLOUR)
+        *_, mesh = grow_hair(assets, assets.head.mean, style, COLOR)
         points = mesh.resting(assets.head.mean).numpy()
         x, y, z = points.T
         before = points[(np.abs(x) < 0.035) & (y > 0.035) & (y < 0.065) & (z > 0.05)]
@@ -95,7 +95,7 @@ def test_a_fringe_lies_on_the_forehead(assets: StudioAssets, space: HeadSpace, f
 def test_long_hair_hangs_beside_the_face_not_before_it(assets: StudioAssets) -> None:
     for seed in range(3):
         style = draw_style(np.random.default_rng(seed), family="long_straight")
-        *_, mesh = grow_hair(assets, assets.head.mean, style, COLOUR)
+        *_, mesh = grow_hair(assets, assets.head.mean, style, COLOR)
         points = mesh.resting(assets.head.mean).numpy()
         beside = points[(points[:, 1] > -0.08) & (points[:, 1] < 0.05)]
         assert (beside[:, 2] > 0.075).mean() < 0.02
@@ -137,7 +137,7 @@ def test_curls_wind_at_their_radius() -> None:
 
 
 def test_atlas_has_dense_and_loose_locks() -> None:
-    atlas = strand_atlas("straight", 0, COLOUR, np.random.default_rng(0)).float() / 255
+    atlas = strand_atlas("straight", 0, COLOR, np.random.default_rng(0)).float() / 255
     cover = atlas[: atlas.shape[0] // 3, :, 3].mean(0).view(COLUMNS, -1).mean(1)
     assert cover[:DENSE].min() > 2 * cover[LOOSE:].max()
     tip = atlas[int(atlas.shape[0] * 0.68), :, 3].mean()
@@ -148,7 +148,7 @@ def test_atlas_has_dense_and_loose_locks() -> None:
 @pytest.mark.parametrize("family", BEARD_FAMILIES)
 def test_beards_grow_where_they_should(assets: StudioAssets, family: str) -> None:
     style = draw_beard_style(np.random.default_rng(0), family=family)
-    [mesh] = grow_beard(assets, assets.head.mean, style, COLOUR)
+    [mesh] = grow_beard(assets, assets.head.mean, style, COLOR)
     points = (assets.head.mean[mesh.bind_index] * mesh.bind_weight[..., None]).sum(-2)
     assert mesh.material == Material.BEARD
     assert 0 < len(mesh.faces) <= 20_000
@@ -171,7 +171,7 @@ def test_beards_leave_nose_and_lips_free() -> None:
 
 def test_pack_meshes_change_from_seed_to_seed(assets: StudioAssets) -> None:
     meshes = [
-        grow_hair(assets, assets.head.mean, draw_style(np.random.default_rng(seed), family="pack_long01"), COLOUR)[0]
+        grow_hair(assets, assets.head.mean, draw_style(np.random.default_rng(seed), family="pack_long01"), COLOR)[0]
         for seed in range(4)
     ]
     plain = assets.hair("long01", assets.head.mean)
@@ -181,5 +181,5 @@ def test_pack_meshes_change_from_seed_to_seed(assets: StudioAssets) -> None:
         moved = (mesh.offset.abs() - plain.offset.abs()).norm(dim=-1)
         assert moved.max() < 0.6
     assert not torch.equal(meshes[0].offset, meshes[1].offset)
-    spliced = grow_hair(assets, assets.head.mean, draw_style(np.random.default_rng(0), family="pack_spliced"), COLOUR)
+    spliced = grow_hair(assets, assets.head.mean, draw_style(np.random.default_rng(0), family="pack_spliced"), COLOR)
     assert len(spliced) == 2

@@ -95,7 +95,7 @@ def lamp(light: Light, k: int, point: Vector, view: Vector) -> tuple[Vector, Vec
     to = place - point
     distance = np.linalg.norm(to)
     to /= distance
-    strength = light.colour[k].double().numpy() * (np.linalg.norm(place) / distance) ** 2
+    strength = light.color[k].double().numpy() * (np.linalg.norm(place) / distance) ** 2
     return to, strength, (to + view) / np.linalg.norm(to + view)
 
 
@@ -130,10 +130,10 @@ def slow_strand(points: Points, light: Light, i: int) -> Vector:
     v, n, t = v / np.linalg.norm(v), n / np.linalg.norm(n), t / np.linalg.norm(t)
     n = -n if n @ v < 0 else n
     encoded = points.albedo[i, :3].double().numpy()
-    colour = linear(encoded)
-    radiance = colour * points.irradiance[i].double().numpy() / math.pi
+    color = linear(encoded)
+    radiance = color * points.irradiance[i].double().numpy() / math.pi
     tilt = 0.5 * (encoded.mean() - 0.35)
-    tint = colour / max(colour.max(), 1e-3) * math.sqrt(max(colour.max(), 1e-4))
+    tint = color / max(color.max(), 1e-3) * math.sqrt(max(color.max(), 1e-4))
     for k in range(len(light.position)):
         to, strength, h = lamp(light, k, p, v)
         shine = float(points.finish[i, 13]) * math.sqrt(float(points.openness[i])) * max(0.6 * (n @ to) + 0.4, 0)
@@ -181,10 +181,10 @@ def test_shading_agrees_with_the_slow_twins() -> None:
 
 
 def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
-    """One sample a pixel, plain colours: rasterised by the twin for one picture, interpolated and shaded point by point."""
+    """One sample a pixel, plain colors: rasterised by the twin for one picture, interpolated and shaded point by point."""
     mesh, posed = head_scene(mean_head)
-    colours = [(200, 140, 120, 150), (70, 50, 30, 255)]
-    mesh = replace(mesh, textures=TextureBank.of([plain(colour) for colour in colours]))
+    colors = [(200, 140, 120, 150), (70, 50, 30, 255)]
+    mesh = replace(mesh, textures=TextureBank.of([plain(color) for color in colors]))
     light, camera = varied_light(), facing(24, yaw=0.4)
     frames = render(mesh, posed, camera, light, supersample=1)
     vertices = lit(mesh, posed, light)
@@ -196,7 +196,7 @@ def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
         return seen.interpolate(values, mesh.faces)[covered]
 
     face = seen.face[covered]
-    texel = (torch.tensor(colours) / 255)[mesh.texture[face]]
+    texel = (torch.tensor(colors) / 255)[mesh.texture[face]]
     points = Points(
         texel, finishes(texel.device)[mesh.material[face]], at(posed.vertices[0]), at(vertices.normal[0]),
         at(vertices.tangent[0]), at(vertices.irradiance[0]), at(vertices.openness[0, :, None])[:, 0],
@@ -212,7 +212,7 @@ def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
     assert float(((found - wanted).abs().amax(-1) < 4e-3).float().mean()) > 0.99
 
 
-def test_colours_survive_coding() -> None:
+def test_colors_survive_coding() -> None:
     values = torch.linspace(0, 1, 256)
     assert float((colors.encoded(colors.linear(values)) - values).abs().max()) < 1e-4
     curve = tone(torch.linspace(0, 6, 100))

@@ -32,13 +32,13 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def person() -> Tensor:
-    """A head and shoulders of smooth colours with an edge of a few pixels [S, S, 4]."""
+    """A head and shoulders of smooth colors with an edge of a few pixels [S, S, 4]."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE), torch.linspace(-1, 1, SIZE), indexing="ij")
     head = ((0.55 - (x.square() + (y + 0.15).square()).sqrt()) * 12).clamp(0, 1)
     shoulders = ((0.85 - (x.square() + (y - 1.2).square()).sqrt()) * 12).clamp(0, 1)
     alpha = torch.maximum(head, shoulders)[..., None]
-    colour = torch.stack([0.6 + 0.2 * x, 0.5 + 0.2 * y, 0.4 + 0.1 * x * y], dim=-1)
-    return torch.cat([colour * alpha, alpha], dim=-1)
+    color = torch.stack([0.6 + 0.2 * x, 0.5 + 0.2 * y, 0.4 + 0.1 * x * y], dim=-1)
+    return torch.cat([color * alpha, alpha], dim=-1)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_distortion_leaves_the_face_in_place_on_average() -> None:
     assert (found / radius - 1)[(radius - 0.8).abs() < 0.01].mean() == pytest.approx(0.05 * (0.64 - 0.12), abs=3e-3)
 
 
-def test_colours_stay_premultiplied_and_legal(person: Tensor) -> None:
+def test_colors_stay_premultiplied_and_legal(person: Tensor) -> None:
     for seed in range(8):
         seen = through_lens(person, draw_photo_faults(seeded(seed)))
         assert seen.min() >= 0

@@ -90,7 +90,7 @@ def test_holes_stay_on_the_surface_when_the_camera_moves() -> None:
     assert 150 < int(near.sum()) < 350
 
 
-def test_textures_shrink_to_their_means_and_keep_colours_of_holes_out() -> None:
+def test_textures_shrink_to_their_means_and_keep_colors_of_holes_out() -> None:
     board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
     texture = torch.stack([255 * board, 0 * board, 100 + 0 * board, 255 * board], dim=-1).to(torch.uint8)
     mesh, posed = scene((*square(0.0), Material.HAIR, texture), (*square(0.1), Material.SKIN, plain((10, 20, 30, 40))))

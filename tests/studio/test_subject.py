@@ -76,7 +76,7 @@ def test_a_third_come_in_a_suit_and_none_of_the_benchmark(assets: StudioAssets) 
     suited = [subject for subject in crowd if subject.clothes.beneath is not None]
     assert 0.25 < len(suited) / len(crowd) < 0.42
     assert not any(subject.hat for subject in suited)
-    assert all(subject.hair_colour.streak == 0 for subject in suited)
+    assert all(subject.hair_color.streak == 0 for subject in suited)
     held = [draw_subject(dressed, seed, split="held_out") for seed in range(60)]
     assert all(subject.clothes.beneath is None for subject in held)
     assert all(draw_subject(assets, seed).clothes.beneath is None for seed in range(20))

@@ -53,7 +53,7 @@ def test_light_exposes_the_face() -> None:
     levels = []
     for seed in range(60):
         light = draw_light(np.random.default_rng(seed), 0.3)
-        assert len(light.position) == len(light.colour) == len(light.size) in (1, 2, 3)
+        assert len(light.position) == len(light.color) == len(light.size) in (1, 2, 3)
         assert all(bool(torch.isfinite(value).all()) for value in vars(light).values())
         assert light.size.min() > 0
         # Irradiance of the surround on a face that looks ahead, by Ramamoorthi and Hanrahan's coefficients, and of the lamps.
@@ -61,7 +61,7 @@ def test_light_exposes_the_face() -> None:
         cosine = torch.tensor([math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5])
         arrived = (basis * cosine) @ light.ambient
         way = torch.nn.functional.normalize(light.position, dim=-1)
-        arrived = arrived + (light.colour * way[:, 2:].clamp(min=0)).sum(0)
+        arrived = arrived + (light.color * way[:, 2:].clamp(min=0)).sum(0)
         levels.append(float((0.3 * arrived / math.pi * light.gain).mean()))
     assert 0.25 < np.median(levels) < 0.45
     assert np.quantile(levels, 0.9) / np.quantile(levels, 0.1) < 3
@@ -73,7 +73,7 @@ def arrived(light: Light, yaw: float) -> float:
     normal = torch.nn.functional.normalize(normal, dim=0)
     surround = harmonics(normal) @ irradiance_coefficients(light.ambient)
     lamps = (torch.nn.functional.normalize(light.position, dim=-1) @ normal).clamp(min=0)
-    return float((surround + lamps @ light.colour).mean().clamp(min=1e-4))
+    return float((surround + lamps @ light.color).mean().clamp(min=1e-4))
 
 
 def test_unseen_sides_get_about_as_much_light_as_the_face() -> None:

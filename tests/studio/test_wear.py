@@ -90,7 +90,7 @@ def test_clothes_are_dyed(assets: StudioAssets) -> None:
         neckline=None,
         collar=None,
     )
-    red = replace(base, colour=(0.5, 0.02, 0.02))
+    red = replace(base, color=(0.5, 0.02, 0.02))
     (top,) = clothes_meshes(assets, red, assets.head.mean)
     texture = top.texture.float()
     assert texture[..., 0].mean() > 3 * texture[..., 1].mean()
@@ -145,17 +145,17 @@ def test_a_suit_shows_shirt_and_tie_before_a_plain_jacket(assets: StudioAssets) 
     assert drawn is not None
     assert drawn.beneath is not None
     beneath = replace(drawn.beneath, shirt=(0.8, 0.8, 0.8), tie=(0.4, 0.01, 0.01), stripe=(0.4, 0.01, 0.01))
-    look = replace(drawn, colour=(0.01, 0.01, 0.03), pattern="plain", beneath=beneath)
+    look = replace(drawn, color=(0.01, 0.01, 0.03), pattern="plain", beneath=beneath)
     (top,) = clothes_meshes(replace(assets, wearables=wardrobe), look, assets.head.mean)
-    colours = top.texture[..., :3].float()
+    colors = top.texture[..., :3].float()
     shirt, tie = parts("male_elegantsuit01", 200, 240)
     assert shirt.any()
     assert tie.any()
     assert not (shirt & tie).any()
-    assert colours[shirt].min() > 200
-    assert colours[tie][:, 0].min() > 150
-    assert colours[tie][:, 1:].max() < 40
-    jacket = colours[~(shirt | tie)]
+    assert colors[shirt].min() > 200
+    assert colors[tie][:, 0].min() > 150
+    assert colors[tie][:, 1:].max() < 40
+    jacket = colors[~(shirt | tie)]
     assert jacket.max() < 60
     assert jacket.std(0).max() < 1
 
@@ -166,6 +166,6 @@ def test_suits_are_of_the_pack_and_mostly_dark() -> None:
         looks = [draw_suit(tuple(SUITS[female]), np.random.default_rng(seed), female=female) for seed in range(200)]
         suits = [look for look in looks if look is not None and look.beneath is not None]
         assert len(suits) == 200
-        assert np.mean([max(look.colour) < 0.1 for look in suits]) > (0.5 if female else 0.8)
+        assert np.mean([max(look.color) < 0.1 for look in suits]) > (0.5 if female else 0.8)
         ties = np.mean([look.beneath is not None and look.beneath.tie != look.beneath.shirt for look in suits])
         assert ties < 0.15 if female else 0.65 < ties < 0.95

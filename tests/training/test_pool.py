@@ -1,4 +1,4 @@
-"""What a pool is made of: the store, changes of colour, who is rendered by whom, the clock, weights to start from."""
+"""What a pool is made of: the store, changes of color, who is rendered by whom, the clock, weights to start from."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_full_store_gives_up_its_oldest_and_draws_what_belongs_together() -> N
         store.add(replace(encoded(1), photo=torch.zeros(16, 2, 2)))
 
 
-def test_colours_change_alike_everywhere_and_transparency_stays() -> None:
+def test_colors_change_alike_everywhere_and_transparency_stays() -> None:
     generator = torch.Generator().manual_seed(0)
     alpha = torch.rand(2, 1, 6, 6, generator=generator)
     picture = torch.cat([torch.rand(2, 3, 6, 6, generator=generator) * alpha, alpha, torch.rand(2, 1, 6, 6)], dim=1)

@@ -193,7 +193,7 @@ def test_presets_that_render_show_few_real_people(preset: str) -> None:
         ('[[curriculum]]\nsources = [{ folder = "a", weight = 0 }]\n', "weight = 0: choose a number above 0"),
         ("[[curriculum]]\nsources = [{ views = [3, 2] }]\n", r"views = \[3, 2\]: the fewest"),
         ("[[curriculum]]\nsources = [{ views = 0 }]\n", r"views = \[0, 0\]: choose a whole number from 1 on"),
-        ("[[curriculum]]\nsources = [{ colour = 1 }]\n", r"no setting curriculum\[0\].sources\[0\].colour"),
+        ("[[curriculum]]\nsources = [{ color = 1 }]\n", r"no setting curriculum\[0\].sources\[0\].color"),
         ("[curriculum]\nuntil = 1\n", r"\[\[curriculum\]\]"),
     ],
 )

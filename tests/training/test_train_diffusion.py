@@ -103,7 +103,7 @@ def test_hidden_photo_leaves_no_trace() -> None:
 
 
 def subjects() -> MultiViewBatch:
-    """Two people: each has a colour pattern of its own that moves with the view; the conditioning is the view's place."""
+    """Two people: each has a color pattern of its own that moves with the view; the conditioning is the view's place."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, SIDE), torch.linspace(-1, 1, SIDE), indexing="ij")
     phases = torch.arange(16) / 3
     latents = torch.stack(

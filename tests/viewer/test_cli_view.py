@@ -59,7 +59,7 @@ def test_bad_usage_is_one_line(
         port = str(taken.getsockname()[1])
         for options, words, code in (
             (["--port", port], f"--port {port} is in use", 2),
-            (["--background", "transparent"], "a page has one colour", 2),
+            (["--background", "transparent"], "a page has one color", 2),
             (["--expr", "gone.npz"], "no such file", 1),
             (["--subject", "bob"], "no subject 'bob'", 1),
         ):

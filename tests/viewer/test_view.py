@@ -34,7 +34,7 @@ Eventually = Callable[[Callable[[], bool]], bool]
 
 
 def picture(page: Any, corner: tuple[int, int, int]) -> NDArray[np.int64]:
-    """A picture that a page got or gets, whose corner has about this colour, in 64 × 64 pixels: motion is drawn smaller."""
+    """A picture that a page got or gets, whose corner has about this color, in 64 × 64 pixels: motion is drawn smaller."""
 
     def fits(message: dict[str, Any]) -> bool:
         if message["type"] != "BackgroundImageMessage" or message["rgb_data"] is None:

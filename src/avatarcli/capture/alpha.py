@@ -1,4 +1,4 @@
-"""The numerical half of matting: colour models, the closed-form alpha solve, guided upsampling, foreground colours."""
+"""The numerical half of matting: color models, the closed-form alpha solve, guided upsampling, foreground colors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.sparse import linalg
 from avatarcli.arrays import Float32, Mask
 
 _PAIRS = [(i, j) for i in range(3) for j in range(i, 3)]
-# Degrees of freedom of the colour models' tails.
+# Degrees of freedom of the color models' tails.
 _TAIL = 6.0
 # Log odds that a pixel is person or background alone rather than one of the mixtures in between.
 _PURE = 2.5
@@ -27,9 +27,9 @@ def box(image: Float32, radius: int) -> Float32:
 
 
 def guided_coefficients(guide: Float32, target: Float32, radius: int, epsilon: float) -> tuple[Float32, Float32]:
-    """Local linear models of `target` [H, W] in the colours of `guide` [H, W, 3]: slopes [H, W, 3] and offsets [H, W].
+    """Local linear models of `target` [H, W] in the colors of `guide` [H, W, 3]: slopes [H, W, 3] and offsets [H, W].
 
-    The colour guided filter of He, Sun, Tang, "Guided Image Filtering", TPAMI 2013: the filtered picture is
+    The color guided filter of He, Sun, Tang, "Guided Image Filtering", TPAMI 2013: the filtered picture is
     sum(slopes * guide) + offsets. Coefficients of a small picture can be enlarged and applied to the large one.
     """
     mean = box(guide, radius)
@@ -52,22 +52,22 @@ def resize(image: Float32, height: int, width: int) -> Float32:
 
 
 @dataclass(frozen=True)
-class ColourModel:
-    """One Gaussian of colours at every pixel: means [..., 3]; covariances [..., 6] as rr, rg, rb, gg, gb, bb."""
+class ColorModel:
+    """One Gaussian of colors at every pixel: means [..., 3]; covariances [..., 6] as rr, rg, rb, gg, gb, bb."""
 
     mean: Float32
     covariance: Float32
 
-    def __getitem__(self, where: Mask) -> ColourModel:
-        return ColourModel(self.mean[where], self.covariance[where])
+    def __getitem__(self, where: Mask) -> ColorModel:
+        return ColorModel(self.mean[where], self.covariance[where])
 
-    def distance(self, colours: Float32, noise: float) -> Float32:
-        """Squared Mahalanobis distances [...] of colours [..., 3]; `noise` is a channel's standard deviation on top."""
-        return _mahalanobis(colours - self.mean, _noisy(self.covariance, noise))[0]
+    def distance(self, colors: Float32, noise: float) -> Float32:
+        """Squared Mahalanobis distances [...] of colors [..., 3]; `noise` is a channel's standard deviation on top."""
+        return _mahalanobis(colors - self.mean, _noisy(self.covariance, noise))[0]
 
 
-def local_colours(image: Float32, weight: Float32, sigma: float) -> ColourModel:
-    """The colours of the weighted pixels around every pixel of [H, W, 3].
+def local_colors(image: Float32, weight: Float32, sigma: float) -> ColorModel:
+    """The colors of the weighted pixels around every pixel of [H, W, 3].
 
     Averages are Gaussian blurs of `sigma` pixels; where no weighted pixel is that near, wider blurs take over.
     """
@@ -78,16 +78,16 @@ def local_colours(image: Float32, weight: Float32, sigma: float) -> ColourModel:
     moments /= np.maximum(moments[..., :1], 1e-12)
     mean = moments[..., 1:4]
     products = [mean[..., i] * mean[..., j] for i, j in _PAIRS]
-    return ColourModel(mean, moments[..., 4:] - np.stack(products, axis=-1))
+    return ColorModel(mean, moments[..., 4:] - np.stack(products, axis=-1))
 
 
 def mixture_alpha(
-    colours: Float32, person: ColourModel, background: ColourModel, evidence: Float32, noise: float
+    colors: Float32, person: ColorModel, background: ColorModel, evidence: Float32, noise: float
 ) -> tuple[Float32, Float32]:
-    """How much person is in colours [N, 3]: mean and deviation [N] of alpha over all mixtures of the two models.
+    """How much person is in colors [N, 3]: mean and deviation [N] of alpha over all mixtures of the two models.
 
     A mixture of two Gaussians in parts alpha and 1 - alpha is a Gaussian, as in Chuang, Curless, Salesin, Szeliski, "A
-    Bayesian Approach to Digital Matting", CVPR 2001; here with heavy tails (Student's t), so that colours unlike both
+    Bayesian Approach to Digital Matting", CVPR 2001; here with heavy tails (Student's t), so that colors unlike both
     decide little.
 
     evidence: log odds [N] of person against background from elsewhere. noise: standard deviation of a channel in any
@@ -98,7 +98,7 @@ def mixture_alpha(
     for level in levels:
         mean = level * person.mean + (1 - level) * background.mean
         covariance = level**2 * person.covariance + (1 - level) ** 2 * background.covariance
-        distance, log_determinant = _mahalanobis(colours - mean, _noisy(covariance, noise))
+        distance, log_determinant = _mahalanobis(colors - mean, _noisy(covariance, noise))
         density = -0.5 * log_determinant - 0.5 * (_TAIL + 3) * np.log1p(distance / _TAIL)
         scores.append(density + level * evidence + (_PURE if level in (0, 1) else 0))
     table = np.stack(scores)
@@ -150,12 +150,12 @@ def _gaussian(image: Float32, across: float, down: float) -> Float32:
 def closed_form_alpha(
     image: Float32, prior: Float32, confidence: Float32, unknown: Mask, epsilon: float = 1e-5
 ) -> Float32:
-    """Alpha [H, W] in [0, 1] that varies with the picture's colours and stays near `prior` where `confidence` is high.
+    """Alpha [H, W] in [0, 1] that varies with the picture's colors and stays near `prior` where `confidence` is high.
 
     Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", TPAMI 2008: in every 3 × 3 window alpha
-    is an affine function of colour. Only pixels in `unknown` [H, W] move.
+    is an affine function of color. Only pixels in `unknown` [H, W] move.
 
-    image: [H, W, 3] in [0, 1]. epsilon: regulariser of the windows' colour spread.
+    image: [H, W, 3] in [0, 1]. epsilon: regulariser of the windows' color spread.
     """
     height, width = unknown.shape
     windows = ndimage.binary_dilation(unknown, np.ones((3, 3), bool))
@@ -165,10 +165,10 @@ def closed_form_alpha(
         return prior
     offsets = np.array([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     members = np.flatnonzero(windows)[:, None] + offsets  # [K, 9]
-    colours = image.reshape(-1, 3)[members]
-    colours = colours - colours.mean(1, keepdims=True)
-    spread = colours.transpose(0, 2, 1) @ colours / 9 + epsilon / 9 * np.eye(3, dtype=np.float32)
-    affinity = (1 + colours @ np.linalg.solve(spread, colours.transpose(0, 2, 1))) / 9  # [K, 9, 9]
+    colors = image.reshape(-1, 3)[members]
+    colors = colors - colors.mean(1, keepdims=True)
+    spread = colors.transpose(0, 2, 1) @ colors / 9 + epsilon / 9 * np.eye(3, dtype=np.float32)
+    affinity = (1 + colors @ np.linalg.solve(spread, colors.transpose(0, 2, 1))) / 9  # [K, 9, 9]
 
     # What two pixels of a window share depends on how they lie to each other: a diagonal of the matrix for every such step.
     steps, diagonal = np.unique(offsets - offsets[:, None], return_inverse=True)
@@ -192,7 +192,7 @@ def closed_form_alpha(
 
 
 def unmix(image: Float32, alpha: Float32, grid: int = 512) -> Float32:
-    """Foreground colours [H, W, 3] such that alpha * foreground + (1 - alpha) * background = image, both smooth.
+    """Foreground colors [H, W, 3] such that alpha * foreground + (1 - alpha) * background = image, both smooth.
 
     Coarse to fine: each level has twice the pixels a side of the one before and starts from it. Germer, Uelwer, Conrad,
     Harmeling, "Fast Multi-Level Foreground Estimation", ICPR 2020, with Jacobi steps. Above `grid` pixels a side, only
@@ -220,7 +220,7 @@ def unmix(image: Float32, alpha: Float32, grid: int = 512) -> Float32:
 
 
 def _unmix_step(image: Float32, alpha: Float32, both: Float32) -> Float32:
-    """Every pixel's foreground and background from its colour and its four neighbours': a 2 × 2 system each."""
+    """Every pixel's foreground and background from its color and its four neighbours': a 2 × 2 system each."""
     total = np.zeros_like(alpha)
     pulled = np.zeros_like(both)
     padded_alpha = np.pad(alpha, 1, mode="edge")

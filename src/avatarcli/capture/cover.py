@@ -1,7 +1,7 @@
 """Which pixels of the photo show something that covers the bare head: hair, clothes, a hat.
 
-There is no openly licensed face-parsing network, so this is decided from colour and geometry: what lies outside the fitted
-bald head must be cover, the middle of the face is skin, and in between the two colour models decide. Where the hair network has
+There is no openly licensed face-parsing network, so this is decided from color and geometry: what lies outside the fitted
+bald head must be cover, the middle of the face is skin, and in between the two color models decide. Where the hair network has
 spoken, what it takes for hair is cover, and a forehead without hair is likelier skin.
 """
 
@@ -18,15 +18,15 @@ from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.head.face_points import CHIN
 from avatarcli.head.model import REGIONS, HeadModel, is_region
 
-_BINS = 24  # cells of the colour histograms along each axis
-_FEW = 50  # pixels: with fewer of the face in sight there is no colour model to be had
+_BINS = 24  # cells of the color histograms along each axis
+_FEW = 50  # pixels: with fewer of the face in sight there is no color model to be had
 # Skin in shadow, as below the chin: how much darker, and how common beside lit skin.
 _SHADOWS = ((0.75, 0.4), (0.55, 0.2), (0.4, 0.1))
-_SURE_HAIR = (0.6, 0.9)  # probability of hair from which, and at which wholly, colours are no longer asked
+_SURE_HAIR = (0.6, 0.9)  # probability of hair from which, and at which wholly, colors are no longer asked
 # Probability below which it finds none there, and what is left of the prior for cover on a head where it found hair elsewhere.
 _NO_HAIR, _STILL_COVERED = 0.1, 0.4
-_FLOOR = 2e-5  # density of a colour that neither model has seen: such a pixel is decided by the prior alone
-# How likely each region of the bare head is covered, before looking at the colour. The middle of the face never is.
+_FLOOR = 2e-5  # density of a color that neither model has seen: such a pixel is decided by the prior alone
+# How likely each region of the bare head is covered, before looking at the color. The middle of the face never is.
 _PRIOR = {
     "face": 0.4, "scalp": 0.7, "ear": 0.35, "neck": 0.35, "torso": 0.8, "eyelid": 0.0, "lip": 0.0, "nose": 0.0,
     "mouth_cavity": 0.0, "eye_socket": 0.0, "eye": 0.0, "tongue": 0.0, "teeth": 0.0,
@@ -78,11 +78,11 @@ def cover_map(
     )
     skin = _density(colors, skin_seed)
     likely_skin = skin > skin[skin_seed].quantile(0.35)
-    # Only below the mouth, for up by the hairline shaded skin and brown hair are the same colour.
+    # Only below the mouth, for up by the hairline shaded skin and brown hair are the same color.
     below_mouth = (torch.arange(height)[:, None] + 0.5 > landmarks[17, 1]).to(matte)
     for shade, share in _SHADOWS:
         skin = skin + share * below_mouth * _density(colors, skin_seed, _color_features(image * shade))
-    # Hair and clothes are counted apart, for a large white shirt would otherwise drown the hair's colours.
+    # Hair and clothes are counted apart, for a large white shirt would otherwise drown the hair's colors.
     covers = [_density(colors, seed & ~likely_skin) for seed in (hair_seed, cloth_seed)]
     reach = torch.stack([torch.ones_like(matte), (~above_chin).to(matte)])
     cover = (torch.stack(covers) * reach).amax(0)
@@ -149,7 +149,7 @@ def bare_skin(matte: Tensor, cover: Tensor, raster: MeshRaster, model: HeadModel
 
 
 def _color_features(image: Tensor) -> npt.NDArray[np.float32]:
-    """Brightness and two opponent colours [H, W, 3], spread over [0, 1]: skin and hair differ in all three."""
+    """Brightness and two opponent colors [H, W, 3], spread over [0, 1]: skin and hair differ in all three."""
     r, g, b = image.unbind(-1)
     luminance = 0.3 * r + 0.6 * g + 0.1 * b
     opponents = torch.stack([luminance, 0.5 + (r - g), 0.5 + 0.5 * (r + g) / 2 - 0.5 * b], dim=-1)
@@ -159,7 +159,7 @@ def _color_features(image: Tensor) -> npt.NDArray[np.float32]:
 def _density(
     features: npt.NDArray[np.float32], seed: Tensor, seed_features: npt.NDArray[np.float32] | None = None
 ) -> Tensor:
-    """Smoothed colour histogram of the seed pixels (or of other colours standing at them), looked up at every pixel [H, W]."""
+    """Smoothed color histogram of the seed pixels (or of other colors standing at them), looked up at every pixel [H, W]."""
     histogram = np.bincount(
         _cells(features if seed_features is None else seed_features)[seed.numpy()], minlength=_BINS**3
     )
@@ -167,8 +167,8 @@ def _density(
     return torch.from_numpy((smooth / max(smooth.sum(), 1e-12))[_cells(features)]).float()
 
 
-def colour_overlap(image: Tensor, one: Tensor, other: Tensor) -> float:
-    """How alike the colours of two sets of pixels [H, W] (bool, neither empty) of a picture [H, W, 3] are: 0 nothing, 1 equal."""
+def color_overlap(image: Tensor, one: Tensor, other: Tensor) -> float:
+    """How alike the colors of two sets of pixels [H, W] (bool, neither empty) of a picture [H, W, 3] are: 0 nothing, 1 equal."""
     features = _color_features(image)
     smooth = []
     for where in (one, other):

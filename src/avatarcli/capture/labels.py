@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.capture.cover import colour_overlap, cover_map
+from avatarcli.capture.cover import color_overlap, cover_map
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.fill import blur, resized
@@ -27,9 +27,9 @@ _HAT, _TOP = 0.5, 0.35
 _THIN = 0.008  # of the picture's width: narrower strips along the face and the neck are its own edge, no clothes
 # Hair and background are compared so near each other, of the width, and where the matte is so clear (or, for hair, so full).
 _BESIDE, _CLEAR = 0.05, 0.05
-_FEW = 200  # pixels: fewer tell no colours
-_SIZE = 512  # pixels at most, of the picture whose colours are sorted into skin and cover
-# A scalp is bare where the network finds hair on less of it than the first, and what its colours alone say to cover it has skin's
+_FEW = 200  # pixels: fewer tell no colors
+_SIZE = 512  # pixels at most, of the picture whose colors are sorted into skin and cover
+# A scalp is bare where the network finds hair on less of it than the first, and what its colors alone say to cover it has skin's
 # tint, is hardly darker (logarithms, for a scalp lies in more or less shade), and has no more grain than the face.
 _BARE, _TINT, _DARKER, _GRAIN = 0.5, 0.08, 1.0, 1.1
 _FEW_BARE = 40  # pixels of that smaller picture
@@ -51,7 +51,7 @@ def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: Hea
 
 
 def has_bare_scalp(portrait: Portrait, hair: Tensor, cover: Tensor, scalp: Tensor, face: Tensor) -> bool:
-    """Whether what covers a scalp by its colours alone is skin too: darker at a bald head's outline, in grain and tint the same.
+    """Whether what covers a scalp by its colors alone is skin too: darker at a bald head's outline, in grain and tint the same.
 
     hair, cover [S, S]: as for `label_pixels`; scalp, face [S, S]: 1 where the fitted head shows them.
     """
@@ -119,7 +119,7 @@ def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor, 
 def hair_before_backdrop(portrait: Portrait) -> float:
     """How alike hair (or a hat) and the background beside it look, 0 to 1; 0 where either is missing or nothing is known.
 
-    Near 1 nothing in the photo's colours says where the hair ends.
+    Near 1 nothing in the photo's colors says where the hair ends.
     """
     hair = portrait.region(Label.HAIR, Label.HAT)
     if hair is None:
@@ -133,7 +133,7 @@ def hair_before_backdrop(portrait: Portrait) -> float:
     hair, behind = hair & (portrait.matte > 1 - _CLEAR) & (from_behind < reach), behind & (from_hair < reach)
     if min(int(hair.sum()), int(behind.sum())) < _FEW:
         return 0.0
-    return colour_overlap(portrait.photo, hair, behind)
+    return color_overlap(portrait.photo, hair, behind)
 
 
 def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:

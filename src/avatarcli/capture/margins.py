@@ -46,7 +46,7 @@ def _margin(photo: npt.NDArray[np.uint8]) -> int:
 def _height(values: npt.NDArray[np.uint8], purest: int, side: int) -> int:
     """How high a margin reaches; 0 where there is none.
 
-    values [K, W]: how far pixels are from the margin's colour, the lowest row first; purest: up to which they have it; side: the
+    values [K, W]: how far pixels are from the margin's color, the lowest row first; purest: up to which they have it; side: the
     photo's height.
     """
     pure = values <= purest

@@ -1,4 +1,4 @@
-"""Who is person and who is background: alpha mattes of portraits, and the colours that belong to the person alone."""
+"""Who is person and who is background: alpha mattes of portraits, and the colors that belong to the person alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.alpha import (
     closed_form_alpha,
     guided_coefficients,
-    local_colours,
+    local_colors,
     mixture_alpha,
     resize,
     unmix,
@@ -25,11 +25,11 @@ SOLVE_SIZE = 512
 BORDER = 0.012
 CORE = 0.10
 REACH = 0.08
-# Side of the largest spot inside the person, as a share too, that is filled though it has the background's colour.
+# Side of the largest spot inside the person, as a share too, that is filled though it has the background's color.
 HOLE = 0.04
-# Least standard deviation of a colour channel: camera noise and compression.
+# Least standard deviation of a color channel: camera noise and compression.
 NOISE = 0.03
-# Standard deviation of the colours around a point of a background that is neither plain nor busy.
+# Standard deviation of the colors around a point of a background that is neither plain nor busy.
 PLAIN = 0.06
 # Probability of hair from which, and at which wholly, it counts as person though the selfie network cut it off.
 SURE_HAIR = (0.7, 0.95)
@@ -48,7 +48,7 @@ def person_matte(image: npt.NDArray[np.uint8], hair: Float32 | None = None) -> F
 
     MediaPipe's selfie segmentation says roughly where the person is, its hair segmentation where hair was cut off or
     something behind the person was taken for hair. In a wide band around its border (hair above all)
-    local colour models of person and background say how much of each is in a pixel, closed-form matting makes one matte
+    local color models of person and background say how much of each is in a pixel, closed-form matting makes one matte
     of it, and a guided filter carries that to full size. Loose specks become background.
 
     image: sRGB [H, W, 3]. hair [H, W]: its `hair_probability`, if that is known already.
@@ -94,7 +94,7 @@ def _agreed(coarse: Float32, hair: Float32) -> Float32:
 
 
 def _refine(picture: Float32, coarse: Float32) -> Float32:
-    """Alpha [H, W] from the network's mask [H, W] and the colours of the picture [H, W, 3]."""
+    """Alpha [H, W] from the network's mask [H, W] and the colors of the picture [H, W, 3]."""
     scale = max(coarse.shape)
     inside = ndimage.distance_transform_edt(coarse > 0.5)
     outside = ndimage.distance_transform_edt(coarse <= 0.5)
@@ -104,16 +104,16 @@ def _refine(picture: Float32, coarse: Float32) -> Float32:
 
     shape_evidence = np.log((coarse + 0.02) / (1.02 - coarse)) + np.clip(depth / 0.02, -4, 4)
     near = (depth > -REACH) & ((depth < CORE) | (coarse < 0.9))
-    backdrop = local_colours(picture, likely_background.astype(np.float32), 0.05 * scale)
-    # Backdrop that shows between curls must not count as the person's colour, so what looks like it counts little at
+    backdrop = local_colors(picture, likely_background.astype(np.float32), 0.05 * scale)
+    # Backdrop that shows between curls must not count as the person's color, so what looks like it counts little at
     # first.
     prior = (coarse > 0.5).astype(np.float32)
     prior[near] *= np.clip(backdrop[near].distance(picture[near], NOISE) / 12, 0.05, 1)
     spread = np.zeros_like(coarse)
     for _ in range(2):
-        person = local_colours(picture, prior * likely_person, 0.03 * scale)
-        background = local_colours(picture, (1 - prior) * likely_background, 0.05 * scale)
-        # Before a plain backdrop colours say more than the network's shape, before a colourful one less.
+        person = local_colors(picture, prior * likely_person, 0.03 * scale)
+        background = local_colors(picture, (1 - prior) * likely_background, 0.05 * scale)
+        # Before a plain backdrop colors say more than the network's shape, before a colorful one less.
         unrest = np.sqrt(np.maximum(background.covariance[..., [0, 3, 5]].mean(-1), 0))
         trust = np.clip(unrest / PLAIN, 0.5, 2)
         prior[near], spread[near] = mixture_alpha(
@@ -170,10 +170,10 @@ def _network(image: npt.NDArray[np.uint8], height: int, width: int) -> Float32:
 
 
 def foreground_colors(image: npt.NDArray[np.uint8], matte: Float32) -> npt.NDArray[np.uint8]:
-    """The person's own colours, sRGB [H, W, 3], without what shines through from behind.
+    """The person's own colors, sRGB [H, W, 3], without what shines through from behind.
 
     Where `matte` [H, W] is partly transparent the picture [H, W, 3] mixes person and background; there the mixture is
-    undone. Opaque pixels keep their colour; transparent ones continue the colours of the person's border.
+    undone. Opaque pixels keep their color; transparent ones continue the colors of the person's border.
     """
-    colours = unmix(_unit(image), matte)
-    return np.where((matte >= 1)[..., None], image, (colours * 255 + 0.5).astype(np.uint8))
+    colors = unmix(_unit(image), matte)
+    return np.where((matte >= 1)[..., None], image, (colors * 255 + 0.5).astype(np.uint8))

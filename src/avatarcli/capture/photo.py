@@ -66,7 +66,7 @@ def read_photo(path: Path) -> npt.NDArray[np.uint8]:
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
     """The picture at `path`, upright, as sRGB [H, W, 3] with a longest side of at most `MAX_SIDE` pixels.
 
-    Colour profiles are converted to sRGB, EXIF rotation is applied, transparent pictures are laid on mid grey; of
+    Color profiles are converted to sRGB, EXIF rotation is applied, transparent pictures are laid on mid grey; of
     several frames the first is taken.
 
     Raises:
@@ -203,18 +203,18 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    colours = picture.convert("RGB") if alpha else picture
+    colors = picture.convert("RGB") if alpha else picture
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            colours = converted or colours
+            converted = ImageCms.profileToProfile(colors, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            colors = converted or colors
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile, or one for another kind of picture: the plain numbers are the best guess
-    colours = colours.convert("RGB")
+    colors = colors.convert("RGB")
     if alpha:
-        colours = Image.composite(colours, Image.new("RGB", colours.size, _BACKDROP), alpha)
-    return colours
+        colors = Image.composite(colors, Image.new("RGB", colors.size, _BACKDROP), alpha)
+    return colors
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class CropPlace:
 class HeadCrop:
     """A square window of a photo with the whole head in it.
 
-    image: sRGB uint8 [S, S, 3]; outside the photo its border colours go on. S is at most the window's side.
+    image: sRGB uint8 [S, S, 3]; outside the photo its border colors go on. S is at most the window's side.
     inside: float32 [S, S], 1 where the photo is, 0 outside it.
     """
 

@@ -43,7 +43,7 @@ _PALETTE = ((0, 0, 0), (230, 180, 150), (130, 60, 20), (60, 110, 220), (90, 160,
 class Portrait:
     """A head-centred square crop, all in [0, 1].
 
-    photo [S, S, 3]: the pixels as taken; foreground [S, S, 3]: the person's own colours, free of background where hair lets it
+    photo [S, S, 3]: the pixels as taken; foreground [S, S, 3]: the person's own colors, free of background where hair lets it
     through; matte [S, S]: how much of a pixel is the person; inside [S, S]: 1 where the crop shows the photo, 0 where padded;
     labels uint8 [S, S]: a `Label` a pixel, or None where they are not known (older workspaces).
     """
@@ -96,7 +96,7 @@ class Portrait:
             write_png(folder / name, picture)
         if self.labels is not None:
             indexed = Image.fromarray(self.labels.numpy()).convert("P")
-            indexed.putpalette([value for colour in _PALETTE for value in colour])
+            indexed.putpalette([value for color in _PALETTE for value in color])
             indexed.save(folder / _LABELS_FILE)
 
     @classmethod
@@ -112,7 +112,7 @@ class Portrait:
         """The same crop at another resolution; averaged when it shrinks, labels taken from the nearest pixel."""
         if size == self.size:
             return self
-        # Straight colours are averaged as they are: around the person the foreground continues them beyond the edge.
+        # Straight colors are averaged as they are: around the person the foreground continues them beyond the edge.
         pictures = (self.photo, self.foreground, self.matte, self.inside)
         portrait = Portrait(*(resized(picture, size, size) for picture in pictures))
         if self.labels is None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from avatarcli.files import write_json
 
 QUALITY_FILE = "quality.json"
-# sRGB level of the whites of the eyes below which a photo is dim. In 426 portraits of people of every skin colour they have
+# sRGB level of the whites of the eyes below which a photo is dim. In 426 portraits of people of every skin color they have
 # 0.32 to 0.85; in four pictures of a webcam in a dim room 0.22 to 0.28.
 DIM = 0.3
 
@@ -82,9 +82,9 @@ MEASURES = (
     Measure("misfit", "% of the eye distance", 2.9, 3.1,
             "the head model misses the face by {value:.3g} % of the distance between the eyes",
             "use a photo that shows the whole face, from the front"),
-    # Fifty-five ordinary portraits reach 19 %; people laid before their hair's colour are mostly above 40.
-    Measure("backdrop", "% of the colours", 40, math.inf,
-            "hair and the background beside it have {value:.3g} % of their colours in common",
+    # Fifty-five ordinary portraits reach 19 %; people laid before their hair's color are mostly above 40.
+    Measure("backdrop", "% of the colors", 40, math.inf,
+            "hair and the background beside it have {value:.3g} % of their colors in common",
             "if matte.png shows a wrong outline, take the photo before another background"),
 )  # fmt: skip
 

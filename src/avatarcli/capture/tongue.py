@@ -1,4 +1,4 @@
-"""How far a tongue is put out, by the colours between the lips: landmarks and scores know no tongue.
+"""How far a tongue is put out, by the colors between the lips: landmarks and scores know no tongue.
 
 The detector lays the lower lip's points somewhere on a tongue that hangs over the lip, so it fills what lies between the lips. It
 is redder than the cheeks, where teeth are not; and it is in the light, where the inside of a mouth is dark. The constants come
@@ -20,7 +20,7 @@ _CHEEKS = (205, 425, 36, 266, 203, 423)
 _EYES = (33, 133, 263, 362)
 # Places that are looked at: shares of the way from the upper lip to the lower one.
 _ROWS = np.linspace(0.45, 0.9, 6)
-_CHEEK_STEP = 0.03  # eye distances between the places that a cheek's colour is taken from
+_CHEEK_STEP = 0.03  # eye distances between the places that a cheek's color is taken from
 _FLOOR = 2e-3  # of white, added before logarithms are taken
 # Logarithms: how much redder than the cheeks a tongue is (red over green), and how much darker it may be.
 _REDDER, _DARKER = 0.1, 0.55

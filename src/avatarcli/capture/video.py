@@ -42,7 +42,7 @@ class VideoInfo:
 
     times [T]: seconds of the frames after the first one, ascending; key_times [K]: those of them that are decoded without
     others; start: the file's own time of the first, seconds; fps: the constant rate that its frames stand for; has_audio:
-    whether it has sound; hdr: whether its colours are HDR's, which are taken as if they were not.
+    whether it has sound; hdr: whether its colors are HDR's, which are taken as if they were not.
     """
 
     path: Path

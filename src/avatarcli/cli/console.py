@@ -46,7 +46,7 @@ class Console:
             self._line(message)
 
     def warn(self, message: str) -> None:
-        self._line(_coloured(self._stream, "33", "warning:") + f" {message}")
+        self._line(_colored(self._stream, "33", "warning:") + f" {message}")
 
     def _line(self, text: str) -> None:
         text = " ".join(text.splitlines())  # names of files may have line ends
@@ -93,7 +93,7 @@ class Console:
 
 def print_error(message: str) -> None:
     """One line on stderr, red on a terminal."""
-    print(_coloured(sys.stderr, "31", "error:") + f" {_one_line(message)}", file=sys.stderr, flush=True)
+    print(_colored(sys.stderr, "31", "error:") + f" {_one_line(message)}", file=sys.stderr, flush=True)
 
 
 def print_failure(error: Exception, prefix: str = "") -> int:
@@ -145,7 +145,7 @@ def human_bytes(count: int) -> str:
     return f"{size:.1f} GB"
 
 
-def _coloured(stream: TextIO, code: str, text: str) -> str:
+def _colored(stream: TextIO, code: str, text: str) -> str:
     if not _is_terminal(stream) or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{code}m{text}\x1b[0m"

@@ -56,7 +56,7 @@ def photos(
     autoencoder: options.Autoencoder = None,
     pictures: Annotated[
         bool,
-        typer.Option("--pictures", help="Keep pictures, for `avatar train mmvdm --real`, which changes their colours."),
+        typer.Option("--pictures", help="Keep pictures, for `avatar train mmvdm --real`, which changes their colors."),
     ] = False,
     device: options.Device = "auto",
     answer: option_groups.Answer,

@@ -156,7 +156,7 @@ class Look:
     fps: options.Fps = 30.0
     seconds: Annotated[float | None, typer.Option(metavar="S", help="Length of the video. Default: 6.")] = None
     elevation: options.Elevation = 0.0
-    background: options.BackgroundColour = "white"
+    background: options.BackgroundColor = "white"
 
     def request(self) -> RenderRequest:
         """A rendering that looks so, for the command to say what is drawn. Raises UsageError."""

@@ -127,9 +127,9 @@ Swing = Annotated[
 ]
 Fps = Annotated[float, typer.Option(metavar="N", help="Frames per second.")]
 Elevation = Annotated[float, typer.Option(metavar="DEG", help="Camera above (+) or below (-) the head.")]
-BackgroundColour = Annotated[
+BackgroundColor = Annotated[
     str,
-    typer.Option("--background", metavar="COLOUR", help="A name, a hex colour, transparent, or a picture's file."),
+    typer.Option("--background", metavar="COLOR", help="A name, a hex color, transparent, or a picture's file."),
 ]
 
 

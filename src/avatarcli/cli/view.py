@@ -36,7 +36,7 @@ def view(
         list[Path] | None,
         typer.Option("--expr", metavar="CLIP", help="A clip of yours, of any kind, to offer beside ours; repeatable."),
     ] = None,
-    background: Annotated[str, typer.Option(metavar="COLOUR", help="A name or a hex colour.")] = "white",
+    background: Annotated[str, typer.Option(metavar="COLOR", help="A name or a hex color.")] = "white",
     camera: Annotated[int, typer.Option(metavar="N", min=0, help="Which camera may drive the face.")] = 0,
     device: options.Device = "auto",
     answer: option_groups.Answer,
@@ -53,9 +53,9 @@ def view(
 
     # What cannot work is refused before anything slow begins.
     check_extra("view", "avatar view")
-    colour = parse_background(background)
-    if not isinstance(colour, tuple):
-        raise UsageError(f"--background {background}: a page has one colour; name it")
+    color = parse_background(background)
+    if not isinstance(color, tuple):
+        raise UsageError(f"--background {background}: a page has one color; name it")
     target = choice.find()
     target.whole("distill", AVATAR_FILE)
     check_address(host, port or 0)
@@ -70,6 +70,6 @@ def view(
         console.info("Ctrl-C ends it.")
 
     request = ViewRequest(
-        host=host, port=port, background=colour, clips=clips, camera=camera, open_browser=open_browser, token=token
+        host=host, port=port, background=color, clips=clips, camera=camera, open_browser=open_browser, token=token
     )
     view_subject(target, request, device=device, progress=console, ready=ready)

@@ -131,17 +131,17 @@ def bake_photo_skin(person: LondonPerson, atlas: Atlas) -> PhotoSkin:
     albedo, trust = _blended(layers)
     trust = trust * _plain_skin(model, atlas)
     picture = atlas.picture(torch.cat([albedo, trust[:, None]], dim=-1))
-    # Fading needs colours a little beyond what is known.
+    # Fading needs colors a little beyond what is known.
     reach = _EDGE * atlas.size
     soft = blur(picture[..., 3:], reach / 2)
     known = picture[..., 3:].clamp(min=1e-4)
     spread = blur(picture[..., :3] * known, reach) / blur(known, reach)
-    colour = torch.lerp(spread, picture[..., :3], ramp(picture[..., 3:], 0.0, 0.3))
+    color = torch.lerp(spread, picture[..., :3], ramp(picture[..., 3:], 0.0, 0.3))
     opacity = torch.minimum(ramp(2 * soft - 1, 0.0, 1.0), ramp(picture[..., 3:], 0.0, 0.3))
     places = atlas.surface(model.mean, model.faces)
     cheeks, beard = (_mean(albedo, trust * where) for where in (_cheeks(places), _beard(places)))
     luminance = float(cheeks.exp() @ torch.tensor([0.2126, 0.7152, 0.0722]))
-    texture = torch.cat([encoded(colour.exp()), opacity], dim=-1)
+    texture = torch.cat([encoded(color.exp()), opacity], dim=-1)
     return PhotoSkin(texture, luminance < _DARK, float(beard[0] - cheeks[0]) < _SHAVED)
 
 
@@ -172,12 +172,12 @@ def _view(
         image, opacity, cover, mouth_opening(landmarks, *matte.shape).float(), torch.ones_like(opacity), tone, tone,
         torch.ones(2), light, camera,
     )  # fmt: skip
-    colour, trust = project(atlas, posed, normals, model, photo, raster)
+    color, trust = project(atlas, posed, normals, model, photo, raster)
     normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
-    albedo = linear(colour) / lit(light, normal, linear(tone))
+    albedo = linear(color) / lit(light, normal, linear(tone))
     # Hair and cloth that the cover map lets through would be worn by everybody who wears the skin.
     plain = is_region(model.face_region[atlas.face], "face", "ear", "neck")
-    likely = ramp(skin_likeness(colour, tone), 0.1, 0.4)
+    likely = ramp(skin_likeness(color, tone), 0.1, 0.4)
     return albedo.clamp(min=DARKEST).log(), trust * torch.where(plain, likely, 1.0)
 
 
@@ -185,12 +185,12 @@ def _blended(layers: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """All views' albedo as one, in the first one's tone, and the trust in it."""
     first, certain = layers[0]
     total, weights = torch.zeros_like(first), torch.zeros_like(certain)
-    for colour, trust in layers:
+    for color, trust in layers:
         shared = (trust > 0.5) & (certain > 0.5)
         if int(shared.sum()) > len(trust) // 200:
-            colour = colour + (first - colour)[shared].median(0).values
+            color = color + (first - color)[shared].median(0).values
         weight = trust**_SHARPNESS
-        total, weights = total + weight[:, None] * colour, weights + weight
+        total, weights = total + weight[:, None] * color, weights + weight
     return total / weights.clamp(min=1e-6)[:, None], torch.stack([trust for _, trust in layers]).amax(0)
 
 

@@ -286,7 +286,7 @@ class MultiViewPipeline:
                 stack = torch.stack([latents[number, t] for t in range(counts[number])])[None].to(self.device)
                 hint = hints[number] if number in hints else _maps(conditioner, video, clip).hint
                 pictures = self.autoencoder.decode(stack, hint[None].to(self.device))[0].float().clamp(0, 1).cpu()
-                # Premultiplied colour cannot exceed its alpha.
+                # Premultiplied color cannot exceed its alpha.
                 pictures[:, :3] = torch.minimum(pictures[:, :3], pictures[:, 3:])
                 # What is beyond the clip's frames is padding.
                 shown = zip(clip.frames, pictures.movedim(1, -1), hint.movedim(1, -1), strict=False)

@@ -15,7 +15,7 @@ Points = NDArray[np.float32] | NDArray[np.float64]
 
 
 def on_white(color: Tensor, alpha: Tensor) -> Tensor:
-    """Straight colours [H, W, 3] laid on white by alpha [H, W]; all in [0, 1]."""
+    """Straight colors [H, W, 3] laid on white by alpha [H, W]; all in [0, 1]."""
     return color * alpha[..., None] + (1 - alpha[..., None])
 
 

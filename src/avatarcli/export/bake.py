@@ -78,7 +78,7 @@ class _Texels:
 def bake_head(avatar: Avatar, scene: Scene, advance: Callable[[int], None]) -> Tensor:
     """The texture [S, S, 3] of the bare head in the head model's atlas, without hair and clothes.
 
-    Where no picture shows the skin, the scene's own texture stands in: Gaussians that nobody saw have any colour.
+    Where no picture shows the skin, the scene's own texture stands in: Gaussians that nobody saw have any color.
     """
     head, model = avatar.head, avatar.head.model
     skin = avatar.part(~_covers(avatar))
@@ -119,7 +119,7 @@ def bake_shell(avatar: Avatar, shell: Shell, advance: Callable[[int], None]) -> 
     size = (shell.rows * _SHELL_DETAIL, len(points) // (shell.rows * _SHELL_DETAIL))
     picture = pull_push(texels.mean().view(*size, 4), texels.known().view(size), wrap=True)
     alpha = picture[..., 3]
-    # Colours are carried on under the transparent parts, or filtering would draw a dark seam around the hair.
+    # Colors are carried on under the transparent parts, or filtering would draw a dark seam around the hair.
     colors = pull_push(picture[..., :3] / alpha[..., None].clamp(min=1e-3), (alpha * 2 - 0.1).clamp(0, 1), wrap=True)
     return torch.cat([colors, alpha[..., None]], dim=-1).clamp(0, 1)
 

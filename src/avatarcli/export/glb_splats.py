@@ -1,7 +1,7 @@
 """GLB with Gaussians: glTF's KHR_gaussian_splatting, for viewers that load splats beside meshes.
 
-One primitive of points. Scales and opacities are plain numbers here, not logarithms and logits, rotations are xyzw, and the colour
-space is named. `COLOR_0` shows coloured points where the extension is not known.
+One primitive of points. Scales and opacities are plain numbers here, not logarithms and logits, rotations are xyzw, and the color
+space is named. `COLOR_0` shows colored points where the extension is not known.
 
 Source: KHR_gaussian_splatting (Khronos, github.com/KhronosGroup/glTF).
 """
@@ -21,7 +21,7 @@ _EXTENSION = "KHR_gaussian_splatting"
 _POINTS = 0  # glTF's mode of a primitive
 _PROPERTIES = {
     "kernel": "ellipse",
-    # Colours are the photo's, as they are shown: blending happens in them.
+    # Colors are the photo's, as they are shown: blending happens in them.
     "colorSpace": "srgb_rec709_display",
     "projection": "perspective",
     "sortingMethod": "cameraDistance",

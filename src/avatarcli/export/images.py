@@ -20,7 +20,7 @@ Frame = NDArray[np.uint8]
 
 FRAME_NAME = "frame_{:05d}.png"
 _FRAME_NAME = re.compile(r"frame_\d{5,}\.png")
-_JPEG_QUALITY = 95  # with full colour resolution: no difference can be seen
+_JPEG_QUALITY = 95  # with full color resolution: no difference can be seen
 
 
 def write_picture(path: Path, frames: Iterator[Frame], origin: Origin) -> None:

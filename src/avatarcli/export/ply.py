@@ -1,7 +1,7 @@
 """PLY: Gaussians as every 3DGS viewer reads them.
 
 The layout is that of Kerbl et al. 2023: one `vertex` element of float32 properties: position, an unused normal, the
-colour coefficients `f_dc_*` of degree 0, the logit of the opacity, the logarithms of the standard deviations, and the rotation
+color coefficients `f_dc_*` of degree 0, the logit of the opacity, the logarithms of the standard deviations, and the rotation
 wxyz. A file of degree 0 has no `f_rest_*`; some importers insist on them, so they can be written as zeros.
 """
 

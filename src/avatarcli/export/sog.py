@@ -1,6 +1,6 @@
 """SOG: PlayCanvas' compressed Gaussians, smaller than SPZ and closer: quantised values as lossless WebP pictures in a ZIP.
 
-One pixel is one Gaussian, the same in every picture. Positions are 16 bits on a logarithmic scale; scales and colours are
+One pixel is one Gaussian, the same in every picture. Positions are 16 bits on a logarithmic scale; scales and colors are
 indices into tables of 256 values; rotations are the three smallest components and the number of the largest. Gaussians
 go into the pictures along a Z-order curve, so that neighbours in a picture are alike and compress well.
 
@@ -120,6 +120,6 @@ def _webp(pixels: Bytes) -> bytes:
     picture = np.zeros((width * height, pixels.shape[1]), np.uint8)
     picture[: len(pixels)] = pixels
     stream = io.BytesIO()
-    # exact: colours under alpha 0 are data here.
+    # exact: colors under alpha 0 are data here.
     Image.fromarray(picture.reshape(height, width, -1)).save(stream, "WEBP", lossless=True, exact=True, quality=90)
     return stream.getvalue()

@@ -30,7 +30,7 @@ _MAGIC = 0x5053474E
 # Positions are 24-bit integers of 2^-20 m: steps of a thousandth of a millimetre, out to 8 m. (12 bits, the usual
 # choice for streets and rooms, would be a quarter of a millimetre: coarser than an eyelid's Gaussians.)
 _FRACTIONAL_BITS = 20
-_COLOR_SCALE = 0.15  # bytes of a colour coefficient: (0.15 c + 0.5) · 255
+_COLOR_SCALE = 0.15  # bytes of a color coefficient: (0.15 c + 0.5) · 255
 _SCALE_OFFSET, _SCALE_STEPS = 10.0, 16.0  # bytes of a log scale: (s + 10) · 16
 _GZIP_COMMENT = 0x10  # flag in gzip's header
 

@@ -135,7 +135,7 @@ def _encode(
 def _write_gif(path: Path, frames: Iterator[Frame], fps: float, origin: Origin, codec: Codec) -> None:
     """Two passes with one palette for all frames, so that still parts do not flicker and are not stored again.
 
-    The first pass counts colours and lays the raw frames down in a temporary file, so that memory stays bounded.
+    The first pass counts colors and lays the raw frames down in a temporary file, so that memory stays bounded.
     """
     first = next(frames)
     shape = first.shape
@@ -176,18 +176,18 @@ def _apply_palette(
 ) -> Iterator[av.VideoFrame]:
     graph = Graph()
     source = _source(graph, shape)
-    colours = graph.add_buffer(width=palette.width, height=palette.height, format=palette.format, time_base=Fraction(1))
+    colors = graph.add_buffer(width=palette.width, height=palette.height, format=palette.format, time_base=Fraction(1))
     # Ordered dither keeps its pattern from frame to frame: error diffusion would crawl over still parts
     # and compress badly.
     quantise = graph.add("paletteuse", "dither=bayer:bayer_scale=3:diff_mode=rectangle:alpha_threshold=128")
     sink = graph.add("buffersink")
     source.link_to(quantise, 0, 0)
-    colours.link_to(quantise, 0, 1)
+    colors.link_to(quantise, 0, 1)
     quantise.link_to(sink)
     graph.configure()
     palette.pts = 0
-    colours.push(palette)
-    colours.push(None)
+    colors.push(palette)
+    colors.push(None)
     for index, picture in enumerate(pictures):
         picture.pts = index
         source.push(picture)
@@ -212,7 +212,7 @@ def _picture(frame: Frame) -> av.VideoFrame:
 
 
 def _pad_to_even(frame: Frame) -> Frame:
-    """H.264 with 4:2:0 colour wants even sides: the last row or column is repeated."""
+    """H.264 with 4:2:0 color wants even sides: the last row or column is repeated."""
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

@@ -33,7 +33,7 @@ def compare(
     """Fills target and difference [3, H, W], both before the background and the latter where it is trusted.
 
     color, wanted [H, W, 3], premultiplied, and alpha, wanted_alpha, trust [H, W]; sums [H, 2]: of the absolute differences of
-    colour and of alpha.
+    color and of alpha.
     """
     height, width = alpha.shape
     for y in prange(height):
@@ -219,7 +219,7 @@ def finish(
 ) -> None:  # fmt: skip
     """Fills v_color [H, W, 3] and v_alpha [H, W]: the gradients of `compare`.
 
-    v_difference [3, H, W]: of what came after; price [2]: of the sums of absolute differences of colour and of alpha.
+    v_difference [3, H, W]: of what came after; price [2]: of the sums of absolute differences of color and of alpha.
     """
     height, width = alpha.shape
     for y in prange(height):

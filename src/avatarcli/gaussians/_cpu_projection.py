@@ -118,7 +118,7 @@ def project_backward(
 
     order [K]: the Gaussian of each splat. splats [K, SPLAT_COLUMNS]. starts [K + 1]: where each splat's slots begin.
     slots [M, 6 + C]: sums over the pixels of a tile of v, v dx, v dy, v dx², v dx dy, v dy², where v is the gradient
-    of sigma and (dx, dy) = pixel - centre, then the gradients of the colour.
+    of sigma and (dx, dy) = pixel - centre, then the gradients of the color.
     """
     fx, fy, cx, cy, width, height = lens[0], lens[1], lens[2], lens[3], lens[4], lens[5]
     channels = v_colors.shape[1]

@@ -117,7 +117,7 @@ def tiles_met(splat, tiles_x, tiles_y):  # type: ignore[no-untyped-def]
 def arrange(
     all_splats: F32, all_colors: F32, order: I32, starts: I32, tiles_x: int, tiles_y: int
 ) -> tuple[F32, F32, I32, I32]:
-    """Splats and colours of the drawn Gaussians by depth [K, ...]; tile and splat of every meeting [M], [M].
+    """Splats and colors of the drawn Gaussians by depth [K, ...]; tile and splat of every meeting [M], [M].
 
     starts [K + 1]: where each splat's meetings begin, by `tiles_met`.
     """

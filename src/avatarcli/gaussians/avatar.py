@@ -23,7 +23,7 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 
 FORMAT_VERSION = "1"
-SH_C0 = 0.28209479177387814  # value of the constant spherical harmonic: colour = 0.5 + SH_C0 · coefficient
+SH_C0 = 0.28209479177387814  # value of the constant spherical harmonic: color = 0.5 + SH_C0 · coefficient
 
 
 class Splats(NamedTuple):
@@ -68,7 +68,7 @@ class Avatar:
     """One person. All Gaussians are stored at rest, in the head model's frame.
 
     head: the person's mesh; binding [G]: carrying triangles, see `Rig.create`; means [G, 3] metres; quaternions [G, 4] wxyz;
-    log_scales [G, 3] (of metres); opacity_logits [G]; sh [G, 1, 3]: colour coefficients of degree 0.
+    log_scales [G, 3] (of metres); opacity_logits [G]; sh [G, 1, 3]: color coefficients of degree 0.
     """
 
     head: PersonalHead

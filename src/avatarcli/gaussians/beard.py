@@ -24,10 +24,10 @@ from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
 _JAW_ANGLES = (172, 397)  # MediaPipe's points where the jaw turns up to the ears
 _CHIN = 0.6  # of the farthest that an opening jaw takes skin: the chin and what is around it
 _FULL = 0.9  # of the matte: hair at the outline shows the background
-_FEW = 30  # pixels: fewer do not tell a colour
+_FEW = 30  # pixels: fewer do not tell a color
 # Likeness of the chin to the face's skin below which it wears a beard. Shaven chins have 0.7 and more, bearded ones up to 0.57.
 _BEARDED = 0.65
-# Likeness to the chin's colour from which a point is surely of the beard, and from which it is if others around it surely are.
+# Likeness to the chin's color from which a point is surely of the beard, and from which it is if others around it surely are.
 _LIKE, _MIXED = 0.5, 0.1
 _NEIGHBOURS, _SHARE = 16, 0.25  # points around, and how many of them must be of the beard
 _ALIKE = 0.005  # metres apart when the mouth is wide open: skin that goes no farther from the bone goes with it
@@ -47,10 +47,10 @@ class Beard:
     camera: Camera
 
     def holds(self, head: PersonalHead, points: Tensor, colors: Tensor) -> Tensor:
-        """Which points [P, 3] of colours [P, 3] are of the beard [P] (bool): below the nose, before the angles of the jaw, in the
-        beard's colour, and where the photo shows it or the face before it.
+        """Which points [P, 3] of colors [P, 3] are of the beard [P] (bool): below the nose, before the angles of the jaw, in the
+        beard's color, and where the photo shows it or the face before it.
 
-        At the edges of the surface colours are mixed: there the points around one count too.
+        At the edges of the surface colors are mixed: there the points around one count too.
         """
         if not len(points):
             return torch.zeros(0, dtype=torch.bool)
@@ -66,7 +66,7 @@ class Beard:
 
 
 def find_beard(head: PersonalHead, posed: Tensor, photo: PhotoView, shown: Tensor | None) -> Beard | None:
-    """The beard of a photo, where the chin has another colour than the face; None where it is shaven or cannot be judged.
+    """The beard of a photo, where the chin has another color than the face; None where it is shaven or cannot be judged.
 
     posed [N, 3]: the head's vertices as they are in the photo; shown [H, W]: see `Beard`; None when that is not known.
     """

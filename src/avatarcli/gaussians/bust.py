@@ -41,7 +41,7 @@ _OUTSIDE = 0.003  # metres that an axis of a Gaussian, as far as it is seen, may
 _SEEN = 2.0  # deviations from its middle as far as which a Gaussian is seen
 # Share of an axis that one hold leaves at least, for others follow; and the logarithm of a length (metres) that stays in any case.
 _STILL, _SHORT = 0.25, math.log(0.0015)
-_CLEAN = 0.9  # alpha from which a view's pixel has the colour of cloth, and not of what is behind it
+_CLEAN = 0.9  # alpha from which a view's pixel has the color of cloth, and not of what is behind it
 _SOFT = 0.004  # metres across an outline from all to nothing: two pixels of a view
 
 
@@ -145,7 +145,7 @@ class Bust:
     def outlined(self, picture: Tensor, camera: Camera) -> Tensor:
         """A premultiplied RGBA view [H, W, 4] of the head's frame that has the outline of the smooth shape below its top.
 
-        What that adds takes the colours beside it.
+        What that adds takes the colors beside it.
         """
         first = self._first_row(camera)
         part, window = picture[first:], camera.cropped(0, first, camera.width, camera.height - first)

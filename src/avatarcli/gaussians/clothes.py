@@ -22,7 +22,7 @@ _DRESSED = ("neck", "torso")  # regions that carry clothes; hair, which may fly 
 # Metres that a Gaussian may rise from its surface, and sink below it, for a hull is wider than most of its views; and that each of
 # its axes may stand out of it.
 _RISE, _SINK, THICK_CLOTHES = 0.003, 0.008, 0.0015
-# Metres that clothes may stray where a photo shows them: it needs their colours, and what stands before or behind them would be
+# Metres that clothes may stray where a photo shows them: it needs their colors, and what stands before or behind them would be
 # seen from aside.
 REACH_OF_SHOWN_CLOTHES = 0.006
 _BACKGROUND = 0.2  # alpha below which a pixel and all around it show background

@@ -23,7 +23,7 @@ _FEW = 0.004  # share of the picture: less hair tells nothing of its strands
 _HATTED = 0.003  # share of the picture from which a hat covers what would be hair
 _LOWER = 0.02  # of the picture's height: how much lower than the photo shows hair may hang
 _SEEN = 0.6  # the photo's authority from which its labels decide
-# What the labels leave open is decided by what is like it in colour and near: metres that count as much as an e-fold of colour,
+# What the labels leave open is decided by what is like it in color and near: metres that count as much as an e-fold of color,
 # how many are asked, and how many around a Gaussian must be hair too.
 _NEAR, _ASKED, _AROUND = 0.08, 15, 16
 
@@ -76,7 +76,7 @@ def find_hair(avatar: Avatar, photo: HairPhoto, authority: Tensor) -> tuple[Tens
 
     What covers the scalp is hair, and so is what the photo labels as hair where it decides (authority [G], see
     `photo_authority`); skin that moves is none. The rest, stubble on the scalp and what covers ears, face and neck, is what most
-    of those are that have its colour and place.
+    of those are that have its color and place.
     """
     model = avatar.head.model
     pixels, _ = photo.camera.project(avatar.splats(avatar.rig(), photo.parameters).means)

@@ -1,4 +1,4 @@
-"""Tones of hair that no photo shows: what is imagined drifts to other colours than the photo's hair, and where both meet the head
+"""Tones of hair that no photo shows: what is imagined drifts to other colors than the photo's hair, and where both meet the head
 would wear a seam. Here the tone that is seen goes on behind its border, and fades into the imagined one."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST = 0.7  # a logarithm: hair that differs by more is lit by chance, or is no
 
 
 def tone_beside(points: Tensor, logs: Tensor, seen: Tensor, unseen: Tensor) -> Tensor:
-    """Change [P, 3] of logarithms of colours that gives unseen hair the tone of the seen hair beside it, less the farther off.
+    """Change [P, 3] of logarithms of colors that gives unseen hair the tone of the seen hair beside it, less the farther off.
 
     points [P, 3]: metres; logs [P, 3]: `log_colors` of hair; seen, unseen [P]: how much each point counts as either.
     """

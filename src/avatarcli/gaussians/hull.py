@@ -1,6 +1,6 @@
 """The visual hull of a set of mattes: the surface inside of which all pictures agree that there is something.
 
-Space carving (Laurentini, *The visual hull concept*, 1994; Kutulakos and Seitz 2000 for the colours) on a grid. It is where the
+Space carving (Laurentini, *The visual hull concept*, 1994; Kutulakos and Seitz 2000 for the colors) on a grid. It is where the
 Gaussians of hair, hats, beards and clothes start, which no head model knows.
 """
 
@@ -31,7 +31,7 @@ _OPAQUE = 0.35  # alpha from which a pixel counts as the person
 _OBJECTIONS = 1
 _VOTES = 3  # views that must have seen a cell
 _SMOOTH = 1.0  # cells: standard deviation of the blur that turns steps into a surface
-_MARGIN = 0.004  # metres inside the surface at which colours are looked up: at the very edge background shines through
+_MARGIN = 0.004  # metres inside the surface at which colors are looked up: at the very edge background shines through
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Hull:
     """A closed surface as points; none where the pictures show nothing in common.
 
     points, normals (outward) [P, 3]: metres; colors [P, 3] in [0, 1]; doubt [P]: how far the views that see a point best disagree
-    about its colour, in [0, 1]: where a hull fills a hollow they see different things; cell: metres between neighbouring points.
+    about its color, in [0, 1]: where a hull fills a hollow they see different things; cell: metres between neighbouring points.
     inside: the carved grid [X, Y, Z] in [0, 1], smoothed; origin [3]: metres, the grid's first cell. bust: the shape that its
     lower part was given, if any.
     """
@@ -174,7 +174,7 @@ def _surface(inside: npt.NDArray[Any], low: Tensor) -> tuple[Tensor, Tensor]:
 def _colors(
     points: Tensor, normals: Tensor, pictures: Sequence[Tensor], cameras: Camera
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours [P, 3] as the views show them that look at a point squarely: the median of the best three; how far these three
+    """Colors [P, 3] as the views show them that look at a point squarely: the median of the best three; how far these three
     disagree [P]; and whether any view sees the point [P] (bool)."""
     best = torch.full((len(pictures), len(points)), -1.0)
     colors = torch.zeros(len(pictures), len(points), 3)
@@ -185,7 +185,7 @@ def _colors(
         facing = (functional.normalize(camera.centre - points, dim=-1) * normals).sum(-1)
         best[view] = torch.where(rgba[:, 3] > 0.8, facing, facing.new_full((), -1.0))
         colors[view] = rgba[:, :3] / rgba[:, 3:].clamp(min=0.3)
-    # Where only one or two views see a point, their colour counts for the missing ones too.
+    # Where only one or two views see a point, their color counts for the missing ones too.
     facing, chosen = best.topk(min(3, len(pictures)), dim=0)
     chosen = torch.where(facing > 0, chosen, chosen[:1])
     shown = colors.gather(0, chosen[..., None].expand(-1, -1, 3))

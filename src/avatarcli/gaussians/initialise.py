@@ -54,7 +54,7 @@ class GaussianStart(NamedTuple):
 def start_gaussians(samples: SurfaceSamples, sh_scale: float) -> GaussianStart:
     """Flat discs on the surface that overlap their neighbours enough to close it.
 
-    sh_scale: what a colour coefficient is multiplied by, see `avatar.SH_C0`.
+    sh_scale: what a color coefficient is multiplied by, see `avatar.SH_C0`.
     """
     z = functional.normalize(samples.normals, dim=-1)
     x = functional.normalize(samples.tangents - (samples.tangents * z).sum(-1, keepdim=True) * z, dim=-1)

@@ -131,7 +131,7 @@ class _State:
     optimizer: Adam
     density: Density
     follows: Tensor  # [G]: a `Follows` for each
-    combed: Tensor  # [G, K, 3]: the colours from which what does not follow all hardly departs
+    combed: Tensor  # [G, K, 3]: the colors from which what does not follow all hardly departs
 
     def __post_init__(self) -> None:
         count = len(self.parameters["nudge"])
@@ -300,7 +300,7 @@ class _State:
             if picture.moment > 0:
                 continue
             photo = picture.moment < 0
-            # A view that yields to the photo about colours yet knows the outline.
+            # A view that yields to the photo about colors yet knows the outline.
             known = picture.trust > _KNOWN if photo else torch.ones_like(picture.trust, dtype=torch.bool)
             means, _, _ = self._motion(picture).place(p["means"], p["quaternions"], p["log_scales"].exp())
             witnesses.append(Witness(picture.camera, picture.alpha, known, means, photo))

@@ -46,7 +46,7 @@ def rasterize(
     opacities: [N] in (0, 1).
     colors: [N, C] with C ≥ 1; any meaning, they are blended as they are.
     camera: one camera (world_to_camera [4, 4]); gradients do not reach it.
-    background: colour behind the Gaussians [C]; None is black, so the colour comes out multiplied by alpha.
+    background: color behind the Gaussians [C]; None is black, so the color comes out multiplied by alpha.
     backend: "auto" takes gsplat for tensors on CUDA and the CPU kernels otherwise. "reference" is slow and plain.
 
     Differentiable with respect to the five tensors and the background. The CPU and gsplat backends compute in float32,

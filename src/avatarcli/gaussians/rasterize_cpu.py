@@ -30,7 +30,7 @@ ONE_AT_A_TIME = threading.Lock()
 def rasterize_cpu(
     means: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor]:
-    """Colour multiplied by alpha [H, W, C] and alpha [H, W], float32; arguments as `rasterize`."""
+    """Color multiplied by alpha [H, W, C] and alpha [H, W], float32; arguments as `rasterize`."""
     tensors = [
         tensor.to("cpu", torch.float32).contiguous() for tensor in (means, quaternions, scales, opacities, colors)
     ]
@@ -55,7 +55,7 @@ class _Scene:
 
     @property
     def tiles(self) -> tuple[I32, I32, I32, int, int, int]:
-        """The arguments that `blend` and `blend_backward` share after splats and colours."""
+        """The arguments that `blend` and `blend_backward` share after splats and colors."""
         return (
             self.owners,
             self.tile_starts,

@@ -17,7 +17,7 @@ from avatarcli.geometry.cameras import Camera
 def rasterize_gsplat(
     means: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor]:
-    """Colour multiplied by alpha [H, W, C] and alpha [H, W], float32; arguments as `rasterize`, on CUDA.
+    """Color multiplied by alpha [H, W, C] and alpha [H, W], float32; arguments as `rasterize`, on CUDA.
 
     Raises DeviceError when the tensors are elsewhere, or gsplat is missing or cannot be compiled. Its first call on a
     machine compiles CUDA code for a minute or two.

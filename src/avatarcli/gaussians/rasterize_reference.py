@@ -23,7 +23,7 @@ _PAIRS_AT_ONCE = 4_000_000
 def rasterize_reference(
     means: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor]:
-    """Colour multiplied by alpha [H, W, C] and alpha [H, W]; arguments as `rasterize`."""
+    """Color multiplied by alpha [H, W, C] and alpha [H, W]; arguments as `rasterize`."""
     camera = Camera(camera.world_to_camera.to(means), camera.K.to(means), camera.width, camera.height)
     with torch.no_grad():
         depth = camera.to_camera(means)[:, 2]
@@ -66,7 +66,7 @@ def _project(means: Tensor, quaternions: Tensor, scales: Tensor, camera: Camera)
 
 
 def _blend(pixels: Tensor, centres: Tensor, conics: Tensor, opacities: Tensor, colors: Tensor) -> tuple[Tensor, Tensor]:
-    """Colour [h, w, C] and alpha [h, w] at pixel positions [h, w, 2] of splats sorted from front to back."""
+    """Color [h, w, C] and alpha [h, w] at pixel positions [h, w, 2] of splats sorted from front to back."""
     delta = pixels[:, :, None] - centres
     dx, dy = delta.unbind(-1)
     sigma = 0.5 * (conics[:, 0, 0] * dx * dx + conics[:, 1, 1] * dy * dy) + conics[:, 0, 1] * dx * dy

@@ -1,7 +1,7 @@
 """Strands for hair that no photo shows.
 
 The imagined views are blurred there and contradict each other, so a fit of them leaves a smooth cap. Here such hair is combed:
-its Gaussians become long and thin along the way the hair falls, and their colours get the detail that the photo's own hair has,
+its Gaussians become long and thin along the way the hair falls, and their colors get the detail that the photo's own hair has,
 carried there patch by patch and on along the strands, and near it the tone of that hair.
 """
 
@@ -30,12 +30,12 @@ _UNSEEN = (0.2, 0.9)
 _AT_HOME = (0.5, 0.8)  # share of hair around a Gaussian: at hair's edges strands would stick out over skin and clothes
 _COMBED = 0.1  # share of combing from which the views may not change a Gaussian any more
 # Square metres of it in the photo from which the photo may still change a combed Gaussian. Less of it shines through others: a fit
-# would give it any colour.
+# would give it any color.
 _SHOWN = 4e-6
 _NEAREST = 6  # starts whose normals and authority a Gaussian takes on
-# Metres: blur of the fit's own colours, whose fine part is the views' contradictions, and blur below which lies the photo's detail.
+# Metres: blur of the fit's own colors, whose fine part is the views' contradictions, and blur below which lies the photo's detail.
 _SMOOTH = 0.006
-_AROUND = 32  # Gaussians over which colours and directions are smoothed
+_AROUND = 32  # Gaussians over which colors and directions are smoothed
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the scalp
 _FALL = (0.05, 0.12)  # metres from the whorl: from growing away from it to hanging down
 _BACK = 0.3  # of hanging hair: it falls a little backwards off the face
@@ -48,7 +48,7 @@ _BEST = 0.6  # quantile: patches are cut where so much of the photo's hair has l
 # The middle of a splat is brighter than what it adds to a picture, where some lie over each other: so detail is exaggerated.
 _GAIN = 1.3
 _MOST = 1.0  # logarithm: detail beyond this is a highlight of one place or a slip of the labels
-_CHROMA = 0.5  # of the detail's colour: the photo's noise is in it
+_CHROMA = 0.5  # of the detail's color: the photo's noise is in it
 # A strand's length to its width, in curls and in straight hair; how plain the strands' directions are in photos of both; metres
 # (standard deviation).
 _ASPECT, _PLAIN = (2.0, 6.0), (0.4, 0.6)

@@ -45,15 +45,15 @@ _OFF_FACE = 0.010
 _BARE = ("eyelid", "lip", "nose", "eye", "eye_socket", "mouth_cavity", "teeth", "tongue")
 _BEARD = 0.03  # metres: what stands this near below the nose moves with the face
 REACH_OF_COVER = 0.015  # metres: how far hair and clothes may move in the fit. A hull is as wrong as its views disagree
-# How far views disagree about a colour where a start is wholly believed, and where it is nearly transparent.
+# How far views disagree about a color where a start is wholly believed, and where it is nearly transparent.
 _DOUBT = (0.25, 0.6)
-_FACING = 0.2  # cosine: a view that sees a surface more obliquely does not tell its colour
+_FACING = 0.2  # cosine: a view that sees a surface more obliquely does not tell its color
 _DEPTH_TOLERANCE = 0.004  # metres
-# What the texture's colour counts for beside a view's, and what all views must count for that see behind glasses.
+# What the texture's color counts for beside a view's, and what all views must count for that see behind glasses.
 _GUESS, _SEEN_WELL = 1e-3, 0.05
-_AROUND = 16  # starts of skin whose median colour one takes that glasses hide
+_AROUND = 16  # starts of skin whose median color one takes that glasses hide
 _BLOCKED = (0.008, 0.016, 0.03)  # metres before a point where the hull is asked whether something hides it
-_SKIN = 0.5  # likeness from which a pixel's colour is the skin's
+_SKIN = 0.5  # likeness from which a pixel's color is the skin's
 _BOX = 0.09  # metres around the bare head: long hair stands off it by less at the height of the head
 
 
@@ -95,7 +95,7 @@ def sample_views(
     colors = _seen_colors(head, skin, hull, video, pictures, heads, glasses)
     parts = [(skin._replace(colors=colors), REACH_OF_SKIN)]
     if on_skin < count:
-        # What hair and clothes hide takes their colour, for it shows through their gaps.
+        # What hair and clothes hide takes their color, for it shows through their gaps.
         _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy())
         hidden = ~visible[skin.binding][:, None]
         skin = skin._replace(colors=torch.where(hidden, hull.colors[torch.from_numpy(nearest)], colors))
@@ -205,7 +205,7 @@ def _seen_colors(
     heads: Camera,
     glasses: Glasses | None,
 ) -> Tensor:
-    """Colours [G, 3] of skin as the views at rest show it; the texture's where none of them does.
+    """Colors [G, 3] of skin as the views at rest show it; the texture's where none of them does.
 
     What glasses hide in all views continues the skin around it: the texture shows the glasses there.
     """
@@ -232,7 +232,7 @@ def _seen_colors(
         share = (visible & (rgba[:, 3] > 0.8)) * (facing - _FACING).clamp(min=0).square() * finer
         total += share[:, None] * rgba[:, :3] / rgba[:, 3:].clamp(min=0.3)
         weight += share[:, None]
-    # Eyes, rolled-up lids and what is inside the mouth keep the texture's colours.
+    # Eyes, rolled-up lids and what is inside the mouth keep the texture's colors.
     plain = (model.face_part[skin.binding] == PARTS.index("skin")) & ~hidden_at_rest(head)[skin.binding]
     colors = torch.where(plain[:, None], total / weight, skin.colors)
     unseen = behind & plain & (weight[:, 0] < _SEEN_WELL)

@@ -1,4 +1,4 @@
-"""Colours as numbers: sRGB's curve, and logarithms, in which light that is twice as strong is a step of the same size everywhere.
+"""Colors as numbers: sRGB's curve, and logarithms, in which light that is twice as strong is a step of the same size everywhere.
 
 Source of the curve: IEC 61966-2-1.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-Colour = tuple[float, float, float]  # red, green, blue
+Color = tuple[float, float, float]  # red, green, blue
 
 COLOR_FLOOR = 0.04  # added before logarithms are taken, so that neither black nor its noise decides
 
 
 def log_colors(colors: Tensor) -> Tensor:
-    """Logarithms of colours in [0, 1], black not far below dark."""
+    """Logarithms of colors in [0, 1], black not far below dark."""
     return (colors.clamp(min=0) + COLOR_FLOOR).log()
 
 
 def from_log_colors(logs: Tensor) -> Tensor:
-    """Colours in [0, 1] of their `log_colors`."""
+    """Colors in [0, 1] of their `log_colors`."""
     return (logs.exp() - COLOR_FLOOR).clamp(0, 1)
 
 

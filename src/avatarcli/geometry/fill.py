@@ -21,7 +21,7 @@ def pull_push(values: Tensor, weights: Tensor, *, wrap: bool = False) -> Tensor:
         value, weight = levels[-1]
         total = _halve(weight, wrap)
         mean = _halve(value * weight, wrap) / total.clamp(min=1e-8)
-        # Four known quarters make a fully known whole, and a single one nearly does: colour must reach far quickly.
+        # Four known quarters make a fully known whole, and a single one nearly does: color must reach far quickly.
         levels.append((mean, (total * 4).clamp(max=1)))
     filled = levels[-1][0]
     for value, weight in reversed(levels[:-1]):
@@ -33,7 +33,7 @@ def pull_push(values: Tensor, weights: Tensor, *, wrap: bool = False) -> Tensor:
 def borrow(color: Tensor, trust: Tensor, mirrored: Tensor, mirror_trust: Tensor, *, wrap: bool = False) -> Tensor:
     """Complete a picture [H, W, C] from its mirror image, then from its surroundings.
 
-    trust, mirror_trust [H, W] say how far the colours and the mirrored ones are known.
+    trust, mirror_trust [H, W] say how far the colors and the mirrored ones are known.
     """
     borrowed = (1 - trust) * mirror_trust
     known = trust + borrowed

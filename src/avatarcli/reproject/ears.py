@@ -30,9 +30,9 @@ def bare_ears(
 ) -> Tensor:
     """How bare the left and the right ear are [2], 1 … 0.
 
-    Two signs are weighed: whether anything stands beside the ear in the matte, and whether the ear has the colour of the skin
+    Two signs are weighed: whether anything stands beside the ear in the matte, and whether the ear has the color of the skin
     or of the hair. It was checked on 60 people with known profiles. image [H, W, 3], matte [H, W]; raster: the fitted head seen
-    by the photo's camera; posed [N, 3]: its vertices; skin, hair [3]: typical colours.
+    by the photo's camera; posed [N, 3]: its vertices; skin, hair [3]: typical colors.
     """
     shown = raster.covered & is_region(model.face_region, "ear")[raster.face.clamp(min=0)]
     left = (model.mean[model.faces[:, 0], 0] > 0)[raster.face.clamp(min=0)]
@@ -73,7 +73,7 @@ def _beside(
 
 
 def _skin_share(colors: Tensor, skin: Tensor, hair: Tensor) -> Tensor:
-    """Share of colours [P, 3] that are nearer to a skin's than to a hair's, in whatever light; a half when there are none."""
+    """Share of colors [P, 3] that are nearer to a skin's than to a hair's, in whatever light; a half when there are none."""
     if len(colors) == 0:
         return torch.tensor(0.5)
     return (tint_distance(colors, skin) < tint_distance(colors, hair)).float().mean()

@@ -37,7 +37,7 @@ _LEAST_CONTRAST, _FEW = 0.05, 30  # light; texels
 _RINGS, _EDGE = 12, 1.06  # of the iris' profile; where it ends
 _WHITE_FROM, _WHITE_TO, _BRIGHTER = 1.25, 2.2, 0.75  # where the white is looked for, and the quantile of its light
 _SOFT = 0.06  # half the width of the border of the iris
-# Differences of colour by which a texel is another thing than the drawn iris; brighter ones near its middle are reflections.
+# Differences of color by which a texel is another thing than the drawn iris; brighter ones near its middle are reflections.
 _ALIKE, _REFLECTIONS, _IRIS_ENDS = (0.08, 0.16), 0.75, (0.8, 1.0)
 _BESIDE_LIDS = (0.05, 0.2)  # from what is hidden: there lids throw shadows
 _PRIOR = 4.0  # texels' worth of the generic eye in each ring
@@ -55,7 +55,7 @@ class ShownEye(NamedTuple):
 
 
 def paint_eyes(head: PersonalHead, shown: Sequence[ShownEye]) -> list[Tensor]:
-    """Colours [T, 3] of all texels of both eyeballs, in the order of EYES.
+    """Colors [T, 3] of all texels of both eyeballs, in the order of EYES.
 
     Where the photo shows the iris of only one, for a lid, hair or a reflection in glasses hides the other, both look alike.
     """
@@ -132,7 +132,7 @@ def _find_iris(place: Tensor, light: Tensor) -> tuple[Tensor, float, float]:
 
 
 def _whole_eye(radius: Tensor, shown: _Look) -> Tensor:
-    """An eye without lids, the same all around: colours [T, 3] at radii [T], as one eye shows them."""
+    """An eye without lids, the same all around: colors [T, 3] at radii [T], as one eye shows them."""
     color, level = shown.color, shown.level
     rings = (torch.arange(_RINGS) + 0.5) / _RINGS * _EDGE
     generic = _generic_eye(rings)
@@ -157,7 +157,7 @@ def _whole_eye(radius: Tensor, shown: _Look) -> Tensor:
 
 
 def _generic_eye(angle: Tensor) -> Tensor:
-    """The generic eye's colour [T, 3] at angles [T] from its axis, as shares of the iris' own."""
+    """The generic eye's color [T, 3] at angles [T] from its axis, as shares of the iris' own."""
     stops = torch.tensor([stop for stop, _ in _GENERIC])
     colors = torch.tensor([color for _, color in _GENERIC])
     high = torch.searchsorted(stops, angle.contiguous()).clamp(1, len(stops) - 1)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from avatarcli.geometry.fill import ramp
 from avatarcli.head.model import PARTS, PersonalHead
 
-# sRGB colours in full light.
+# sRGB colors in full light.
 _CAVITY, _TONGUE, _GUM, _TOOTH = (0.34, 0.14, 0.14), (0.59, 0.34, 0.34), (0.62, 0.35, 0.35), (0.90, 0.84, 0.77)
 # Metres as far as light falls in freely, and by which it then falls to a third: between cheeks, from the lips; on teeth, from the
 # foremost; along the tongue from its tip.
@@ -26,7 +26,7 @@ _BESIDE_WHITE, _EXPOSURE = 1.15, (0.5, 1.05)
 _WHITEST, _FEW = (
     0.9,
     100,
-)  # quantile of an eye's light that its white has; texels of teeth that do not tell their colour
+)  # quantile of an eye's light that its white has; texels of teeth that do not tell their color
 # Of half a tooth's width: where it turns away to the gap beside it; how dark and how brown that is.
 _TURN, _GAP, _GAP_TINT = (0.7, 1.0), 0.5, (1.0, 0.92, 0.86)
 # Of a tooth's height from the gum: as far it is warmer, from where it is a little clear.
@@ -36,25 +36,25 @@ _UNDER = 0.35  # how much darker the tongue is below
 
 
 def exposure(eyes: Sequence[Tensor]) -> float:
-    """How light full light is in a photo, by its eyes' colours [T, 3]: what is white in them tells it for the mouth too."""
+    """How light full light is in a photo, by its eyes' colors [T, 3]: what is white in them tells it for the mouth too."""
     white = sum(float(eye.mean(-1).quantile(_WHITEST)) for eye in eyes) / len(eyes)
     low, high = _EXPOSURE
     return min(max(_BESIDE_WHITE * white / (sum(_TOOTH) / 3), low), high)
 
 
 def tooth_color(shown: Tensor, light: float) -> Tensor:
-    """The colour [3] of teeth: by what a photo shows of them [T, 3], or, where that is little, as teeth are in its light."""
+    """The color [3] of teeth: by what a photo shows of them [T, 3], or, where that is little, as teeth are in its light."""
     return shown.median(0).values if len(shown) > _FEW else light * torch.tensor(_TOOTH)
 
 
 def paint_cavity(head: PersonalHead, points: Tensor) -> Tensor:
-    """Colours [T, 3] of points [T, 3] at rest between the cheeks."""
+    """Colors [T, 3] of points [T, 3] at rest between the cheeks."""
     lips = head.neutral[head.model.in_regions("lip"), 2].amax()
     return torch.tensor(_CAVITY) * _light(lips - points[:, 2], *_CAVITY_LIGHT)
 
 
 def paint_tongue(head: PersonalHead, points: Tensor, normals: Tensor) -> Tensor:
-    """Colours [T, 3] of points [T, 3] at rest on the tongue; normals [T, 3] outwards.
+    """Colors [T, 3] of points [T, 3] at rest on the tongue; normals [T, 3] outwards.
 
     Bright by its distance from the tip, for a tongue that is put out takes its light along.
     """
@@ -65,7 +65,7 @@ def paint_tongue(head: PersonalHead, points: Tensor, normals: Tensor) -> Tensor:
 
 
 def paint_teeth(head: PersonalHead, points: Tensor, normals: Tensor, face: Tensor, name: str, tooth: Tensor) -> Tensor:
-    """Colours [T, 3] of points [T, 3] at rest on one row of teeth and its gums: teeth with dark gaps between them, in the shade of
+    """Colors [T, 3] of points [T, 3] at rest on one row of teeth and its gums: teeth with dark gaps between them, in the shade of
     the cheeks towards the back and of themselves towards the tongue.
 
     normals [T, 3] outwards; face [T]: the triangles they lie on; name: the row among PARTS; tooth [3]: the person's.
@@ -85,7 +85,7 @@ def paint_teeth(head: PersonalHead, points: Tensor, normals: Tensor, face: Tenso
 
 
 def _tooth_shade(points: Tensor, whole: Tensor, along: Tensor, *, upper: bool) -> Tensor:
-    """What to multiply the colour of points [T, 3] on one tooth with, [T, 3]. whole [K, 3]: its vertices; along [3]: towards its
+    """What to multiply the color of points [T, 3] on one tooth with, [T, 3]. whole [K, 3]: its vertices; along [3]: towards its
     neighbour."""
     low, high = (whole @ along).amin(), (whole @ along).amax()
     aside = ((points @ along - low) / (high - low) * 2 - 1).abs()

@@ -28,7 +28,7 @@ from avatarcli.reproject.skin_texture import Atlas, PhotoView, bake_skin
 from avatarcli.reproject.teeth import fit_upper_teeth
 
 _SUPERSAMPLING = 2  # rays per pixel along each axis
-_FEW = 30  # pixels: fewer do not tell the hair's colour
+_FEW = 30  # pixels: fewer do not tell the hair's color
 _LINING = 0.75  # how bright the inner side of hair is beside its outer one
 
 
@@ -89,7 +89,7 @@ class SeenPerson:
 
     @classmethod
     def of(cls, model: HeadModel, preprocessed: Preprocessed) -> SeenPerson:
-        """Look at a photo: where hair, clothes and ears are, the light, and the colours of skin and hair."""
+        """Look at a photo: where hair, clothes and ears are, the light, and the colors of skin and hair."""
         track, portrait = preprocessed.track, preprocessed.portrait
         image, matte = portrait.foreground, portrait.matte
         head = PersonalHead.of(model, track)
@@ -129,7 +129,7 @@ class SeenPerson:
 
 
 def _hair_color(image: Tensor, matte: Tensor, cover: Tensor, landmarks: Tensor, skin: Tensor) -> Tensor:
-    """The median colour [3] of the hair above the brows, the skin's where there is none.
+    """The median color [3] of the hair above the brows, the skin's where there is none.
 
     Away from the outline, where light shines through and the background is near.
     """

@@ -17,14 +17,14 @@ _DARKEST = 0.45
 
 
 def fit_light(color: Tensor, normals: Tensor, weight: Tensor) -> Tensor:
-    """Light from all sides, to first order: coefficients [4, 3] such that [1, n] @ coefficients is the colour of skin facing n.
+    """Light from all sides, to first order: coefficients [4, 3] such that [1, n] @ coefficients is the color of skin facing n.
 
     color [T, 3], unit normals [T, 3], weight [T]: samples of skin. Least squares; what points away from all samples is
     kept near their mean. Without samples it is black.
     """
     basis = torch.cat([torch.ones_like(normals[:, :1]), normals], dim=-1)
     ridge = torch.diag(torch.tensor([0.0, 1, 1, 1])) * _RIDGE * weight.sum()
-    # The mean normal is no direction of light: centre it, so that the ridge pulls towards the mean colour.
+    # The mean normal is no direction of light: centre it, so that the ridge pulls towards the mean color.
     mean = (normals * weight[:, None]).sum(0) / weight.sum().clamp(min=1e-6)
     typical = (color * weight[:, None]).sum(0) / weight.sum().clamp(min=1e-6)
     basis[:, 1:] -= mean
@@ -35,13 +35,13 @@ def fit_light(color: Tensor, normals: Tensor, weight: Tensor) -> Tensor:
 
 
 def lit(light: Tensor, normals: Tensor, typical: Tensor) -> Tensor:
-    """How bright [T, 3] surfaces facing `normals` [T, 3] are beside the typical colour [3]."""
+    """How bright [T, 3] surfaces facing `normals` [T, 3] are beside the typical color [3]."""
     color = light[0] + normals @ light[1:]
     return (color / typical.clamp(min=0.02)).clamp(*_RANGE)
 
 
 def tint_distance(colors: Tensor, typical: Tensor) -> Tensor:
-    """How far colours [..., 3] are from a typical one [3] in whatever light, which itself counts a little."""
+    """How far colors [..., 3] are from a typical one [3] in whatever light, which itself counts a little."""
     light = ((colors @ typical) / typical.dot(typical).clamp(min=1e-4)).clamp(*_BRIGHTNESS)[..., None]
     return (colors - light * typical).norm(dim=-1) + 0.08 * light[..., 0].log().abs()
 

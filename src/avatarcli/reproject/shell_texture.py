@@ -1,4 +1,4 @@
-"""The shell's picture: colours and coverage of hair and clothes all the way round."""
+"""The shell's picture: colors and coverage of hair and clothes all the way round."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from avatarcli.reproject.skin_texture import PhotoView, skin_likeness
 # Strands of combed hair run from the crown down; noise that is this much longer along them than across looks like it.
 _STRANDS_AROUND, _STRANDS_DOWN = 480, 8
 _CONTRAST = 0.6  # of invented strands beside those seen, whose contrast holds the shadows between locks, too
-_SURE = 0.8  # trust above which a texel's colour is carried on
-_FAR = 14.0  # texels, about 1.4 cm: how far beyond the photo's reach its colours go on
+_SURE = 0.8  # trust above which a texel's color is carried on
+_FAR = 14.0  # texels, about 1.4 cm: how far beyond the photo's reach its colors go on
 _WIDTH = (0.09, 0.12)  # metres from the middle: hair hangs down behind, it does not lie on the shoulders
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the skull
 
@@ -50,7 +50,7 @@ def paint_shell(
 def _hanging(view: ShellView, hair: Tensor) -> Tensor:
     """How far down hair hangs: per row [H, 1, 1], 1 down to where the sides show it without a gap, 0 from there on.
 
-    hair [3]: its typical colour.
+    hair [3]: its typical color.
     """
     sides = view.seen * view.aside * view.within(Zone.EAR, Zone.NECK, Zone.TORSO)
     rows = len(sides)
@@ -66,9 +66,9 @@ def _hanging(view: ShellView, hair: Tensor) -> Tensor:
 
 
 def _nape(view: ShellView, skin: Tensor, hair: Tensor, hanging: Tensor, below_chin: Tensor) -> Tensor:
-    """Colours [H, W, 3] of the back of the neck: row by row what its sides show, skin where nothing covers them.
+    """Colors [H, W, 3] of the back of the neck: row by row what its sides show, skin where nothing covers them.
 
-    skin, hair [H, W, 3]: their colours in the light that falls there; hanging [H, 1, 1]: 1 where hair is;
+    skin, hair [H, W, 3]: their colors in the light that falls there; hanging [H, 1, 1]: 1 where hair is;
     below_chin [H, W, 1]: where there may be a collar.
     """
     sides = view.seen * view.aside * view.within(Zone.NECK)
@@ -84,10 +84,10 @@ def _nape(view: ShellView, skin: Tensor, hair: Tensor, hanging: Tensor, below_ch
 def _colors(
     view: ShellView, photo: PhotoView, nape: Tensor, hair: Tensor, hanging: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Colours [H, W, 3]: the photo's where trusted, else the other side's, else what the zone's surroundings say; the scalp far
-    from the photo takes the hair's own typical colour, and unseen hair gets strands.
+    """Colors [H, W, 3]: the photo's where trusted, else the other side's, else what the zone's surroundings say; the scalp far
+    from the photo takes the hair's own typical color, and unseen hair gets strands.
 
-    nape [H, W, 3]: colours of the back of the neck; hair [H, W, 3]: typical of unseen hair; hanging [H, W, 1]: 1 where it hangs.
+    nape [H, W, 3]: colors of the back of the neck; hair [H, W, 3]: typical of unseen hair; hanging [H, W, 1]: 1 where it hangs.
     """
     color, trust = view.color, view.trust
     # At the rim light shines through hair, or what stands behind it does; shade is hair's own.
@@ -104,7 +104,7 @@ def _colors(
     # Long hair hides the back as far down as it hangs beside the neck.
     down = (torso * unseen * ramp(-view.rest[..., 2], -0.3, 0.0))[..., None] * hanging
     filled = torch.lerp(filled, hair, down)
-    # Near what the photo shows its colours go on; far from it single edge pixels would decide, so the middle of all hair does.
+    # Near what the photo shows its colors go on; far from it single edge pixels would decide, so the middle of all hair does.
     near = (4 * blur(torch.maximum(known, known.flip(1))[..., None], _FAR)).clamp(0, 1)
     filled = torch.lerp(filled, hair, scalp[..., None] * (1 - near))
     invented = torch.maximum(
@@ -119,7 +119,7 @@ def _colors(
 
 
 def _clothes(color: Tensor, cloth: Tensor, pictured: Tensor) -> Tensor:
-    """Colours [H, W, 3] of the torso: the photo's where it is `pictured` [H, W], else the nearest that is surely `cloth`."""
+    """Colors [H, W, 3] of the torso: the photo's where it is `pictured` [H, W], else the nearest that is surely `cloth`."""
     sure = cloth > _SURE
     if not sure.any():
         return borrow(color, cloth, color.flip(1), cloth.flip(1), wrap=True)

@@ -69,7 +69,7 @@ class ShellView:
 
     @property
     def trust(self) -> Tensor:
-        """How far a texel's colour is that of what covers it."""
+        """How far a texel's color is that of what covers it."""
         return self.pictured * ramp(self.covered, 0.75, 0.98)
 
     @property

@@ -20,7 +20,7 @@ from avatarcli.reproject.teeth import looks_like_tooth
 
 ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels in a 1024-pixel crop
 _DEPTH_TOLERANCE = 0.003  # metres
-_FAR = 40.0  # texels: how far beyond what the photo shows its skin colours go on, before the typical one takes over
+_FAR = 40.0  # texels: how far beyond what the photo shows its skin colors go on, before the typical one takes over
 _LID, _NEAR_EYE = 0.95, 0.035  # light of shut lids beside that of the skin around the eye; metres around its middle
 _SMOOTHING = 4  # steps: borders of regions become about a centimetre wide
 
@@ -29,7 +29,7 @@ _SMOOTHING = 4  # steps: borders of regions become about a centimetre wide
 class PhotoView:
     """A photo and all that is known per pixel, pictures [H, W] in [0, 1].
 
-    image [H, W, 3]: foreground colours; matte; cover: probability that hair or clothes hide the bare head; mouth: 1 between open
+    image [H, W, 3]: foreground colors; matte; cover: probability that hair or clothes hide the bare head; mouth: 1 between open
     lips; inside: 1 where the crop shows the photo; skin_color, hair_color [3]: typical ones; bare_ears [2]: how bare the left and
     the right ear are; light [4, 3]: as `fit_light` gives it; camera: the photo's.
     """
@@ -122,19 +122,19 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
     rest = functional.normalize(atlas.surface(vertex_normals(head.neutral, model.faces), model.faces), dim=-1)
     tongue = part == PARTS.index("tongue")
     values[tongue] = light * paint_tongue(head, points[tongue], rest[tongue])
-    # A smile shows some teeth of one row, in pieces: their colour is kept, their picture is not.
+    # A smile shows some teeth of one row, in pieces: their color is kept, their picture is not.
     rows = {name: part == PARTS.index(name) for name in ("teeth_upper", "teeth_lower")}
     shown = color[(trust > 0.6) & torch.stack([*rows.values()]).any(0) & looks_like_tooth(color, photo.skin_color)]
     tooth = tooth_color(shown, light)
     for name, here in rows.items():
         values[here] = paint_teeth(head, points[here], rest[here], atlas.face[here], name, tooth)
-    # Bilinear look-ups reach one texel past a chart's edge: let the edge colours bleed outwards.
+    # Bilinear look-ups reach one texel past a chart's edge: let the edge colors bleed outwards.
     everywhere = pull_push(atlas.picture(values), atlas.picture(torch.ones(len(values), 1))[..., 0])
     return everywhere, atlas.picture(trust[:, None])[..., 0]
 
 
 def _with_shut_lids(head: PersonalHead, atlas: Atlas, values: Tensor, bare: Tensor) -> Tensor:
-    """The texture [T, 3] with lids, as far as open eyes roll them up, in the colour of the skin around the eye.
+    """The texture [T, 3] with lids, as far as open eyes roll them up, in the color of the skin around the eye.
 
     Rolled up they are a narrow band in the shadow of a fold: unrolled as the photo shows them, they would be bruised.
     bare [T]: how surely the photo shows bare skin.
@@ -164,7 +164,7 @@ def _smooth_region(model: HeadModel, *names: str) -> Tensor:
 def project(
     atlas: Atlas, posed: Tensor, normals: Tensor, model: HeadModel, photo: PhotoView, raster: MeshRaster
 ) -> tuple[Tensor, Tensor]:
-    """The photo's colours [T, 3] at the texels of a posed mesh, and how far they can be trusted [T]."""
+    """The photo's colors [T, 3] at the texels of a posed mesh, and how far they can be trusted [T]."""
     points = atlas.surface(posed, model.faces)
     normal = functional.normalize(atlas.surface(normals, model.faces), dim=-1)
     pixels, facing, visible = visible_points(points, normal, photo.camera, raster.depth, tolerance=_DEPTH_TOLERANCE)
@@ -190,7 +190,7 @@ def project(
 
 
 def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
-    """How much colours [..., 3] look like a skin [3] in more or less light: 1 … 0 [...]."""
+    """How much colors [..., 3] look like a skin [3] in more or less light: 1 … 0 [...]."""
     difference = color - skin
     brightness = difference.mean(-1)
     tint = (difference - brightness[..., None]).norm(dim=-1)
@@ -199,7 +199,7 @@ def skin_likeness(color: Tensor, skin: Tensor) -> Tensor:
 
 def without_skin(clothes: Tensor, image: Tensor, skin: Tensor) -> Tensor:
     """Clothes [H, W] of a picture [H, W, 3] without what looks like the person's skin [3]: labels may take an open neckline for
-    clothes. Where most of them look so, they are of that colour, and stay."""
+    clothes. Where most of them look so, they are of that color, and stay."""
     plain = clothes * (skin_likeness(image, skin) < 0.5)
     return plain if plain.sum() > 0.5 * clothes.sum() else clothes
 

@@ -28,7 +28,7 @@ def fit_upper_teeth(
 ) -> PersonalHead:
     """The head with its upper teeth moved down to where the photo shows their edge; the same head when it does not show it.
 
-    posed [N, 3]: the head in the photo; image [H, W, 3]; landmarks [478, 2] pixels; skin [3]: its typical colour.
+    posed [N, 3]: the head in the photo; image [H, W, 3]; landmarks [478, 2] pixels; skin [3]: its typical color.
     """
     incisors = posed[_incisors(head, "teeth_upper")]
     edge, depth = camera.project(incisors[incisors[:, 1].argmin()][None])
@@ -68,7 +68,7 @@ def _lowered(head: PersonalHead, part: str, down: Tensor) -> PersonalHead:
 
 
 def looks_like_tooth(colors: Tensor, skin: Tensor) -> Tensor:
-    """Which colours [...] (bool) of [..., 3] are bright and pale enough beside a skin [3] for teeth, not lips or gums."""
+    """Which colors [...] (bool) of [..., 3] are bright and pale enough beside a skin [3] for teeth, not lips or gums."""
     bright = colors.mean(-1) > _BRIGHT * skin.mean()
     redness = (colors[..., 0] - colors[..., 2]) / colors.mean(-1).clamp(min=0.05)
     return bright & (redness < _PALE * (skin[0] - skin[2]) / skin.mean())

@@ -46,7 +46,7 @@ def preprocess_film(
     if info.duration > WHOLE and not alone:
         progress.warn(f"{film.name}: only the first {WHOLE:g} s are looked at")
     if info.hdr:
-        progress.warn(f"{film.name}: an HDR film, whose colours will look pale: export or record it without HDR")
+        progress.warn(f"{film.name}: an HDR film, whose colors will look pale: export or record it without HDR")
     with progress.task("look through the film", len(moments)) as advance:
         sights = look_through(info, advance)
     try:

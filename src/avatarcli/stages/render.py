@@ -73,10 +73,10 @@ def draw_frames(avatar: Avatar, request: RenderRequest) -> Iterator[Frame]:
 
 
 def _film(avatar: Avatar, parameters: HeadParameters, cameras: Camera, background: Backdrop) -> Iterator[Frame]:
-    colour = torch.tensor(background) if isinstance(background, tuple) else None
+    color = torch.tensor(background) if isinstance(background, tuple) else None
     picture = _cut_to_fit(background, cameras) if isinstance(background, Path) else None
-    for drawn in avatar.film(avatar.rig(), parameters, cameras, colour):
-        frame = picture_bytes(drawn, opaque=colour is not None)
+    for drawn in avatar.film(avatar.rig(), parameters, cameras, color):
+        frame = picture_bytes(drawn, opaque=color is not None)
         yield frame if picture is None else _over(frame, picture)
 
 

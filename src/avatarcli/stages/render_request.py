@@ -177,7 +177,7 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def parse_background(text: str) -> Backdrop:
-    """`transparent`, a CSS colour name, a hex colour, or a picture's file. Raises UsageError."""
+    """`transparent`, a CSS color name, a hex color, or a picture's file. Raises UsageError."""
     if text.strip().lower() == "transparent":
         return None
     if Path(text).is_file():
@@ -187,6 +187,6 @@ def parse_background(text: str) -> Backdrop:
     try:
         red, green, blue = ImageColor.getrgb(text.strip())[:3]
     except ValueError:
-        wanted = "a name (white), a hex colour (#1e90ff), transparent, or a picture that exists"
+        wanted = "a name (white), a hex color (#1e90ff), transparent, or a picture that exists"
         raise UsageError(f"--background '{text}': use {wanted}") from None
     return red / 255.0, green / 255.0, blue / 255.0

@@ -37,7 +37,7 @@ _OFF = 0.015  # metres that a plane may lead away from its disc
 # first thing that it sees.
 SQUARE = (0.3, 0.6)
 BEHIND = 0.015
-_SOLID = (0.6, 0.95)  # alpha from which a photo's pixel tells the colour of clothes
+_SOLID = (0.6, 0.95)  # alpha from which a photo's pixel tells the color of clothes
 _SOFT = 1 / 256  # of a picture's width: deviation of the border of what is painted
 
 
@@ -95,7 +95,7 @@ class ShownClothes:
 
 
 def _carried(surface: _Surface, photo: TrainingPicture, nearest: Tensor) -> tuple[Tensor, Tensor]:
-    """The photo's colours [H, W, 3] at the points of a surface, and how surely it shows clothes there [H, W]."""
+    """The photo's colors [H, W, 3] at the points of a surface, and how surely it shows clothes there [H, W]."""
     points = photo.parameters.placed(surface.points.flatten(0, 1)[None])[0]
     normals = surface.normals.flatten(0, 1) @ photo.parameters.head_pose[0, :3, :3].T
     pixels, depth = photo.camera.project(points)

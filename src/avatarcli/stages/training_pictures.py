@@ -54,7 +54,7 @@ _GUESSED = (0.5, 1.0)
 _CLOSE_UP = 1.3  # of the face's height: the side of a close-up
 _FINER = 1.25  # times as many pixels on a face as the whole photo has there: a close-up with fewer shows nothing new
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
-_SOLID = 0.8  # alpha from which a photo's pixel tells the colour of clothes
+_SOLID = 0.8  # alpha from which a photo's pixel tells the color of clothes
 _BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
 _OPAQUE = 2.2  # logit of 0.9, as plain starts have it
 
@@ -253,7 +253,7 @@ class Authority:
 def with_shown_clothes(
     start: Avatar, reach: Tensor, photos: Sequence[TrainingPicture], authority: Authority
 ) -> tuple[Avatar, Tensor]:
-    """The start with the clothes that photos decide about: in the photo's colours, opaque, and with little reach [G].
+    """The start with the clothes that photos decide about: in the photo's colors, opaque, and with little reach [G].
 
     The views would start them in means of what they disagree about, and as transparent; whatever a photo does not see behind
     others nobody would correct then, and it shines through from aside.

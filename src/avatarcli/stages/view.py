@@ -16,7 +16,7 @@ from avatarcli.config import DeviceName
 from avatarcli.devices import resolve_device
 from avatarcli.errors import DeviceError
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.geometry.colors import Colour
+from avatarcli.geometry.colors import Color
 from avatarcli.progress import Progress
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.viewer.address import page_address
@@ -44,7 +44,7 @@ class ViewRequest:
 
     host: str = "127.0.0.1"
     port: int | None = None
-    background: Colour = (1.0, 1.0, 1.0)
+    background: Color = (1.0, 1.0, 1.0)
     clips: Mapping[str, Clip] = field(default_factory=dict)
     camera: int | str = 0
     open_browser: bool = True

@@ -31,7 +31,7 @@ def assemble(assets: StudioAssets, subject: StudioSubject, device: torch.device 
     # What is built to measure is built on the CPU: it is small, full of decisions, and the same everywhere.
     worn += [mesh.to(device) for mesh in _made_to_measure(assets, subject, still, joints)]
     points = assets.atlas.position.reshape(-1, 3).numpy()
-    dye = torch.from_numpy(scalp_tint(subject.hair, subject.hair_colour).dye(points)).view(assets.atlas.region.shape)
+    dye = torch.from_numpy(scalp_tint(subject.hair, subject.hair_color).dye(points)).view(assets.atlas.region.shape)
     textures = [
         bake_skin(local, subject.skin, dye.to(device)),
         eye_texture(local, subject.features),
@@ -44,12 +44,12 @@ def assemble(assets: StudioAssets, subject: StudioSubject, device: torch.device 
 
 def _made_to_measure(assets: StudioAssets, subject: StudioSubject, neutral: Tensor, joints: Tensor) -> list[BoundMesh]:
     """Hair, beard, hat and glasses on a head [N, 3] at rest."""
-    meshes = grow_hair(assets, neutral, subject.hair, subject.hair_colour)
+    meshes = grow_hair(assets, neutral, subject.hair, subject.hair_color)
     if subject.hat is not None:
         hats = hat_meshes(assets, subject.hat, neutral)
         meshes = [*make_room(meshes, hats, subject.hat, neutral), *hats]
     if subject.beard is not None:
-        meshes = [*meshes, *grow_beard(assets, neutral, subject.beard, subject.hair_colour.natural())]
+        meshes = [*meshes, *grow_beard(assets, neutral, subject.beard, subject.hair_color.natural())]
     if subject.glasses is not None:
         meshes = [*meshes, *glasses_meshes(assets.head, subject.glasses, neutral, joints)]
     return meshes

@@ -84,7 +84,7 @@ class StudioAssets:
         )
 
     def hair(self, name: str, neutral: Tensor) -> BoundMesh:
-        """One of the pack's own hair meshes on a head [N, 3] at rest, in its stored colours."""
+        """One of the pack's own hair meshes on a head [N, 3] at rest, in its stored colors."""
         return self.wearables["hair"][name].worn(neutral, Material.HAIR)
 
     def on(self, device: torch.device | str) -> StudioAssets:

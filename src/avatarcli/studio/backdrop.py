@@ -1,4 +1,4 @@
-"""What stands behind a subject: white, a colour, a gradient, noise, or a blurred room."""
+"""What stands behind a subject: white, a color, a gradient, noise, or a blurred room."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_backdrop(rng: np.random.Generator, size: int, photos: Sequence[Tensor] 
     if kind == "white":
         return torch.full((size, size, 3), float(rng.uniform(0.96, 1.0)) if rng.random() < 0.5 else 1.0)
     if kind == "flat":
-        return _colours(rng, 1)[0].expand(size, size, 3).clone()
+        return _colors(rng, 1)[0].expand(size, size, 3).clone()
     if kind == "gradient":
         return _gradient(rng, size)
     if kind == "noise":
@@ -38,8 +38,8 @@ def draw_backdrop(rng: np.random.Generator, size: int, photos: Sequence[Tensor] 
     return blur(picture, float(np.exp(rng.uniform(np.log(_SHORT_BLUR), np.log(_LONG_BLUR)))) * size)
 
 
-def _colours(rng: np.random.Generator, count: int) -> Tensor:
-    """Colours [n, 3], greyish more often than pure."""
+def _colors(rng: np.random.Generator, count: int) -> Tensor:
+    """Colors [n, 3], greyish more often than pure."""
     grey = rng.uniform(0.05, 0.98, (count, 1))
     pure = rng.uniform(0, 1, (count, 3))
     share = rng.beta(1, 2.5, (count, 1))
@@ -47,8 +47,8 @@ def _colours(rng: np.random.Generator, count: int) -> Tensor:
 
 
 def _gradient(rng: np.random.Generator, size: int) -> Tensor:
-    """From one colour to another, along a line or outwards, as studio walls are lit."""
-    first, second = _colours(rng, 1)[0], _colours(rng, 1)[0]
+    """From one color to another, along a line or outwards, as studio walls are lit."""
+    first, second = _colors(rng, 1)[0], _colors(rng, 1)[0]
     second = first + (second - first) * float(rng.uniform(0.2, 1))
     rows, columns = _grid(size)
     if rng.random() < 0.5:
@@ -61,14 +61,14 @@ def _gradient(rng: np.random.Generator, size: int) -> Tensor:
 
 
 def _noise(rng: np.random.Generator, size: int) -> Tensor:
-    """Clouds of several sizes in two colours."""
+    """Clouds of several sizes in two colors."""
     total = torch.zeros(size, size)
     for cells in (3, 6, 12, 24, 48):
         grain = torch.from_numpy(rng.normal(size=(1, 1, cells, cells)).astype(np.float32))
         total = (
             total + functional.interpolate(grain, (size, size), mode="bicubic", align_corners=False)[0, 0] / cells**0.7
         )
-    first, second = _colours(rng, 2)
+    first, second = _colors(rng, 2)
     return (first + (second - first) * (total * 1.2).sigmoid()[..., None]).clamp(0, 1)
 
 
@@ -77,15 +77,15 @@ def _room(rng: np.random.Generator, size: int) -> Tensor:
     picture = _gradient(rng, size)
     rows, columns = _grid(size)
     for _ in range(int(rng.integers(4, 22))):
-        colour = _colours(rng, 1)[0]
+        color = _colors(rng, 1)[0]
         x, y = (float(v) for v in rng.uniform(-0.5, 0.5, 2))
         width, height = (float(v) for v in np.exp(rng.uniform(np.log(0.03), np.log(0.5), 2)))
         if rng.random() < 0.7:
             inside = ((columns - x).abs() < width / 2) & ((rows - y).abs() < height / 2)
         else:
             inside = (columns - x).square() + (rows - y).square() < (width / 4) ** 2
-            colour = (colour * 1.6).clamp(0, 1)
-        picture = torch.where(inside[..., None], colour, picture)
+            color = (color * 1.6).clamp(0, 1)
+        picture = torch.where(inside[..., None], color, picture)
     return picture
 
 

@@ -46,7 +46,7 @@ def _skin(path: Path, pack: Mapping[str, Tensor]) -> Tensor:
             picture = torch.from_numpy(np.array(file.convert("RGBA"))).float() / 255
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise AssetsError(f"{path} is damaged ({error}): make it again with `avatar data skins`") from None
-    # What is transparent has no colour to mix in.
+    # What is transparent has no color to mix in.
     picture[..., :3] *= picture[..., 3:]
     layers = resized(picture, *base.shape[:2])
     layers[..., :3] /= layers[..., 3:].clamp(min=1e-4)

@@ -8,41 +8,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.colors import Colour, encoded, linear
+from avatarcli.geometry.colors import Color, encoded, linear
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import colour_of
+from avatarcli.studio.skin import color_of
 
 # Metres nearer to the camera than they are, so that they win over the skin they lie on.
 _BROW_BIAS, _LASH_BIAS = 0.0012, 0.0006
-# Where the two irises lie in the pictures of the eyes (u, v), and their radius. They are painted in purer colours than eyes have.
+# Where the two irises lie in the pictures of the eyes (u, v), and their radius. They are painted in purer colors than eyes have.
 _IRISES, _IRIS_RADIUS, _IRIS_GREY = ((0.292, 0.708), (0.704, 0.296)), 0.118, 0.35
-_LASH_COLOUR: Colour = (0.02, 0.015, 0.01)
+_LASH_COLOR: Color = (0.02, 0.015, 0.01)
 
 
 @dataclass(frozen=True)
 class Features:
-    """eyes: name of a picture, `iris`: factor on its colours, `sclera` likewise off the iris; brows, lashes: names of
-    meshes; brow_colour, lash_colour linear; brow_density: factor on their opacity; dentition: 0 or a variant's number;
-    teeth: factor on their colour.
+    """eyes: name of a picture, `iris`: factor on its colors, `sclera` likewise off the iris; brows, lashes: names of
+    meshes; brow_color, lash_color linear; brow_density: factor on their opacity; dentition: 0 or a variant's number;
+    teeth: factor on their color.
     """
 
     eyes: str
-    iris: Colour
-    sclera: Colour
+    iris: Color
+    sclera: Color
     brows: str
-    brow_colour: Colour
+    brow_color: Color
     brow_density: float
     lashes: str
-    lash_colour: Colour
+    lash_color: Color
     dentition: int
-    teeth: Colour
+    teeth: Color
 
 
 def draw_features(
-    assets: StudioAssets, rng: np.random.Generator, *, years: float, female: bool, brown: float, hair: Colour
+    assets: StudioAssets, rng: np.random.Generator, *, years: float, female: bool, brown: float, hair: Color
 ) -> Features:
-    """Choose them. brown in [0, 1]: how likely eyes are brown; hair: linear colour of the roots."""
+    """Choose them. brown in [0, 1]: how likely eyes are brown; hair: linear color of the roots."""
     eyes = tuple(assets.eyes)
     common = [name for name in eyes if name.startswith("brown")] or list(eyes)
     name = common[rng.integers(len(common))] if rng.random() < brown else eyes[rng.integers(len(eyes))]
@@ -59,11 +59,11 @@ def draw_features(
         iris=_jitter(rng, deep, 0.08),
         sclera=(1.0, float(1 - 0.05 * rng.random()), float(1 - (0.04 + 0.1 * age) * rng.random())),
         brows=brows[rng.integers(len(brows))],
-        brow_colour=colour_of(brow),
+        brow_color=color_of(brow),
         brow_density=float(rng.uniform(0.85, 1.5)) * (1.0 - 0.2 * age * rng.random()),
         # The pack's first lashes are the short ones.
         lashes=lashes[rng.integers(1, len(lashes))] if female and len(lashes) > 1 else lashes[0],
-        lash_colour=_LASH_COLOUR if female or brown > 0.5 else _jitter(rng, 0.05, 0.1),
+        lash_color=_LASH_COLOR if female or brown > 0.5 else _jitter(rng, 0.05, 0.1),
         dentition=int(rng.integers(0, len(assets.head.teeth_variants) + 1)),
         teeth=(shade, shade * (1 - 0.12 * yellow), shade * (1 - 0.7 * yellow)),
     )
@@ -77,15 +77,15 @@ def brow_meshes(assets: StudioAssets, look: Features, neutral: Tensor) -> list[B
         brow.worn(
             neutral,
             Material.BROW,
-            texture=_dyed(brow.texture, look.brow_colour, look.brow_density),
+            texture=_dyed(brow.texture, look.brow_color, look.brow_density),
             depth_bias=_BROW_BIAS,
         ),
-        lash.worn(neutral, Material.LASH, texture=_dyed(lash.texture, look.lash_colour, 1.0), depth_bias=_LASH_BIAS),
+        lash.worn(neutral, Material.LASH, texture=_dyed(lash.texture, look.lash_color, 1.0), depth_bias=_LASH_BIAS),
     ]
 
 
 def eye_texture(assets: StudioAssets, look: Features) -> Tensor:
-    """uint8 [S, S, 4]: iris and white coloured apart."""
+    """uint8 [S, S, 4]: iris and white colored apart."""
     picture = linear(assets.eyes[look.eyes].float() / 255)
     size = picture.shape[0]
     axis = (torch.arange(size, device=picture.device) + 0.5) / size
@@ -110,9 +110,9 @@ def tongue_texture(assets: StudioAssets) -> Tensor:
     return _opaque(assets.tongue.float() / 255)
 
 
-def _dyed(texture: Tensor, colour: Colour, density: float) -> Tensor:
-    """The alpha of a texture in one colour."""
-    paint = encoded(torch.tensor(colour, device=texture.device)) * 255
+def _dyed(texture: Tensor, color: Color, density: float) -> Tensor:
+    """The alpha of a texture in one color."""
+    paint = encoded(torch.tensor(color, device=texture.device)) * 255
     result = texture.clone()
     result[..., :3] = paint.round().to(torch.uint8)
     result[..., 3] = (texture[..., 3].float() * density).clamp(0, 255).round().to(torch.uint8)
@@ -124,5 +124,5 @@ def _opaque(picture: Tensor) -> Tensor:
     return torch.cat([pixels, torch.full_like(pixels[..., :1], 255)], dim=-1)
 
 
-def _jitter(rng: np.random.Generator, level: float, spread: float) -> Colour:
-    return colour_of(level * np.exp(rng.normal(0, spread, 3)))
+def _jitter(rng: np.random.Generator, level: float, spread: float) -> Color:
+    return color_of(level * np.exp(rng.normal(0, spread, 3)))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarcli.geometry.colors import Colour, encoded
+from avatarcli.geometry.colors import Color, encoded
 from avatarcli.studio.pack_head import PackHead
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import colour_of
+from avatarcli.studio.skin import color_of
 from avatarcli.studio.solids import Solid, directions_of, grid, sweep
 
 _OUTLINE = 48  # points of a rim
@@ -24,7 +24,7 @@ _SHAPES: tuple[tuple[str, float, float, float, float], ...] = (
     ("aviator", 2.6, 0.86, 0.03, 0.2), ("half moon", 2.8, 0.48, 0.0, 0.1),
 )  # fmt: skip
 RIMS = ("full", "half", "none")
-_FRAME_COLOURS: tuple[Colour, ...] = (
+_FRAME_COLORS: tuple[Color, ...] = (
     (0.012, 0.012, 0.014), (0.03, 0.02, 0.015), (0.10, 0.045, 0.02), (0.35, 0.26, 0.13), (0.45, 0.45, 0.46), (0.16, 0.16, 0.17),
     (0.02, 0.04, 0.10), (0.25, 0.02, 0.03), (0.6, 0.58, 0.55), (0.45, 0.30, 0.25),
 )  # fmt: skip
@@ -38,7 +38,7 @@ _EAR_HOOK = 0.03  # metres that temples bend down behind the ears
 @dataclass(frozen=True)
 class GlassesLook:
     """width: of a lens, metres; rim: thickness, metres; drop: of the lenses' middle below the eyes, metres; lens,
-    opacity: linear colour and opacity of the tint; mottled: how much the frame is tortoise shell.
+    opacity: linear color and opacity of the tint; mottled: how much the frame is tortoise shell.
     """
 
     shape: str
@@ -46,16 +46,16 @@ class GlassesLook:
     width: float
     rim: float
     drop: float
-    colour: Colour
+    color: Color
     mottled: float
-    lens: Colour
+    lens: Color
     opacity: float
     seed: int
 
 
 def draw_glasses(rng: np.random.Generator) -> GlassesLook:
     dark = rng.random() < 0.12
-    colour = np.array(_FRAME_COLOURS[rng.integers(len(_FRAME_COLOURS))]) * np.exp(rng.normal(0, 0.15, 3))
+    color = np.array(_FRAME_COLORS[rng.integers(len(_FRAME_COLORS))]) * np.exp(rng.normal(0, 0.15, 3))
     tint = np.array([0.02, 0.02, 0.02]) if dark else np.array([0.5, 0.52, 0.5])
     tint = tint * np.exp(rng.normal(0, 0.25, 3))
     return GlassesLook(
@@ -64,9 +64,9 @@ def draw_glasses(rng: np.random.Generator) -> GlassesLook:
         width=float(rng.uniform(0.046, 0.056)),
         rim=float(np.exp(rng.uniform(math.log(0.0007), math.log(0.0032)))),
         drop=float(rng.normal(0.003, 0.0015)),
-        colour=colour_of(colour),
+        color=color_of(color),
         mottled=float(rng.uniform(0.3, 1)) if rng.random() < 0.2 else 0.0,
-        lens=colour_of(tint),
+        lens=color_of(tint),
         opacity=float(rng.uniform(0.6, 0.92)) if dark else float(rng.uniform(0.02, 0.07)),
         seed=int(rng.integers(2**31)),
     )
@@ -204,12 +204,12 @@ def _lens(rim: Tensor) -> Solid:
 
 
 def _frame_texture(look: GlassesLook) -> Tensor:
-    """uint8 [64, 64, 4]: one colour, or tortoise shell."""
+    """uint8 [64, 64, 4]: one color, or tortoise shell."""
     rng = np.random.default_rng(look.seed)
-    base = torch.tensor(look.colour).expand(64, 64, 3)
+    base = torch.tensor(look.color).expand(64, 64, 3)
     spots = torch.from_numpy(rng.normal(size=(1, 1, 12, 12)).astype(np.float32))
     spots = torch.nn.functional.interpolate(spots, (64, 64), mode="bicubic", align_corners=False)[0, 0].sigmoid()
     shell = torch.tensor([0.30, 0.12, 0.03]) * spots[..., None] ** 2
-    colour = base * (1 - look.mottled) + shell * look.mottled
+    color = base * (1 - look.mottled) + shell * look.mottled
     alpha = torch.ones(64, 64, 1)
-    return (torch.cat([encoded(colour), alpha], -1) * 255).round().to(torch.uint8)
+    return (torch.cat([encoded(color), alpha], -1) * 255).round().to(torch.uint8)

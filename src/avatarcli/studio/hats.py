@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.geometry.colors import Colour, encoded
+from avatarcli.geometry.colors import Color, encoded
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.scene import BoundMesh, Material
 from avatarcli.studio.solids import Solid, grid
-from avatarcli.studio.wear import HATS, cloth_colour
+from avatarcli.studio.wear import HATS, cloth_color
 
 KINDS = ("beanie", "cap", *HATS)
 _MIDDLE = torch.tensor([0.0, 0.02, -0.012])  # of the cranium: hats are measured from here
@@ -32,8 +32,8 @@ class HatLook:
     """
 
     kind: str
-    colour: Colour
-    second: Colour
+    color: Color
+    second: Color
     front: float
     back: float
     gap: float
@@ -49,8 +49,8 @@ def draw_hat(rng: np.random.Generator) -> HatLook:
     beanie = kind == "beanie"
     return HatLook(
         kind=kind,
-        colour=cloth_colour(rng),
-        second=cloth_colour(rng),
+        color=cloth_color(rng),
+        second=cloth_color(rng),
         front=float(rng.uniform(0.03, 0.055)),
         back=float(rng.uniform(-0.045, 0.0)) if beanie else float(rng.uniform(-0.015, 0.01)),
         gap=float(rng.uniform(0.006, 0.011)),
@@ -170,15 +170,15 @@ def _texture(look: HatLook) -> Tensor:
     rng = np.random.default_rng(look.seed)
     u = (torch.arange(512) + 0.5)[None] / 512
     v = (torch.arange(256) + 0.5)[:, None] / 256
-    colour = torch.tensor(look.colour).expand(256, 512, 3)
+    color = torch.tensor(look.color).expand(256, 512, 3)
     if look.kind == "beanie":
         if rng.random() < 0.4:
             bands = ((v * float(rng.uniform(8, 40))).sin() * 6).sigmoid()[..., None]
-            colour = colour * (1 - bands) + torch.tensor(look.second) * bands
+            color = color * (1 - bands) + torch.tensor(look.second) * bands
         shade = 0.75 + 0.25 * (u * look.ribs * 2 * math.pi).cos() + 0.06 * (v * 500).cos()
     else:
         seam = 1 - 0.35 * torch.exp(-(((u * 6) % 1 - 0.5).abs() * 60).square())
         grain = 1 + 0.05 * torch.from_numpy(rng.normal(size=(256, 512)).astype(np.float32))
         shade = seam * grain
-    pixels = encoded(colour * shade.expand(256, 512)[..., None].clamp(min=0.1)) * 255
+    pixels = encoded(color * shade.expand(256, 512)[..., None].clamp(min=0.1)) * 255
     return torch.cat([pixels, torch.full((256, 512, 1), 60.0)], -1).round().to(torch.uint8)

@@ -40,7 +40,7 @@ _REACH = 0.25  # metres: how far before a receiver blockers are looked for
 _LIFT, _BIAS = 0.003, 0.004
 _STRAND_BIAS = 0.009  # the outermost strands do not shade each other: hair is a volume
 _KEPT = 0.8  # of the light that strands get, what comes out again where it went in
-# Red light spreads further under the skin, so shadows' edges are red: exponents of visibility per colour.
+# Red light spreads further under the skin, so shadows' edges are red: exponents of visibility per color.
 _BLEED = (0.75, 1.0, 1.1)
 
 
@@ -149,7 +149,7 @@ def _lamp_light(
     for p in range(len(light.position)):
         way = light.position[p] - vertices
         distance = way.norm(dim=-1, keepdim=True)
-        strength = light.colour[p] * (light.position[p].norm() / distance).square()
+        strength = light.color[p] * (light.position[p].norm() / distance).square()
         towards = way / distance
         cosine = (normal * towards).sum(-1, keepdim=True)
         soft = ((cosine + wrap) / (1 + wrap)).clamp(min=0)

@@ -40,7 +40,7 @@ def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
     around = math.pi * radiance.mean()
     kind = rng.random()
     soft, aside = kind < _SOFT_SHARE, kind > 1 - _SIDE_SHARE
-    position, colour, size = [], [], []
+    position, color, size = [], [], []
     for lamp in range(lamps):
         way = _lamp_direction(rng, key=lamp == 0, aside=aside)
         # Against the surround: from a cloudy day to a spotlight.
@@ -48,11 +48,11 @@ def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
         strength = around * float(np.exp(rng.normal(usual, 0.6 if lamp == 0 else 0.8)))
         distance = float(np.exp(rng.uniform(math.log(0.7), math.log(3.5))))
         position.append(way * distance)
-        colour.append(strength * _tint(rng, 0.35))
+        color.append(strength * _tint(rng, 0.35))
         size.append(distance * float(np.exp(rng.uniform(math.log(0.03), math.log(0.35)))))
     if rng.random() < _FILLED_SHARE:
-        ambient = _filled(rng, ambient, np.array(position), np.array(colour))
-    arrived = _irradiance(ambient, np.array(position), np.array(colour), _face_normals()).mean(0)
+        ambient = _filled(rng, ambient, np.array(position), np.array(color))
+    arrived = _irradiance(ambient, np.array(position), np.array(color), _face_normals()).mean(0)
     level = _FAIR_LEVEL * (albedo / _FAIR_ALBEDO) ** (1 - _COMPENSATION) * float(np.exp(rng.normal(0, 0.22)))
     exposure = level / max(albedo * float(arrived.mean()) / math.pi, 1e-6)
     # The camera mends most, not all, of the light's tint.
@@ -60,7 +60,7 @@ def draw_light(rng: np.random.Generator, albedo: float = _FAIR_ALBEDO) -> Light:
     return Light(
         ambient=_floats(ambient),
         position=_floats(np.array(position)),
-        colour=_floats(np.array(colour)),
+        color=_floats(np.array(color)),
         size=_floats(np.array(size)),
         gain=_floats(exposure * balance * _tint(rng, 0.06)),
     )
@@ -84,11 +84,11 @@ def _filled(
     rng: np.random.Generator,
     ambient: NDArray[np.float64],
     position: NDArray[np.float64],
-    colour: NDArray[np.float64],
+    color: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Coefficients [9, 3] of the surround with broad light from behind, as much as the unseen sides lack against the face."""
     directions = _surround_directions()
-    level = _irradiance(ambient, position, colour, _face_normals()).mean() * math.exp(rng.normal(_FILL, _FILL_SPREAD))
+    level = _irradiance(ambient, position, color, _face_normals()).mean() * math.exp(rng.normal(_FILL, _FILL_SPREAD))
     no_lamp = np.zeros((0, 3))
     for side in rng.permutation([-1.0, 1.0]):
         normals = np.array([[side * math.sin(turn), 0.1, math.cos(turn)] for turn in _UNSEEN])
@@ -96,7 +96,7 @@ def _filled(
         lobe = np.exp((directions @ way - 1) / float(rng.uniform(0.7, 1.1)) ** 2)[:, None] * _tint(rng, 0.2)
         added = 4 * math.pi / _DIRECTIONS * _harmonics(directions).T @ lobe
         wanted = level * math.exp(rng.normal(0, _FILL_DIFFERENCE))
-        missing = wanted - _irradiance(ambient, position, colour, normals).mean()
+        missing = wanted - _irradiance(ambient, position, color, normals).mean()
         ambient = ambient + added * max(missing, 0.0) / _irradiance(added, no_lamp, no_lamp, normals).mean()
     return ambient
 
@@ -117,10 +117,10 @@ def _direction(azimuth: float, elevation: float) -> NDArray[np.float64]:
 
 
 def _tint(rng: np.random.Generator, spread: float) -> NDArray[np.float64]:
-    """A colour [3] of mean 1 along the line of temperatures: warm lamps to blue sky, and a little off it."""
+    """A color [3] of mean 1 along the line of temperatures: warm lamps to blue sky, and a little off it."""
     warmth, green = float(rng.normal(0, spread)), float(rng.normal(0, 0.15 * spread))
-    colour = np.exp([warmth, 0.1 * warmth + green, -1.1 * warmth])
-    return colour / colour.mean()
+    color = np.exp([warmth, 0.1 * warmth + green, -1.1 * warmth])
+    return color / color.mean()
 
 
 def _face_normals() -> NDArray[np.float64]:
@@ -131,14 +131,14 @@ def _face_normals() -> NDArray[np.float64]:
 def _irradiance(
     ambient: NDArray[np.float64],
     position: NDArray[np.float64],
-    colour: NDArray[np.float64],
+    color: NDArray[np.float64],
     normals: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Light [N, 3] of a surround and P lamps that arrives on surfaces that look along `normals` [N, 3] (of any length)."""
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     soft = (_harmonics(normals) * np.array(COSINE_LOBE)) @ ambient
     ways = position / np.linalg.norm(position, axis=1, keepdims=True)
-    return soft + (normals @ ways.T).clip(min=0) @ colour
+    return soft + (normals @ ways.T).clip(min=0) @ color
 
 
 def _harmonics(direction: NDArray[np.float64]) -> NDArray[np.float64]:

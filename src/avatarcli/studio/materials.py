@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avatarcli.caching import constant
-from avatarcli.geometry.colors import Colour
+from avatarcli.geometry.colors import Color
 from avatarcli.studio.scene import REGION_NAMES, Material
 
 
@@ -16,15 +16,15 @@ from avatarcli.studio.scene import REGION_NAMES, Material
 class Finish:
     """One material.
 
-    wrap: how far light creeps round the terminator (0: Lambert), per colour, as scattering under the skin lets it;
-    bounce: share of light that a hollow of it throws back at itself, per colour; lift: share of light that finds its way in
+    wrap: how far light creeps round the terminator (0: Lambert), per color, as scattering under the skin lets it;
+    bounce: share of light that a hollow of it throws back at itself, per color; lift: share of light that finds its way in
     whatever the shadow maps say (they are coarse, and walls of the mouth are lit through flesh and lips); reflectance: of a
     mirror-like coat seen from the front; broad, narrow: (exponent, share) of two highlights of that coat; sheen: how much of
     the surroundings it mirrors at grazing angles.
     """
 
-    wrap: Colour = (0.0, 0.0, 0.0)
-    bounce: Colour = (0.3, 0.3, 0.3)
+    wrap: Color = (0.0, 0.0, 0.0)
+    bounce: Color = (0.3, 0.3, 0.3)
     lift: float = 0.0
     reflectance: float = 0.03
     broad: tuple[float, float] = (10.0, 1.0)

@@ -1,8 +1,8 @@
 """Photo-like references: what lens, camera, file format and matting do to a clean picture of a person.
 
 A clean rendering is laid on a background, photographed, saved as JPEG and cut out again with the mistakes that mattes make. Light
-and colour temperature of the whole scene are not touched but for a trace: the person in the model's pictures should look like the
-person in the photo, so what changes the colours must change targets too and belongs to the studio's light.
+and color temperature of the whole scene are not touched but for a trace: the person in the model's pictures should look like the
+person in the photo, so what changes the colors must change targets too and belongs to the studio's light.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PhotoFaults:
 
     distortion: radial, relative displacement at the half width beyond that at the face (positive: barrel); sharpness: share of the
     pixels that the camera resolves; blur: standard deviation; gains: of red, green and blue; noise: standard deviation of grey
-    grain; colour_noise: of coloured blotches; jpeg: quality, or None for a lossless file.
+    grain; color_noise: of colored blotches; jpeg: quality, or None for a lossless file.
     """
 
     distortion: float
@@ -44,7 +44,7 @@ class PhotoFaults:
     blur: float
     gains: tuple[float, float, float]
     noise: float
-    colour_noise: float
+    color_noise: float
     jpeg: int | None
 
 
@@ -55,7 +55,7 @@ class MatteFaults:
     softness: blur of the edge; hardness: contrast of what is left; bias and wander: how much of the edge is taken off (negative) or
     added, everywhere and from place to place; hair_loss: exponent on what is half transparent, above 1 eats curls; remnants:
     how likely the background near the person is kept; holes: how likely a piece of the person is lost; unmixing: how well the
-    background's colour is taken out of the edges.
+    background's color is taken out of the edges.
     """
 
     softness: float
@@ -81,7 +81,7 @@ def draw_photo_faults(generator: torch.Generator) -> PhotoFaults:
         blur=uniform(0.0005, 0.004) if uniform(0, 1) < 0.3 else 0.0,
         gains=(1 + normal(0.012), 1 + normal(0.008), 1 + normal(0.015)),
         noise=uniform(0.0, 0.02) * uniform(0, 1),
-        colour_noise=uniform(0.0, 0.015) * uniform(0, 1),
+        color_noise=uniform(0.0, 0.015) * uniform(0, 1),
         jpeg=int(uniform(40, 96)) if uniform(0, 1) < 0.8 else None,
     )
 
@@ -120,8 +120,8 @@ def make_reference(
     matte = person[..., 3] if matte_faults is None else imperfect_matte(person[..., 3], matte_faults, generator)
     inside = _photo_frame(len(rgba), generator).to(rgba)
     matte = matte * inside
-    colours = _foreground(photo, person, 1.0 if matte_faults is None else matte_faults.unmixing)
-    return Reference(torch.cat([colours * matte[..., None], matte[..., None]], dim=-1), inside, camera, parameters)
+    colors = _foreground(photo, person, 1.0 if matte_faults is None else matte_faults.unmixing)
+    return Reference(torch.cat([colors * matte[..., None], matte[..., None]], dim=-1), inside, camera, parameters)
 
 
 def through_lens(rgba: Tensor, faults: PhotoFaults) -> Tensor:
@@ -144,11 +144,11 @@ def through_lens(rgba: Tensor, faults: PhotoFaults) -> Tensor:
 
 
 def take_photo(person: Tensor, background: Tensor, faults: PhotoFaults, generator: torch.Generator) -> Tensor:
-    """The picture file's colours [S, S, 3] of a person [S, S, 4] before a background [S, S, 3]."""
+    """The picture file's colors [S, S, 3] of a person [S, S, 4] before a background [S, S, 3]."""
     size = len(person)
     photo = person[..., :3] + background * (1 - person[..., 3:])
     grain = torch.randn(size, size, 1, generator=generator) * faults.noise
-    blotches = torch.randn(1, 3, (size + 1) // 2, (size + 1) // 2, generator=generator) * faults.colour_noise
+    blotches = torch.randn(1, 3, (size + 1) // 2, (size + 1) // 2, generator=generator) * faults.color_noise
     noise = grain + functional.interpolate(blotches, (size, size), mode="bilinear")[0].permute(1, 2, 0)
     photo = (photo + noise.to(photo)).clamp(0, 1)
     if faults.jpeg is None:
@@ -175,7 +175,7 @@ def imperfect_matte(alpha: Tensor, faults: MatteFaults, generator: torch.Generat
         piece = ((fields[1] - 1.6 + faults.remnants) * 4).clamp(0, 1) * belt
         matte = torch.maximum(matte, piece)
     if faults.holes > 0:
-        # Hair and clothes of the background's colour are lost from the edge inwards.
+        # Hair and clothes of the background's color are lost from the edge inwards.
         shallow = ((0.97 - near) / 0.2).clamp(0, 1)
         matte = matte * (1 - ((fields[2] - 1.5 + faults.holes) * 4).clamp(0, 1) * shallow)
     return ((matte - _VEIL) / _CLOSED).clamp(0, 1)
@@ -197,7 +197,7 @@ def blurred(picture: Tensor, sigma: float) -> Tensor:
 
 
 def _foreground(photo: Tensor, person: Tensor, unmixing: float) -> Tensor:
-    """The person's own colours [S, S, 3] as far as unmixing finds them; pure background keeps its colour."""
+    """The person's own colors [S, S, 3] as far as unmixing finds them; pure background keeps its color."""
     alpha = person[..., 3:]
     own = person[..., :3] / alpha.clamp(min=1e-4)
     # Opaque pixels need no unmixing, and of next to none of a person nothing can be told.

@@ -30,7 +30,7 @@ Shader = Callable[[Points, Light], tuple[Tensor, Tensor]]
 _SAMPLES = {"cpu": 1 << 18}
 _SAMPLES_ELSEWHERE = 1 << 22
 _BRIGHTEST = 4.0  # linear: one sample's glint must not outshine its pixel
-_CHANNELS = 11  # of a sample: linear colour 3, alpha 1, normal 3, regions 4
+_CHANNELS = 11  # of a sample: linear color 3, alpha 1, normal 3, regions 4
 # What only closed surfaces hide: their backs are never seen, so they need not be drawn.
 _CLOSED = (Material.SKIN, Material.EYE, Material.TEETH, Material.TONGUE, Material.CORNEA)
 
@@ -226,27 +226,27 @@ def _points(surface: _Surface, hits: _Hits) -> Points:
 def _paint(surface: _Surface, hits: _Hits, shade: Shader) -> Tensor:
     """Samples [n, _CHANNELS] of what is solid."""
     radiance, normal = shade(_points(surface, hits), surface.light)
-    colour = (radiance * surface.light.gain).clamp(max=_BRIGHTEST)
+    color = (radiance * surface.light.gain).clamp(max=_BRIGHTEST)
     region = surface.regions[surface.material[hits.face]]
-    return torch.cat([colour, torch.ones_like(colour[:, :1]), normal, region], dim=-1)
+    return torch.cat([color, torch.ones_like(color[:, :1]), normal, region], dim=-1)
 
 
 def _lay_over(surface: _Surface, hits: _Hits, behind: Tensor, shade: Shader) -> Tensor:
     """Samples [n, _CHANNELS] of what blends with the samples behind it."""
     radiance, opacity = shade(_points(surface, hits), surface.light)
     share = opacity[:, None]
-    colour = behind[:, :3] * (1 - share) + (radiance * surface.light.gain).clamp(max=_BRIGHTEST)
+    color = behind[:, :3] * (1 - share) + (radiance * surface.light.gain).clamp(max=_BRIGHTEST)
     # A glint in front of nothing hides what it outshines.
     left = behind[:, 3:4] * (1 - share)
-    alpha = (left + share).maximum(colour.amax(-1, keepdim=True).clamp(max=1))
+    alpha = (left + share).maximum(color.amax(-1, keepdim=True).clamp(max=1))
     region = behind[:, 7:] * (1 - share) + surface.regions[surface.material[hits.face]] * (alpha - left)
-    return torch.cat([colour, alpha, behind[:, 4:7], region], dim=-1)
+    return torch.cat([color, alpha, behind[:, 4:7], region], dim=-1)
 
 
 @fused
 def _develop(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """rgba, normal and regions [B, H, W, ...] of samples [B, H, s, W, s, _CHANNELS]."""
-    colour, alpha, normal, regions = samples.mean((2, 4)).split([3, 1, 3, 4], dim=-1)
-    rgb = encoded(tone(colour / alpha.clamp(min=1e-6))) * alpha
+    color, alpha, normal, regions = samples.mean((2, 4)).split([3, 1, 3, 4], dim=-1)
+    rgb = encoded(tone(color / alpha.clamp(min=1e-6))) * alpha
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     return torch.cat([rgb, alpha], dim=-1), normal, regions

@@ -143,14 +143,14 @@ class Light:
     """Linear light in the world's frame.
 
     ambient [9, 3]: real spherical-harmonic coefficients (orders 0-2, in the order and scale of Ramamoorthi and Hanrahan
-    2001) of the radiance that arrives from each direction; position [P, 3] metres, colour [P, 3] (irradiance at the
+    2001) of the radiance that arrives from each direction; position [P, 3] metres, color [P, 3] (irradiance at the
     origin), size [P] metres (radius: the softness of shadows) of point lights; gain [3]: exposure times the camera's
     white balance.
     """
 
     ambient: Tensor
     position: Tensor
-    colour: Tensor
+    color: Tensor
     size: Tensor
     gain: Tensor
 

@@ -1,4 +1,4 @@
-"""What colour a visible point of a surface sends to the camera. Linear light; all points of a material group at once."""
+"""What color a visible point of a surface sends to the camera. Linear light; all points of a material group at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from avatarcli.studio.scene import Light
 from avatarcli.studio.textures import ALPHA_RANGE
 
 # Highlights of strands: (tilt towards the root in units of the normal, exponent, strength). The first is reflected off the surface
-# and white, the second passed through the strand and coloured by it (Marschner et al. 2003; as two lobes, Scheuermann 2004).
+# and white, the second passed through the strand and colored by it (Marschner et al. 2003; as two lobes, Scheuermann 2004).
 _MIRRORED = (-0.10, 70.0, 0.035)
 _TRANSMITTED = (0.14, 14.0, 0.11)
 # Radians: lamps are at least this wide in mirrors. A portrait's light has a soft box or a window about it, and the glint in an eye
@@ -88,13 +88,13 @@ def shade_strands(points: Points, light: Light) -> tuple[Tensor, Tensor]:
     view = functional.normalize(points.eye - points.position, dim=-1)
     normal = facing_normal(points, view)
     tangent = functional.normalize(points.tangent, dim=-1)
-    colour = linear(points.albedo[:, :3])
-    radiance = colour * points.irradiance * (1 / math.pi)
+    color = linear(points.albedo[:, :3])
+    radiance = color * points.irradiance * (1 / math.pi)
     shine = points.finish[:, materials.STRAND] * points.openness.sqrt()
     # Strands are not parallel: their textures' bright and dark lines stand for tilts.
     tilt = 0.5 * (points.albedo[:, :3].mean(-1) - 0.35)
-    hue = colour / colour.amax(-1, keepdim=True).clamp(min=1e-3)
-    tint = hue * colour.amax(-1, keepdim=True).clamp(min=1e-4).sqrt()
+    hue = color / color.amax(-1, keepdim=True).clamp(min=1e-3)
+    tint = hue * color.amax(-1, keepdim=True).clamp(min=1e-4).sqrt()
     for lamp in _lamps(points, light):
         half = functional.normalize(lamp.towards + view, dim=-1)
         wrapped = ((normal * lamp.towards).sum(-1) * 0.6 + 0.4).clamp(min=0)
@@ -140,7 +140,7 @@ def _lamps(points: Points, light: Light) -> list[_Lamp]:
     for p in range(len(light.position)):
         way = light.position[p] - points.position
         distance = way.norm(dim=-1, keepdim=True)
-        strength = light.colour[p] * (light.position[p].norm() / distance).square()
+        strength = light.color[p] * (light.position[p].norm() / distance).square()
         spread = (light.size[p] / distance[:, 0]).clamp(min=_NARROWEST)
         lamps.append(_Lamp(way / distance, strength, spread, points.visible[:, p]))
     return lamps

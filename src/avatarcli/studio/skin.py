@@ -1,6 +1,6 @@
 """Skin: what a person's looks like, chosen by chance, and its texture, baked from two of the pack's skins.
 
-Skins are blended and coloured in the logarithm of their albedo, where pigments add up (Beer and Lambert's law):
+Skins are blended and colored in the logarithm of their albedo, where pigments add up (Beer and Lambert's law):
 mixtures of a light and a dark skin are then browns rather than greys, and one person's freckles fit another's tone.
 """
 
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from avatarcli.caching import once_each
-from avatarcli.geometry.colors import Colour as Colour  # clothes take it from here, with `colour_of`
+from avatarcli.geometry.colors import Color as Color  # clothes take it from here, with `color_of`
 from avatarcli.geometry.colors import encoded, linear
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.skin_sheets import DARKEST, HELD_OUT_SKINS, SkinAtlas, SkinSheet
 
 # Linear albedo of faces, evenly from the palest to the darkest: from published reflectance of skin (Cooksey and others, NIST 2017),
 # rounded.
-_TONES: tuple[Colour, ...] = (
+_TONES: tuple[Color, ...] = (
     (0.66, 0.46, 0.37), (0.60, 0.39, 0.29), (0.50, 0.31, 0.215), (0.36, 0.205, 0.13), (0.21, 0.115, 0.073), (0.10, 0.058, 0.041),
 )  # fmt: skip
 # The pack's light skins are about this far down the row above, its dark ones about that far.
@@ -40,12 +40,12 @@ _FRECKLED = (
 
 @dataclass(frozen=True)
 class MakeUp:
-    """Colours are linear, strengths in [0, 1]."""
+    """Colors are linear, strengths in [0, 1]."""
 
-    lips: Colour
+    lips: Color
     lip_strength: float
     lip_gloss: float
-    shadow: Colour
+    shadow: Color
     shadow_strength: float
     liner: float
     blush: float
@@ -57,14 +57,14 @@ class SkinLook:
 
     first, second: names of the pack's skins, and the share of the second; tone: linear albedo of the face; contrast:
     of the details against it; gloss: 1 is usual; redness of cheeks and nose, blotches, freckles, stubble: strengths in
-    [0, 1]; freckle_size; moles: how many; hair: linear colour of stubble and of roots on the scalp; place: where noise
+    [0, 1]; freckle_size; moles: how many; hair: linear color of stubble and of roots on the scalp; place: where noise
     is read.
     """
 
     first: str
     second: str
     share: float
-    tone: Colour
+    tone: Color
     contrast: float
     gloss: float
     redness: float
@@ -73,7 +73,7 @@ class SkinLook:
     freckle_size: float
     moles: int
     stubble: float
-    hair: Colour
+    hair: Color
     makeup: MakeUp | None
     place: tuple[int, int]
 
@@ -93,12 +93,12 @@ def draw_skin(
     years: float,
     female: bool,
     darkness: float,
-    hair: Colour,
+    hair: Color,
     stubble: float,
 ) -> SkinLook:
     """Choose a skin.
 
-    names: the pack's; darkness in [0, 1]: of its tone; hair: linear colour of the roots; stubble in [0, 1].
+    names: the pack's; darkness in [0, 1]: of its tone; hair: linear color of the roots; stubble in [0, 1].
     """
     allowed = [name for name in names if (name in HELD_OUT_SKINS) == (split == "held_out")]
     dark = float(np.clip((darkness - _LIGHT_TONE) / (_DARK_TONE - _LIGHT_TONE) + rng.normal(0, 0.1), 0, 1))
@@ -113,7 +113,7 @@ def draw_skin(
         first=first,
         second=second,
         share=share,
-        tone=colour_of(np.clip(tone, 0.02, 0.8)),
+        tone=color_of(np.clip(tone, 0.02, 0.8)),
         contrast=float(rng.uniform(0.75, 1.1) + 0.25 * age * rng.random()),
         gloss=float(np.exp(rng.normal(0, 0.35))),
         redness=float(rng.beta(1.5, 3)) * (0.4 + 0.6 * fair),
@@ -159,10 +159,10 @@ def _draw_makeup(rng: np.random.Generator, tone: np.ndarray) -> MakeUp:
     )
     depth = 0.25 + 0.9 * float(tone.mean()) / 0.5
     return MakeUp(
-        lips=colour_of(np.array(reds[rng.integers(len(reds))]) * depth * np.exp(rng.normal(0, 0.15, 3))),
+        lips=color_of(np.array(reds[rng.integers(len(reds))]) * depth * np.exp(rng.normal(0, 0.15, 3))),
         lip_strength=float(rng.beta(1.5, 1.5)) if rng.random() < 0.8 else 0.0,
         lip_gloss=float(rng.uniform(0, 1)),
-        shadow=colour_of(np.array(shades[rng.integers(len(shades))]) * np.exp(rng.normal(0, 0.2, 3))),
+        shadow=color_of(np.array(shades[rng.integers(len(shades))]) * np.exp(rng.normal(0, 0.2, 3))),
         shadow_strength=float(rng.beta(1.2, 2.0)) if rng.random() < 0.6 else 0.0,
         liner=float(rng.uniform(0.3, 1)) if rng.random() < 0.5 else 0.0,
         blush=float(rng.beta(1.3, 2.5)),
@@ -181,21 +181,21 @@ def bake_skin(assets: StudioAssets, look: SkinLook, dye: Tensor | None = None) -
     bare = sum(w * _wide(s.bare, atlas) for w, s in _sources(assets, look))
     relative = relative + (bare + 0.025 * fine + 0.02 * blotch - relative) * bald
     tone = torch.tensor(look.tone, device=relative.device).log()[:, None, None]
-    colour = tone + look.contrast * relative
+    color = tone + look.contrast * relative
     # Blood under the skin takes away green and blue; melanin takes away blue most.
     blood = torch.tensor([0.0, 0.35, 0.3], device=relative.device)[:, None, None]
     melanin = torch.tensor([0.45, 0.75, 0.95], device=relative.device)[:, None, None]
     red = look.redness * (_spots(atlas, _CHEEKS) + _spots(atlas, _NOSE)) + 0.12 * look.blotches * blotch
     if look.makeup is not None:
         red = red + 1.2 * look.makeup.blush * _spots(atlas, _CHEEKS)
-    colour = colour - blood * red
+    color = color - blood * red
     if look.freckles > 0:
         grain = speckle * (1 - look.freckle_size * 0.5) + 0.5 * look.freckle_size * blotch
         spots = ((grain - 1.4) * 1.8).clamp(0, 1) * (0.1 + _spots(atlas, _FRECKLED)).clamp(max=1)
-        colour = colour - melanin * look.freckles * spots
+        color = color - melanin * look.freckles * spots
     if look.moles > 0:
-        colour = colour - 1.3 * melanin * _moles(atlas, look)
-    light = colour.exp()
+        color = color - 1.3 * melanin * _moles(atlas, look)
+    light = color.exp()
     for name, flesh in _FLESH.items():
         inside = _where(atlas, assets.head.region_names.index(name))
         base = torch.tensor(flesh, device=light.device)[:, None, None]
@@ -290,7 +290,7 @@ def _made_up(assets: StudioAssets, light: Tensor, gloss: Tensor, makeup: MakeUp)
     return light, gloss * (1 + makeup.lip_gloss * makeup.lip_strength * lips)
 
 
-def colour_of(values: np.ndarray) -> Colour:
+def color_of(values: np.ndarray) -> Color:
     """Three numbers as plain values."""
     red, green, blue = (float(value) for value in values)
     return red, green, blue

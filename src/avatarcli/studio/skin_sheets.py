@@ -20,7 +20,7 @@ from avatarcli.studio.pack_head import PackHead
 
 # The map from texels to the head has this many times fewer rows than the textures: it carries soft masks only.
 _ATLAS_SHARE = 4
-_FILL_SHARE = 8  # and the scalp's colour under the hair this many times fewer
+_FILL_SHARE = 8  # and the scalp's color under the hair this many times fewer
 # Skins that no training subject wears, not even blended: of every age, sex and tone that has more than one.
 HELD_OUT_SKINS = (
     "young_light_male3", "young_light_female3", "middleage_light_male2", "middleage_dark_female", "old_dark_male",
@@ -34,7 +34,7 @@ _HAIR_FRINGE = 0.034
 @dataclass(frozen=True)
 class SkinSheet:
     """One skin. albedo uint8 [H, W, 3], sRGB; tone [3]: mean logarithm of the face's linear albedo; bare [3, h, w]:
-    logarithm of the skin's colour where hair is painted over it, relative to the tone.
+    logarithm of the skin's color where hair is painted over it, relative to the tone.
     """
 
     albedo: Tensor

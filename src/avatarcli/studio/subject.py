@@ -18,16 +18,16 @@ from avatarcli.studio.hair import (
     HELD_OUT_BEARDS,
     HELD_OUT_FAMILIES,
     BeardStyle,
-    HairColour,
+    HairColor,
     HairStyle,
     beard_weights,
     draw_beard_style,
-    draw_colour,
+    draw_color,
     draw_style,
     family_weights,
 )
 from avatarcli.studio.hats import HatLook, draw_hat
-from avatarcli.studio.skin import SkinLook, colour_of, draw_skin
+from avatarcli.studio.skin import SkinLook, color_of, draw_skin
 from avatarcli.studio.wear import ClothesLook, draw_clothes, draw_suit
 
 Split = Literal["train", "held_out"]
@@ -76,7 +76,7 @@ class StudioSubject:
     skin: SkinLook
     features: Features
     hair: HairStyle
-    hair_colour: HairColour
+    hair_color: HairColor
     beard: BeardStyle | None
     clothes: ClothesLook
     glasses: GlassesLook | None
@@ -100,7 +100,7 @@ def draw_subject(assets: StudioAssets, seed: int, *, split: Split = "train") -> 
     if streams["suit"].random() < _SUITED[split][person.is_female]:
         suit = draw_suit(tuple(assets.wearables["clothes"]), streams["suit"], female=person.is_female)
     formal = suit is not None
-    colour = draw_colour(streams["hair"], years=person.years, natural=formal, **descent)
+    color = draw_color(streams["hair"], years=person.years, natural=formal, **descent)
     weights = family_weights(female=person.is_female, years=person.years, african=person.african, formal=formal)
     family = _draw_family(streams["hair"], weights, HELD_OUT_FAMILIES, split)
     beard, stubble = _draw_beard(streams["beard"], person, split)
@@ -118,7 +118,7 @@ def draw_subject(assets: StudioAssets, seed: int, *, split: Split = "train") -> 
             years=person.years,
             female=person.is_female,
             darkness=person.darkness,
-            hair=colour.mean,
+            hair=color.mean,
             stubble=stubble,
         ),
         features=draw_features(
@@ -127,10 +127,10 @@ def draw_subject(assets: StudioAssets, seed: int, *, split: Split = "train") -> 
             years=person.years,
             female=person.is_female,
             brown=brown,
-            hair=colour_of(0.5 * (np.array(colour.root) + np.array(colour.mean))),
+            hair=color_of(0.5 * (np.array(color.root) + np.array(color.mean))),
         ),
         hair=draw_style(streams["hair"], family=family),
-        hair_colour=colour,
+        hair_color=color,
         beard=beard,
         clothes=clothes if suit is None else suit,
         glasses=draw_glasses(streams["glasses"]) if worn.random() < _glasses_share(person.years) else None,

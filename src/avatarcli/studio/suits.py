@@ -1,4 +1,4 @@
-"""Suits: which of the pack's jackets show a shirt and a tie beneath, and what colours those have."""
+"""Suits: which of the pack's jackets show a shirt and a tie beneath, and what colors those have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from avatarcli.studio.skin import Colour, colour_of
+from avatarcli.studio.skin import Color, color_of
 
 _Outline = tuple[tuple[float, float], ...]
 
@@ -46,12 +46,12 @@ SUITS: dict[bool, dict[str, float]] = {
 
 _TIE_SHARE = {False: 0.8, True: 0.05}
 # Linear albedo.
-_SHIRT_COLOURS: tuple[Colour, ...] = (
+_SHIRT_COLORS: tuple[Color, ...] = (
     (0.78, 0.78, 0.77), (0.72, 0.73, 0.75), (0.75, 0.74, 0.70), (0.42, 0.54, 0.74), (0.55, 0.63, 0.76), (0.70, 0.55, 0.56),
     (0.35, 0.36, 0.38), (0.02, 0.02, 0.022),
 )  # fmt: skip
 _SHIRT_SHARES = (0.3, 0.15, 0.15, 0.12, 0.1, 0.05, 0.05, 0.08)
-_TIE_COLOURS: tuple[Colour, ...] = (
+_TIE_COLORS: tuple[Color, ...] = (
     (0.30, 0.02, 0.03), (0.14, 0.015, 0.03), (0.016, 0.024, 0.08), (0.04, 0.10, 0.34), (0.28, 0.42, 0.64), (0.02, 0.02, 0.022),
     (0.20, 0.20, 0.22), (0.03, 0.10, 0.06), (0.50, 0.36, 0.06), (0.20, 0.05, 0.20),
 )  # fmt: skip
@@ -59,19 +59,19 @@ _TIE_COLOURS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Beneath:
-    """What shows under a jacket. shirt, tie, stripe: linear colours, those of the tie equal to the shirt's where none is worn;
+    """What shows under a jacket. shirt, tie, stripe: linear colors, those of the tie equal to the shirt's where none is worn;
     pitch: the tie's stripes over the height of the texture."""
 
-    shirt: Colour
-    tie: Colour
-    stripe: Colour
+    shirt: Color
+    tie: Color
+    stripe: Color
     pitch: float
 
 
 def draw_beneath(rng: np.random.Generator, *, female: bool) -> Beneath:
     """A shirt, most often a light one, and for most men a tie."""
-    shirt = _varied(rng, _SHIRT_COLOURS[rng.choice(len(_SHIRT_COLOURS), p=_SHIRT_SHARES)], 0.08)
-    tie, other = (_varied(rng, _TIE_COLOURS[rng.integers(len(_TIE_COLOURS))], 0.2) for _ in range(2))
+    shirt = _varied(rng, _SHIRT_COLORS[rng.choice(len(_SHIRT_COLORS), p=_SHIRT_SHARES)], 0.08)
+    tie, other = (_varied(rng, _TIE_COLORS[rng.integers(len(_TIE_COLORS))], 0.2) for _ in range(2))
     stripe = shirt if rng.random() < 0.3 else other if rng.random() < 0.4 else tie
     pitch = float(rng.uniform(35, 90))
     if rng.random() >= _TIE_SHARE[female]:
@@ -79,8 +79,8 @@ def draw_beneath(rng: np.random.Generator, *, female: bool) -> Beneath:
     return Beneath(shirt, tie, stripe, pitch)
 
 
-def _varied(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
-    return colour_of(np.clip(np.array(colour) * np.exp(rng.normal(0, amount, 3)), 0.01, 0.85))
+def _varied(rng: np.random.Generator, color: Color, amount: float) -> Color:
+    return color_of(np.clip(np.array(color) * np.exp(rng.normal(0, amount, 3)), 0.01, 0.85))
 
 
 @cache

@@ -124,7 +124,7 @@ def _hash(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def _mip_maps(bank: TextureBank) -> tuple[Tensor, Tensor]:
     """Texels int32 [P] of all sizes of all textures, and their layout [L, levels, 3] as TextureBank's.
 
-    Each size halves the one before. A texel is the mean of four, weighted by alpha, so that the colour that pictures hide where
+    Each size halves the one before. A texel is the mean of four, weighted by alpha, so that the color that pictures hide where
     they are transparent does not bleed in.
     All textures of a size are made at once; and kept, for a subject is drawn for its photo and for its views.
     """
@@ -158,5 +158,5 @@ def _halved(values: Tensor, layout: Tensor, half: Tensor, start: Tensor, owner: 
     corners = torch.stack([first + v * width + u for v in (y, below) for u in (x, right)], dim=1)
     part = values[corners]
     weight = part[..., 3:] + 1
-    colour = (part[..., :3] * weight).sum(1) / weight.sum(1)
-    return torch.cat([colour, part[..., 3:].mean(1)], dim=1)
+    color = (part[..., :3] * weight).sum(1) / weight.sum(1)
+    return torch.cat([color, part[..., 3:].mean(1)], dim=1)

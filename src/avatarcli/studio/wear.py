@@ -1,4 +1,4 @@
-"""Clothes: which of the pack's tops a person wears, and in what colours."""
+"""Clothes: which of the pack's tops a person wears, and in what colors."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from avatarcli.geometry.mesh import vertex_normals
 from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.binding import Wearable
 from avatarcli.studio.scene import BoundMesh, Material
-from avatarcli.studio.skin import Colour, colour_of
+from avatarcli.studio.skin import Color, color_of
 from avatarcli.studio.suits import SUITS, Beneath, draw_beneath, parts
 
 # Metres nearer to the camera than they are: tops lie close on the body, which would poke through.
 _CLOTH_BIAS = 0.006
 _FOLDS = 20  # texels: stripes are narrower, most folds wider
 HATS = ("fedora", "fedora_cocked")
-# Linear albedo of dyed cloth, from what people wear: mostly white, grey, black, navy, and some colours.
-_CLOTH_COLOURS: tuple[Colour, ...] = (
+# Linear albedo of dyed cloth, from what people wear: mostly white, grey, black, navy, and some colors.
+_CLOTH_COLORS: tuple[Color, ...] = (
     (0.75, 0.74, 0.72), (0.55, 0.54, 0.52), (0.30, 0.30, 0.31), (0.11, 0.11, 0.12), (0.025, 0.025, 0.028), (0.02, 0.03, 0.07),
     (0.05, 0.09, 0.22), (0.20, 0.30, 0.45), (0.33, 0.03, 0.035), (0.17, 0.02, 0.04), (0.05, 0.12, 0.06), (0.14, 0.16, 0.07),
     (0.45, 0.34, 0.20), (0.20, 0.12, 0.07), (0.55, 0.40, 0.05), (0.50, 0.24, 0.28), (0.22, 0.15, 0.32), (0.05, 0.25, 0.25),
     (0.60, 0.55, 0.42), (0.45, 0.13, 0.04),
 )  # fmt: skip
 # Linear albedo of suits: black, charcoal, navy, grey and brown; and of the brighter jackets that some women wear.
-_SUIT_COLOURS: tuple[Colour, ...] = (
+_SUIT_COLORS: tuple[Color, ...] = (
     (0.012, 0.012, 0.013), (0.018, 0.018, 0.02), (0.03, 0.03, 0.032), (0.012, 0.016, 0.035), (0.016, 0.024, 0.06),
     (0.02, 0.03, 0.05), (0.055, 0.055, 0.06), (0.13, 0.13, 0.14), (0.05, 0.036, 0.026),
 )  # fmt: skip
-_BRIGHT_JACKETS: tuple[Colour, ...] = ((0.30, 0.02, 0.03), (0.03, 0.09, 0.30), (0.60, 0.58, 0.54), (0.18, 0.03, 0.10))
+_BRIGHT_JACKETS: tuple[Color, ...] = ((0.30, 0.02, 0.03), (0.03, 0.09, 0.30), (0.60, 0.58, 0.54), (0.18, 0.03, 0.10))
 # How many men and women in a thousand show their shoulders, wear a neckline cut low, or a collar up to the chin.
 _BARE, _LOW, _HIGH = {False: 50, True: 110}, {False: 90, True: 220}, {False: 80, True: 80}
 _NAKED = -1.0  # metres: a neckline below all of the bust
@@ -63,8 +63,8 @@ class Neckline:
 
 @dataclass(frozen=True)
 class ClothesLook:
-    """A top. keep: share of its own painted colours that shows; smooth: share of stripes
-    and prints that is taken out of the rest; colour, second: linear, of the dye and of the pattern;
+    """A top. keep: share of its own painted colors that shows; smooth: share of stripes
+    and prints that is taken out of the rest; color, second: linear, of the dye and of the pattern;
     pitch: repeats of the pattern over the texture; turn: its angle, radians; gloss: 1 is usual; neckline: where it is cut off
     (None: as made); collar: height of a collar about the neck, metres on the average head, or None; beneath: what is worn under
     a jacket (None: all of the top is of the one cloth).
@@ -73,8 +73,8 @@ class ClothesLook:
     name: str
     keep: float
     smooth: float
-    colour: Colour
-    second: Colour
+    color: Color
+    second: Color
     pattern: str
     pitch: float
     turn: float
@@ -84,10 +84,10 @@ class ClothesLook:
     beneath: Beneath | None = None
 
 
-def cloth_colour(rng: np.random.Generator) -> Colour:
-    """A linear colour that cloth is dyed in."""
-    usual = np.array(_CLOTH_COLOURS[rng.integers(len(_CLOTH_COLOURS))])
-    return colour_of(np.clip(usual * np.exp(rng.normal(0, 0.15, 3)), 0.015, 0.85))
+def cloth_color(rng: np.random.Generator) -> Color:
+    """A linear color that cloth is dyed in."""
+    usual = np.array(_CLOTH_COLORS[rng.integers(len(_CLOTH_COLORS))])
+    return color_of(np.clip(usual * np.exp(rng.normal(0, 0.15, 3)), 0.015, 0.85))
 
 
 def draw_clothes(names: tuple[str, ...], rng: np.random.Generator, *, female: bool) -> ClothesLook:
@@ -98,8 +98,8 @@ def draw_clothes(names: tuple[str, ...], rng: np.random.Generator, *, female: bo
         name=tops[rng.choice(len(tops), p=weights / weights.sum())],
         keep=float(rng.choice([0.0, 0.25, 1.0], p=[0.7, 0.15, 0.15])),
         smooth=float(rng.choice([0.0, 0.9], p=[0.25, 0.75])),
-        colour=cloth_colour(rng),
-        second=cloth_colour(rng),
+        color=cloth_color(rng),
+        second=cloth_color(rng),
         pattern=str(rng.choice(PATTERNS[:5], p=[0.62, 0.14, 0.08, 0.06, 0.10])),
         pitch=float(np.exp(rng.uniform(np.log(12), np.log(60)))),
         turn=float(rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.03)),
@@ -115,14 +115,14 @@ def draw_suit(names: tuple[str, ...], rng: np.random.Generator, *, female: bool)
         return None
     weights = np.array(list(shares.values()))
     name = list(shares)[rng.choice(len(shares), p=weights / weights.sum())]
-    colours = _SUIT_COLOURS + (_BRIGHT_JACKETS if female else ())
-    colour = np.array(colours[rng.integers(len(colours))]) * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, 3))
+    colors = _SUIT_COLORS + (_BRIGHT_JACKETS if female else ())
+    color = np.array(colors[rng.integers(len(colors))]) * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, 3))
     return ClothesLook(
         name=name,
         keep=0.0,
         smooth=float(rng.uniform(0.9, 1.0)),
-        colour=colour_of(np.clip(colour, 0.006, 0.85)),
-        second=colour_of(np.clip(colour * rng.uniform(1.2, 1.7) + 0.006, 0.006, 0.85)),
+        color=color_of(np.clip(color, 0.006, 0.85)),
+        second=color_of(np.clip(color * rng.uniform(1.2, 1.7) + 0.006, 0.006, 0.85)),
         pattern=str(rng.choice(["plain", "pinstripes"], p=[0.88, 0.12])),
         pitch=float(rng.uniform(45, 90)),
         turn=float(rng.normal(0, 0.02)),
@@ -180,7 +180,7 @@ def _cut(mesh: BoundMesh, above: Tensor) -> BoundMesh:
 
 
 def _collar(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> BoundMesh:
-    """A knitted collar that stands around the neck, in the top's colour."""
+    """A knitted collar that stands around the neck, in the top's color."""
     assert look.collar is not None
     head = assets.head
     rows = head.rows("skin")
@@ -193,7 +193,7 @@ def _collar(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> BoundMe
     normal = vertex_normals(skin[None], head.skin_faces)[0]
     index = torch.arange(len(skin), device=skin.device)[:, None].expand(-1, 3)
     weight = torch.tensor([1.0, 0.0, 0.0], device=skin.device).expand(len(skin), 3)
-    pixels = torch.tensor([[[*look.colour, 0.0]]], device=skin.device)
+    pixels = torch.tensor([[[*look.color, 0.0]]], device=skin.device)
     texture = (encoded(pixels) * 255).round().to(torch.uint8).expand(4, 4, 4).clone()
     texture[..., 3] = 60
     collar = BoundMesh(
@@ -211,7 +211,7 @@ def _collar(assets: StudioAssets, look: ClothesLook, neutral: Tensor) -> BoundMe
 
 
 def _dyed(garment: Wearable, look: ClothesLook) -> Tensor:
-    """The garment's folds in the colours of the look, uint8 [H, W, 4]; alpha is gloss (128 is usual)."""
+    """The garment's folds in the colors of the look, uint8 [H, W, 4]; alpha is gloss (128 is usual)."""
     painted = linear(garment.texture[..., :3].float() / 255)
     grey = painted.mean(-1, keepdim=True)
     # Folds are what is darker than cloth usually is in this picture. Where stripes and prints are not kept they must go.
@@ -219,7 +219,7 @@ def _dyed(garment: Wearable, look: ClothesLook) -> Tensor:
     soft = functional.interpolate(coarse, grey.shape[:2], mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
     folds = grey + (soft - grey) * look.smooth
     folds = (folds / folds.flatten().quantile(0.6)).clamp(0.25, 1.3)
-    dye, second = (torch.tensor(c, device=painted.device) for c in (look.colour, look.second))
+    dye, second = (torch.tensor(c, device=painted.device) for c in (look.color, look.second))
     share = _pattern(look, painted.shape[0], painted.shape[1], painted.device)[..., None]
     cloth = folds * (dye * (1 - share) + second * share)
     if look.beneath is not None:
@@ -230,22 +230,20 @@ def _dyed(garment: Wearable, look: ClothesLook) -> Tensor:
 
 
 def _over(jacket: Tensor, painted: Tensor, name: str, beneath: Beneath) -> Tensor:
-    """A jacket's colours [H, W, 3] with shirt and tie where they are seen. painted [H, W, 1]: how light the pack's picture is."""
+    """A jacket's colors [H, W, 3] with shirt and tie where they are seen. painted [H, W, 1]: how light the pack's picture is."""
     height, width = painted.shape[:2]
     shirt, tie = (part.to(painted.device)[..., None] for part in parts(name, height, width))
     crease = (painted / painted[shirt].quantile(0.8).clamp(min=1e-3)).clamp(0.6, 1.1) if shirt.any() else painted
-    colour, knot, stripe = (
-        torch.tensor(c, device=painted.device) for c in (beneath.shirt, beneath.tie, beneath.stripe)
-    )
+    color, knot, stripe = (torch.tensor(c, device=painted.device) for c in (beneath.shirt, beneath.tie, beneath.stripe))
     rows = torch.arange(height, device=painted.device)[:, None] / height
     columns = torch.arange(width, device=painted.device)[None] / height
     wave = ((rows + 0.5 * columns) * beneath.pitch * 2 * np.pi).sin()[..., None]
     striped = (knot + (stripe - knot) * ((wave - 0.3) * 6).sigmoid()).float()
-    return torch.where(tie, striped, torch.where(shirt, crease * colour, jacket))
+    return torch.where(tie, striped, torch.where(shirt, crease * color, jacket))
 
 
 def _pattern(look: ClothesLook, height: int, width: int, device: torch.device) -> Tensor:
-    """Share [H, W] of the second colour."""
+    """Share [H, W] of the second color."""
     rows = torch.arange(height, device=device)[:, None] / height
     columns = torch.arange(width, device=device)[None] / height
     cosine, sine = float(np.cos(look.turn)), float(np.sin(look.turn))

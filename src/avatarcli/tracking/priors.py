@@ -16,7 +16,7 @@ from avatarcli.tracking.solver import State
 SCORE_GAIN, SCORE_SIGMA = 0.6, 0.2
 # Scores that say little: MediaPipe reports them on faces at rest.
 UNRELIABLE = {"mouthPucker": 0.2, "browInnerUp": 0.3, "mouthShrugLower": 0.3, "mouthRollLower": 0.4, "mouthPress": 0.3}
-# Shapes without a trace in the landmarks, or that the gaze or colours decide.
+# Shapes without a trace in the landmarks, or that the gaze or colors decide.
 HELD = ("eyeLook", "tongueOut", "cheekPuff")
 
 DETECTOR_NOISE = 0.5e-3  # metres: scatter of a landmark of one face

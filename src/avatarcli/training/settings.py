@@ -70,11 +70,11 @@ class PoolTable:
     clip_views: Count = 4
     clip_frames: Count = 9
     motion: Share = 0.06  # share of the people who are rendered in motion
-    toned: Share = 0.6  # share of the people whose colours are changed
+    toned: Share = 0.6  # share of the people whose colors are changed
     first: int = 0  # number of the first person; earlier ones were seen by another training
     held_out: int = 8  # people to judge by, the first ones; never trained on. All GPUs together share them
     real: str | None = None  # folder of real people, a file of pictures each
-    real_variants: Count = 4  # times that each is kept, in other colours
+    real_variants: Count = 4  # times that each is kept, in other colors
     real_held_out: int = 8  # the last ones of the folder, by name; never trained on
 
 

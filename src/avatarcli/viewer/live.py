@@ -12,7 +12,7 @@ import numpy as np
 import viser
 
 from avatarcli.gaussians.avatar import Splats
-from avatarcli.geometry.colors import Colour
+from avatarcli.geometry.colors import Color
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.painter import CLOUD_UNIT, Painter, View
 from avatarcli.viewer.puppet import Puppet
@@ -37,7 +37,7 @@ class Watcher:
 
     client: viser.ClientHandle
     resolution: Resolution = field(default_factory=Resolution)
-    shown: tuple[int, View, Colour] | None = None  # what its picture shows: the pose's number, the view, the background
+    shown: tuple[int, View, Color] | None = None  # what its picture shows: the pose's number, the view, the background
     sharp: bool = False
 
     def view(self) -> View:
@@ -57,7 +57,7 @@ class LiveView:
     """
 
     def __init__(
-        self, server: viser.ViserServer, painter: Painter, *, drawn_by: DrawnBy, background: Colour, puppet: Puppet
+        self, server: viser.ViserServer, painter: Painter, *, drawn_by: DrawnBy, background: Color, puppet: Puppet
     ) -> None:
         self.painter = painter
         self.puppet = puppet
@@ -70,7 +70,7 @@ class LiveView:
         self._number = 0  # of the pose that `_splats` shows
         # What browsers have, and the number of its pose.
         self._cloud: tuple[viser.GaussianSplatHandle, int] | None = None
-        self._behind: Colour | None = None  # the colour that browsers have behind the cloud
+        self._behind: Color | None = None  # the color that browsers have behind the cloud
         self._frames: deque[float] = deque(maxlen=int(_RATE_OVER * _MOST_A_SECOND))  # when the last frames were sent
         self.failure: Exception | None = None
         self._wake = threading.Event()
@@ -87,12 +87,12 @@ class LiveView:
         self.touch()
 
     @property
-    def background(self) -> Colour:
+    def background(self) -> Color:
         return self._background
 
     @background.setter
-    def background(self, colour: Colour) -> None:
-        self._background = colour
+    def background(self, color: Color) -> None:
+        self._background = color
         self.touch()
 
     @property

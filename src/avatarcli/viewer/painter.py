@@ -12,7 +12,7 @@ from avatarcli.export.images import Frame
 from avatarcli.gaussians.avatar import Avatar, Splats
 from avatarcli.gaussians.rasterize import picture_bytes, rasterize
 from avatarcli.geometry.cameras import Camera, intrinsics
-from avatarcli.geometry.colors import Colour
+from avatarcli.geometry.colors import Color
 from avatarcli.geometry.rotations import invert_rigid, quaternion_to_matrix, rigid
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import DISTANCE, Framing
@@ -71,7 +71,7 @@ class Painter:
         return self.avatar.splats(self._rig, pose.to(self.device))
 
     @torch.inference_mode()
-    def picture(self, splats: Splats, camera: Camera, background: Colour) -> Frame:
+    def picture(self, splats: Splats, camera: Camera, background: Color) -> Frame:
         """A picture uint8 [H, W, 3]; background: sRGB in [0, 1]."""
         drawn = rasterize(*splats, camera.to(self.device), torch.tensor(background))
         return picture_bytes(drawn, opaque=True)

@@ -222,19 +222,19 @@ class Panel:
     def _add_picture(self) -> None:
         gui, live = self._gui, self._live
         red, green, blue = (round(255 * channel) for channel in live.background)
-        colour = gui.add_rgb("Background", (red, green, blue))
+        color = gui.add_rgb("Background", (red, green, blue))
         names = {value: name for name, value in _DRAWN_BY.items()}
         drawn = gui.add_dropdown("Drawn by", tuple(_DRAWN_BY), initial_value=names[live.drawn_by])
         self._state = gui.add_markdown("")
 
         def paint(event: viser.GuiEvent[Any]) -> None:
-            r, g, b = (channel / 255 for channel in colour.value)
+            r, g, b = (channel / 255 for channel in color.value)
             live.background = (r, g, b)
 
         def draw(event: viser.GuiEvent[Any]) -> None:
             live.drawn_by = _DRAWN_BY[drawn.value]
 
-        colour.on_update(paint)
+        color.on_update(paint)
         drawn.on_update(draw)
 
     def _set(self, act: Callable[[], None], keep: object = None) -> None:

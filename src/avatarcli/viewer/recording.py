@@ -12,7 +12,7 @@ from typing import NamedTuple
 from avatarcli.export.images import Frame
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
-from avatarcli.geometry.colors import Colour
+from avatarcli.geometry.colors import Color
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.viewer.painter import Painter, View
 
@@ -23,11 +23,11 @@ _PICTURE_SIDE = 1600
 
 
 class Moment(NamedTuple):
-    """One moment: the pose, who looked from where, and the colour behind."""
+    """One moment: the pose, who looked from where, and the color behind."""
 
     pose: HeadParameters
     view: View
-    background: Colour
+    background: Color
 
 
 class ViewRecorder:

@@ -19,8 +19,8 @@ from avatarcli.reproject.skin_texture import PhotoView, without_skin
 _FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
 _BESIDE = 1 / 100  # of the photo's width: how far from the border of its clothes they are believed
 _FEWEST_CELLS = 40  # of some 10,000 on the chest and the back: less cloth tells nothing
-_FEW_IN_ROW = 6  # cells of a row that tell its colours
-_BELOW = 25.0  # rows of 3 mm: how far below and above the cloth that is seen its colours fade out
+_FEW_IN_ROW = 6  # cells of a row that tell its colors
+_BELOW = 25.0  # rows of 3 mm: how far below and above the cloth that is seen its colors fade out
 _LONGER = 15  # rows that hair may reach lower behind than beside the neck
 # Cells around bare skin that may be bare too, and from where on all is taken for dressed, as a back is.
 _NECKLINE = (5.0, 15.0)
@@ -55,7 +55,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Around:
-    """Values on the shell's vertices [N]. cloth [N, 4]: the colour that clothes have there, and how sure that is; dressed,
+    """Values on the shell's vertices [N]. cloth [N, 4]: the color that clothes have there, and how sure that is; dressed,
     hairy, hanging: as in `Ground`. hair_ends, collar: heights (metres) at which hair ends behind, and clothes beside the neck;
     -inf where that is not known."""
 
@@ -76,7 +76,7 @@ class Around:
         depth = rasterize_mesh(vertices, shell.faces, photo.camera).depth
         normals = vertex_normals(vertices, shell.faces)
         pixels, facing, visible = visible_points(vertices, normals, photo.camera, depth, tolerance=DEPTH_TOLERANCE)
-        # Hair that hides the ears may hang behind, and what has the skin's colour at its edge is none.
+        # Hair that hides the ears may hang behind, and what has the skin's color at its edge is none.
         told_of_hair = hair is not None and bool(photo.bare_ears.amax() > 0.5)
         off_skin, off_hair = ((photo.image - color).square().sum(-1) for color in (photo.skin_color, photo.hair_color))
         # Unknown clothes are none, and unknown hair may hang everywhere.
@@ -137,7 +137,7 @@ class Around:
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:
-    """Colours [R, C, 3] of clothes where they are `sure` [R, C], carried on all around, and how sure they are there: [R, C, 4]."""
+    """Colors [R, C, 3] of clothes where they are `sure` [R, C], carried on all around, and how sure they are there: [R, C, 4]."""
     if sure.sum() < _FEWEST_CELLS:
         return torch.zeros(*sure.shape, 4)
     known = sure.sum(1) >= _FEW_IN_ROW

@@ -1,4 +1,4 @@
-"""Coarse tones: smooth changes of the logarithms of a picture's colours."""
+"""Coarse tones: smooth changes of the logarithms of a picture's colors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _KEPT = 0.5  # of a surface's own contrast, where its tone is changed by MOST an
 
 
 def with_change(picture: Tensor, change: Tensor) -> Tensor:
-    """A premultiplied RGBA picture [H, W, 4] with a change [h, w, 3] of the logarithms of its colours, at any size."""
+    """A premultiplied RGBA picture [H, W, 4] with a change [h, w, 3] of the logarithms of its colors, at any size."""
     alpha = picture[..., 3:]
     logs = log_colors(picture[..., :3] / alpha.clamp(min=0.02))
     return torch.cat([_changed(logs, enlarged(change, picture.shape[:2])) * alpha, alpha], dim=-1)
 
 
 def _changed(logs: Tensor, change: Tensor) -> Tensor:
-    """Colours [H, W, 3] of logarithms that are changed; where much, their contrast does not grow with their tone."""
+    """Colors [H, W, 3] of logarithms that are changed; where much, their contrast does not grow with their tone."""
     size = logs.shape[1]
     fine = logs - wide_blur(logs, size * COARSE)
     kept = _KEPT ** (change - MOST).clamp(min=0)

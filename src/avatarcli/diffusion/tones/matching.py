@@ -1,4 +1,4 @@
-"""The photo's tones in imagined pictures: what a diffusion model makes of unseen sides drifts to other colours than the photo's.
+"""The photo's tones in imagined pictures: what a diffusion model makes of unseen sides drifts to other colors than the photo's.
 
 Nothing is known here of how far a model drifts: what is changed is measured in each picture, kind by kind.
 """
@@ -18,17 +18,17 @@ from avatarcli.reproject.skin_texture import PhotoView
 
 _DISAGREE = 0.7  # a logarithm: where picture and photo differ by more, they show different things
 _FAR = 1 / 8  # of the picture's width: how far beyond what the photo sees its correction goes on
-_SOLID = 0.95  # alpha of pixels whose colour is the person's alone
-_TINT = 0.07  # distance of tints up to which a colour may be the skin's in more or less light
+_SOLID = 0.95  # alpha of pixels whose color is the person's alone
+_TINT = 0.07  # distance of tints up to which a color may be the skin's in more or less light
 _SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
-# Shares of the scalp: whoever has less hair on it is bald; or, with little hair, less that is not of the skin's own colour.
+# Shares of the scalp: whoever has less hair on it is bald; or, with little hair, less that is not of the skin's own color.
 _BALD, _STUBBLE, _LITTLE = 0.25, 0.1, 0.5
 _EDGE = 1 / 80  # share of the picture's width: how softly bare skin ends at the hair's edge
 _CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than this is no skin, farther may be
 _DARK = 0.7  # a logarithm: how much darkness blurs a tint
-_FEWEST = 1 / 400  # share of the picture that hair must fill for its colour to count
-_HAIR_LIKE = 0.7  # a logarithm: how far colours of one head of hair are from its middle
-_UNLIKE = (0.3, 0.8)  # logarithms: what is by so much nearer to the hair's colour than to the clothes' is none of these
+_FEWEST = 1 / 400  # share of the picture that hair must fill for its color to count
+_HAIR_LIKE = 0.7  # a logarithm: how far colors of one head of hair are from its middle
+_UNLIKE = (0.3, 0.8)  # logarithms: what is by so much nearer to the hair's color than to the clothes' is none of these
 _SHADOW = 0.8  # how little it matters that hanging hair is darker
 _SHADED = 0.6  # a logarithm: how much darker than in the photo skin is to be expected
 _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to each other cannot be told apart
@@ -37,10 +37,10 @@ _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to ea
 _HAIR = (0.12, 0.8, 1.1)
 _SKIN = (0.15, 0.8, 1.5)
 _CLOTH = (0.1, 0.8, 2.0)
-# Distances of colours: off the line between clothes and skin up to which one is a mixture of both, and is none; and between clothes
+# Distances of colors: off the line between clothes and skin up to which one is a mixture of both, and is none; and between clothes
 # and skin from where mixtures can be told.
 _BESIDE, _APART = (0.12, 0.25), (0.2, 0.4)
-_SURE = 0.3  # how sure the colour of clothes must be for mixtures to be told
+_SURE = 0.3  # how sure the color of clothes must be for mixtures to be told
 _AROUND_SCALP = (0.02, 0.2)  # of the scalp, blurred: there may be stubble
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
 # Cosines: where the photo's skin turns out of sight, and from where it is seen squarely; share of the surroundings that tells.
@@ -51,7 +51,7 @@ SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
 @dataclass(frozen=True)
 class Tones:
-    """What the photo says of the person's colours. skin [3]: the typical one; bald: whether the scalp is skin too; hair [3]: the
+    """What the photo says of the person's colors. skin [3]: the typical one; bald: whether the scalp is skin too; hair [3]: the
     middle one of what grows there, None where little is seen of it."""
 
     skin: Tensor
@@ -84,7 +84,7 @@ class Tones:
         return with_change(picture, self._change(halved(picture), halved(hint), ground.halved()))
 
     def _change(self, picture: Tensor, hint: Tensor, ground: Ground) -> Tensor:
-        """What is added to the logarithms of a picture's colours [H, W, 3]. Arguments as for `matched`."""
+        """What is added to the logarithms of a picture's colors [H, W, 3]. Arguments as for `matched`."""
         alpha = picture[..., 3:]
         color = picture[..., :3] / alpha.clamp(min=0.02)
         photo = hint[..., :3] / hint[..., 3:4].clamp(min=0.02)
@@ -118,7 +118,7 @@ class Tones:
     def _bare(self, logs: Tensor, ground: Ground, hair: Tensor | None) -> Tensor:
         """How likely pixels [H, W] on the head's skin regions are bare: of the skin's tint, however dark, and no hair's.
 
-        hair [3]: the colour of the picture's hair, if it has any.
+        hair [3]: the color of the picture's hair, if it has any.
         """
         size = logs.shape[1]
         region = blur(ground.skin[..., None], size * _EDGE)[..., 0] * (1 - ground.dressed) * (1 - ground.hairy)
@@ -136,7 +136,7 @@ class Tones:
         return skin * torch.maximum(ramp((logs - log_colors(hair)) @ way / way.dot(way), 0.4, 0.8), nape)
 
     def _off_cloth(self, logs: Tensor, ground: Ground) -> Tensor | float:
-        """How far pixels [H, W] are from the colour of the picture's own clothes."""
+        """How far pixels [H, W] are from the color of the picture's own clothes."""
         dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - COLOR_FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
         found = middle_color(logs[dressed], dressed.numel())
         return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
@@ -155,13 +155,13 @@ class Tones:
         return known[..., None] * (log_colors(cloth) - log_colors(cloth + mixed * way))
 
     def _hairy(self, logs: Tensor, ground: Ground, found: Tensor) -> tuple[Tensor, Tensor]:
-        """How likely pixels [H, W] are hair of the found colour [3], on the head or beside it (clothes of its colour are farther
+        """How likely pixels [H, W] are hair of the found color [3], on the head or beside it (clothes of its color are farther
         off), and how likely a lock, which may be darker, that hangs on the clothes."""
         off_hair = _off_in_shade(logs, log_colors(found))
         alike, darker = (
             torch.exp(-(off / _HAIR_LIKE).square()) for off in ((logs - log_colors(found)).norm(dim=-1), off_hair)
         )
-        # Single strands are farther off than clothes of nearly the hair's colour, but nothing that the clothes could be.
+        # Single strands are farther off than clothes of nearly the hair's color, but nothing that the clothes could be.
         off_cloth = _off_in_shade(logs, log_colors(ground.cloth[..., :3]))
         unlike = ramp(off_cloth - off_hair, *_UNLIKE) * (ground.cloth[..., 3] > 0)
         near = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
@@ -193,7 +193,7 @@ class Tones:
     def _no_darker(self, logs: Tensor, photo: Tensor, hint: Tensor, ground: Ground, opaque: Tensor) -> Tensor:
         """Change of skin, as logarithms [H, W, 1], that the photo does not see: no darker than where it turns out of sight.
 
-        On the side away from the light a model goes on into the dark, until skin is as dark as hair. photo [H, W, 3]: its colours
+        On the side away from the light a model goes on into the dark, until skin is as dark as hair. photo [H, W, 3]: its colors
         carried here; hint: see `matched`.
         """
         shown, facing = hint[..., 3] > _SOLID, hint[..., 4]
@@ -217,7 +217,7 @@ def _shaved(hair: Tensor, scalp: Tensor, photo: PhotoView) -> bool:
 
 
 def tone_error(picture: Tensor, hint: Tensor) -> float:
-    """How far a picture's coarse colours are from the photo's where both show the same: mean absolute difference in [0, 1]."""
+    """How far a picture's coarse colors are from the photo's where both show the same: mean absolute difference in [0, 1]."""
     alpha = picture[..., 3:]
     seen = ((alpha[..., 0] > _SOLID) & (hint[..., 3] > _SOLID)) * ramp(hint[..., 4], 0.25, 0.6)
     difference = (picture[..., :3] - hint[..., :3]) * seen[..., None]
@@ -237,7 +237,7 @@ def _toned(
 ) -> Tensor:
     """Change [H, W, C] that brings the coarse tone of one kind of surface near to what is wanted [H, W, C].
 
-    where [H, W]: how likely it is that kind; unseen [H, W]: how much a change is wanted; opaque [H, W]: whether the colour is the
+    where [H, W]: how likely it is that kind; unseen [H, W]: how much a change is wanted; opaque [H, W]: whether the color is the
     person's; scale: a share of the picture's width.
     """
     behind, share, most = kind
@@ -253,29 +253,29 @@ def _toned(
 
 
 def _off_in_shade(logs: Tensor, of: Tensor) -> Tensor:
-    """How far [H, W] logarithms of colours [H, W, 3] are from another's, if being darker matters little."""
+    """How far [H, W] logarithms of colors [H, W, 3] are from another's, if being darker matters little."""
     difference = logs - of
     return (difference - _SHADOW * difference.mean(-1, keepdim=True).clamp(max=0)).norm(dim=-1)
 
 
 def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:
-    """The median colour [3] of what covers the scalp in a picture [H, W, 3]; None where that is little."""
+    """The median color [3] of what covers the scalp in a picture [H, W, 3]; None where that is little."""
     return middle_color(color[(scalp > 0.5) & (alpha > _SOLID) & (like_skin(color, skin) < 0.5)], scalp.numel())
 
 
 def middle_color(hair: Tensor, of: int) -> Tensor | None:
-    """The median [3] of the colours [N, 3] of hair in a picture of so many pixels; None where they are few."""
+    """The median [3] of the colors [N, 3] of hair in a picture of so many pixels; None where they are few."""
     return hair.median(0).values if len(hair) > _FEWEST * of else None
 
 
 def tint_likeness(color: Tensor, skin: Tensor, wide: Tensor | float = 1.0) -> Tensor:
-    """How near the tint of colours [H, W, 3] is to a skin's [3], in whatever light: 1 … 0 [H, W]. wide: how far off it may be."""
+    """How near the tint of colors [H, W, 3] is to a skin's [3], in whatever light: 1 … 0 [H, W]. wide: how far off it may be."""
     tint = color / color.sum(-1, keepdim=True).clamp(min=0.05) - skin / skin.sum()
     return torch.exp(-(tint.norm(dim=-1) / (_TINT * wide)).square())
 
 
 def like_skin(color: Tensor, skin: Tensor) -> Tensor:
-    """How much colours [H, W, 3] may be a skin [3] in any but very little light: 1 … 0 [H, W]."""
+    """How much colors [H, W, 3] may be a skin [3] in any but very little light: 1 … 0 [H, W]."""
     return tint_likeness(color, skin) * ramp(log_colors(color).mean(-1) - log_colors(skin).mean(), *_SHADE)
 
 

@@ -39,20 +39,20 @@ _NECK = 0.05  # metres of height of a neck whose collar is not known
 _COLLAR, _STANDS = 0.01, 0.05  # metres of height in which clothes begin, and in which they come to stand off the neck
 _FADE = (-0.012, 0.018)  # metres above the nape where hair gives way to skin
 _SHOULDERS = 0.08  # metres below the collar: so low the back is the clothes' own affair
-_ALIKE, _STRANDS = 0.35, 0.5  # logarithms: how far colours of one cloth and of one head of hair are from each other
+_ALIKE, _STRANDS = 0.35, 0.5  # logarithms: how far colors of one cloth and of one head of hair are from each other
 _SHADE = 0.6  # a logarithm: how much darker than its middle hair may be
 _SHADED = 0.82  # of the photo's skin: how bright a nape is at most
 # Of a picture's skin: the quantile of its brightness that stands for it; shares of that where hair is mixed in, and none is.
 _MOSTLY, _DIMMED = 0.7, (0.55, 0.8)
 _PURE = (0.55, 0.95)  # of the way from hair to skin: a mixture becomes skin, and skin stays. Napes are smooth
-_DARK = 0.4  # of the skin's colour: hair of somebody bald, of which nothing else is known
+_DARK = 0.4  # of the skin's color: hair of somebody bald, of which nothing else is known
 _SOFT = 0.8  # pixels of half the size: softness of a cut
 _STUMP = 1 / 9  # of the picture's width: what is thinner and stands off a bald head is the stump of a tail
 _EDGE = 1 / 48  # of the picture's width: how wide the edge of hair is, where skin or what is behind shines through
-_SOLID = 0.9  # alpha of pixels whose colour is the person's alone
+_SOLID = 0.9  # alpha of pixels whose color is the person's alone
 _TOLD_APART = 0.2  # of clothes that hair does not look like: with less, both cannot be told apart
 _SURELY = 0.7  # how surely something is hair that is cut off before clothes
-_FEW = 20  # pixels: fewer of a material do not tell its colour
+_FEW = 20  # pixels: fewer of a material do not tell its color
 
 
 class _Place(NamedTuple):
@@ -131,7 +131,7 @@ class Nape:
         ahead = (forward > 0) & (above > 0)
         bare_head = shell.vertices - (thickness + CLEARANCE)[:, None] * shell.directions
         behind = (forward < _BEHIND).float()
-        # No step where what is cut whatever its colour ends.
+        # No step where what is cut whatever its color ends.
         loose = room + _LOOSE * stands + _FAR * ramp(below, _SHOULDERS, _SHOULDERS + _OPENS)
         return cls(
             outer=bare_head + room[:, None] * shell.directions,
@@ -165,7 +165,7 @@ class Nape:
         reach = place.beyond
         if self.short:
             reach = reach | (place.on_hair & slim & _thin(torch.where(reach, 0.0, alpha)))
-        # What hangs off has its own colour, and whoever is bald no other hair.
+        # What hangs off has its own color, and whoever is bald no other hair.
         hair = None if tones.bald else hair_in(color, alpha, ground.scalp, tones.skin)
         too_long = color[reach & place.on_hair & (solid > 0) & (color.mean(-1) < _SHADED * tones.skin.mean())]
         if len(too_long) >= _FEW:
@@ -181,12 +181,12 @@ class Nape:
         known = torch.maximum(skin_like, torch.where(bare > 0, shade, tint) if tones.bald else shade)
         known = known * ground.skin * solid * (1 - clothed)
         known = known * _bright(color.mean(-1), known)
-        # At its edge hair is mixed with skin: that is neither's colour. Where there is no other, it has to do.
+        # At its edge hair is mixed with skin: that is neither's color. Where there is no other, it has to do.
         pure = known if tones.bald else known * (1 - _widened(like_hair * solid))
         skin = _continued(color, known if pure.sum() < _FEW else pure, tones.skin)
         skin = skin * (_SHADED * tones.skin.mean() / skin.mean(-1, keepdim=True).clamp(min=0.05)).clamp(max=1)
         cloth, on_skin, on_cloth = _shares(color, skin, hair, clothed * solid * (1 - skin_like))
-        # Behind clothes nothing but their own colour tells how far off they stand.
+        # Behind clothes nothing but their own color tells how far off they stand.
         strands = _widened((on_cloth > _SURELY).float()) * (on_cloth > 1 - _SURELY)
         reach = reach | (place.off_person & (strands > 0))
         reach = reach | (place.off_person & slim & _thin(torch.where(reach, 0.0, alpha)))
@@ -232,7 +232,7 @@ def _widened(where: Tensor) -> Tensor:
 
 
 def _rest(reach: Tensor, color: Tensor, hair: Tensor, scalp: Tensor) -> Tensor:
-    """Which pixels [H, W] (bool) beside what is cut off [H, W] (bool) are still of its colour [3] rather than the scalp's.
+    """Which pixels [H, W] (bool) beside what is cut off [H, W] (bool) are still of its color [3] rather than the scalp's.
 
     scalp [H, W] (bool): what surely covers it.
     """
@@ -265,21 +265,21 @@ def _bright(brightness: Tensor, known: Tensor) -> Tensor:
 
 
 def _continued(color: Tensor, known: Tensor, typical: Tensor) -> Tensor:
-    """Colours [H, W, 3] spread from where they are known [H, W]; the typical one [3] where that is hardly anywhere."""
+    """Colors [H, W, 3] spread from where they are known [H, W]; the typical one [3] where that is hardly anywhere."""
     if known.sum() < _FEW:
         return typical.expand_as(color)
     return pull_push(color, ramp(known, 0.3, 0.8))
 
 
 def _likeness(color: Tensor, other: Tensor, width: float) -> Tensor:
-    """How alike colours [H, W, 3] and others are: 1 … 0 [H, W]. width: a logarithm, how far apart those of one material are."""
+    """How alike colors [H, W, 3] and others are: 1 … 0 [H, W]. width: a logarithm, how far apart those of one material are."""
     return torch.exp(-((log_colors(color) - log_colors(other)).norm(dim=-1) / width).square())
 
 
 def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The clothes' colour continued [H, W, 3], and how far colours [H, W, 3] are hair rather than skin, and rather than clothes.
+    """The clothes' color continued [H, W, 3], and how far colors [H, W, 3] are hair rather than skin, and rather than clothes.
 
-    skin [H, W, 3], hair [3]: the colours of both; cloth_at [H, W]: how likely clothes are seen.
+    skin [H, W, 3], hair [3]: the colors of both; cloth_at [H, W]: how likely clothes are seen.
     """
     logs = log_colors(color)
     difference = logs - log_colors(hair)
@@ -290,7 +290,7 @@ def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tupl
     sure = logs[known > 0.5]
     told = len(sure) > _TOLD_APART * cloth_at.sum()
     if told:
-        # A lock's darker strands are no cloth: most of it shows its colour.
+        # A lock's darker strands are no cloth: most of it shows its color.
         known = known * ramp(off_hair - (logs - sure.median(0).values).norm(dim=-1), 0.0, _ALIKE)
     cloth = _continued(color, known, hair)
     like_cloth = _likeness(color, cloth, _ALIKE)

@@ -1,4 +1,4 @@
-"""Tones that views share. Each is imagined and corrected by itself; an avatar has one colour at each place, and what its views
+"""Tones that views share. Each is imagined and corrected by itself; an avatar has one color at each place, and what its views
 disagree about shows as blotches. What they agree about may still be wrong: they make clothes darker and darker behind."""
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _look(picture: Tensor, camera: Camera, shell: Shell, normals: Tensor, sigma:
 
 
 def _tones(picture: Tensor, sigma: float) -> Tensor:
-    """Logarithms [H, W, 3] of a premultiplied RGBA picture's colours [H, W, 4], blurred by sigma pixels."""
+    """Logarithms [H, W, 3] of a premultiplied RGBA picture's colors [H, W, 4], blurred by sigma pixels."""
     layers = wide_blur(picture, sigma)
     return log_colors(layers[..., :3] / layers[..., 3:].clamp(min=1e-3))
 

@@ -14,7 +14,7 @@ const HEAD_TURNS = [["Nod", 0, 25], ["Turn", 1, 45], ["Tilt", 2, 25]];
 const BACKGROUNDS = { White: "#ffffff", Grey: "#808890", Black: "#000000" };
 
 class Panel {
-  /** on: { expression(index, weight), face(weights), head(axis, radians), background(colour), clip(index), play(), seek(share) } */
+  /** on: { expression(index, weight), face(weights), head(axis, radians), background(color), clip(index), play(), seek(share) } */
   constructor(avatar, on) {
     this.on = on;
     this.sliders = [];
@@ -50,7 +50,7 @@ class Panel {
   }
 
   backgrounds() {
-    return row(...Object.entries(BACKGROUNDS).map(([name, colour]) => button(name, () => this.on.background(colour))));
+    return row(...Object.entries(BACKGROUNDS).map(([name, color]) => button(name, () => this.on.background(color))));
   }
 
   clips(clips) {

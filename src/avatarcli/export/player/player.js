@@ -74,7 +74,7 @@ class Player {
         this.pose.neck[axis] = radians;
         this.changed(true);
       },
-      background: (colour) => { document.body.style.background = colour; },
+      background: (color) => { document.body.style.background = color; },
       clip: (index) => {
         this.clip = this.clips[index];
         this.seek(0);

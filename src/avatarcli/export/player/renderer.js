@@ -4,7 +4,7 @@
 const VERTEX_SHADER = `#version 300 es
 precision highp float;
 precision highp int;
-uniform highp sampler2D splats;     // 3 texels a Gaussian: rotation wxyz; scales, opacity; colour, triangle
+uniform highp sampler2D splats;     // 3 texels a Gaussian: rotation wxyz; scales, opacity; color, triangle
 uniform highp sampler2D triangles;  // 4 texels a triangle, see rig.js
 uniform highp sampler2D means;      // 1 texel a Gaussian
 uniform mat3 rotation;              // world to camera

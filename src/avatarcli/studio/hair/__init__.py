@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avatarcli.studio.hair.beard import BEARD_FAMILIES, HELD_OUT_BEARDS, BeardStyle, beard_weights, draw_beard_style
 from avatarcli.studio.hair.beard import grow_beard as _grow_beard
-from avatarcli.studio.hair.colours import HairColour, draw_colour
+from avatarcli.studio.hair.colors import HairColor, draw_color
 from avatarcli.studio.hair.combing import zone_lengths
 from avatarcli.studio.hair.families import FAMILIES, HELD_OUT_FAMILIES, family_weights
 from avatarcli.studio.hair.grow import grow as _grow
@@ -33,13 +33,13 @@ __all__ = [
     "HELD_OUT_BEARDS",
     "HELD_OUT_FAMILIES",
     "BeardStyle",
-    "HairColour",
+    "HairColor",
     "HairStyle",
     "ScalpTint",
     "beard_weights",
     "draw_beard",
     "draw_beard_style",
-    "draw_colour",
+    "draw_color",
     "draw_hair",
     "draw_style",
     "family_weights",
@@ -51,14 +51,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ScalpTint:
-    """What a style leaves to the skin: where hair roots colour it.
+    """What a style leaves to the skin: where hair roots color it.
 
-    shaved: 1 where all hair of the head is shaved or gone, 0 for hair of any length; colour: linear RGB of the roots.
+    shaved: 1 where all hair of the head is shaved or gone, 0 for hair of any length; color: linear RGB of the roots.
     """
 
     style: HairStyle
     shaved: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
 
     def dye(self, points: Floats) -> Floats:
         """How strongly [n] the skin shows roots of hair, in [0, 1], at points [n, 3] of the average head (texels or vertices)."""
@@ -71,33 +71,33 @@ class ScalpTint:
         return np.asarray(cover * strength * (style.form != "bald"), np.float32)
 
 
-def grow_hair(assets: StudioAssets, neutral: Tensor, style: HairStyle, colour: HairColour) -> list[BoundMesh]:
+def grow_hair(assets: StudioAssets, neutral: Tensor, style: HairStyle, color: HairColor) -> list[BoundMesh]:
     """The meshes of a style on a person's head [N, 3] (all rows of the pack's head, at rest, on the CPU)."""
     space = HeadSpace.of(assets.head)
     if style.form == "pack":
-        return _dress(assets, space, neutral, style, colour)
-    return _grow(Carrier(space, neutral.numpy(), style.mirrored), style, colour)
+        return _dress(assets, space, neutral, style, color)
+    return _grow(Carrier(space, neutral.numpy(), style.mirrored), style, color)
 
 
 def draw_hair(
-    assets: StudioAssets, neutral: Tensor, rng: np.random.Generator, *, family: str, colour: HairColour
+    assets: StudioAssets, neutral: Tensor, rng: np.random.Generator, *, family: str, color: HairColor
 ) -> list[BoundMesh]:
     """A style of a family, drawn and grown on a person's head [N, 3]; empty for a bald one."""
-    return grow_hair(assets, neutral, draw_style(rng, family=family), colour)
+    return grow_hair(assets, neutral, draw_style(rng, family=family), color)
 
 
-def grow_beard(assets: StudioAssets, neutral: Tensor, style: BeardStyle, colour: HairColour) -> list[BoundMesh]:
+def grow_beard(assets: StudioAssets, neutral: Tensor, style: BeardStyle, color: HairColor) -> list[BoundMesh]:
     """The mesh of a beard on a person's head [N, 3]. The skin below it wants `style.density` as a tint."""
-    return _grow_beard(Carrier(HeadSpace.of(assets.head), neutral.numpy()), style, colour)
+    return _grow_beard(Carrier(HeadSpace.of(assets.head), neutral.numpy()), style, color)
 
 
 def draw_beard(
-    assets: StudioAssets, neutral: Tensor, rng: np.random.Generator, *, family: str, colour: HairColour
+    assets: StudioAssets, neutral: Tensor, rng: np.random.Generator, *, family: str, color: HairColor
 ) -> list[BoundMesh]:
     """A beard of a family, drawn and grown on a person's head [N, 3]."""
-    return grow_beard(assets, neutral, draw_beard_style(rng, family=family), colour)
+    return grow_beard(assets, neutral, draw_beard_style(rng, family=family), color)
 
 
-def scalp_tint(style: HairStyle, colour: HairColour) -> ScalpTint:
-    """How a style colours the skin of the scalp."""
-    return ScalpTint(style, style.shaved, colour.mean)
+def scalp_tint(style: HairStyle, color: HairColor) -> ScalpTint:
+    """How a style colors the skin of the scalp."""
+    return ScalpTint(style, style.shaved, color.mean)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from avatarcli.studio.hair import guides
-from avatarcli.studio.hair.colours import HairColour
+from avatarcli.studio.hair.colors import HairColor
 from avatarcli.studio.hair.guides import Flow
 from avatarcli.studio.hair.meshes import Carrier, cards
 from avatarcli.studio.hair.space import Floats, smoothstep
@@ -136,7 +136,7 @@ def draw_beard_style(rng: np.random.Generator, *, family: str) -> BeardStyle:
     return BeardStyle(family, int(rng.integers(2**31)), **chosen)
 
 
-def grow_beard(carrier: Carrier, style: BeardStyle, colour: HairColour) -> list[BoundMesh]:
+def grow_beard(carrier: Carrier, style: BeardStyle, color: HairColor) -> list[BoundMesh]:
     """The mesh of a beard on one person."""
     rng = np.random.default_rng([style.seed, 3])
     space = carrier.space
@@ -193,7 +193,7 @@ def grow_beard(carrier: Carrier, style: BeardStyle, colour: HairColour) -> list[
         along,
         rng.normal(0, 0.3, len(strands)).astype(np.float32),
     )
-    texture = strand_atlas(style.texture, style.seed, colour.natural(), rng)
+    texture = strand_atlas(style.texture, style.seed, color.natural(), rng)
     return [carrier.bound(piece, binding, texture, material=Material.BEARD, depth_bias=0.0005)]
 
 

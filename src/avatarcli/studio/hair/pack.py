@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from avatarcli.studio.hair.colours import HairColour
+from avatarcli.studio.hair.colors import HairColor
 from avatarcli.studio.hair.guides import push_out, smooth_noise
 from avatarcli.studio.hair.space import Floats, HeadSpace, smoothstep, unit
 from avatarcli.studio.hair.styles import HairStyle
@@ -20,7 +20,7 @@ from avatarcli.studio.scene import BoundMesh, Material
 if TYPE_CHECKING:
     from avatarcli.studio.assets import StudioAssets
 
-_SIZE = 512  # texels: of the recoloured textures
+_SIZE = 512  # texels: of the recolored textures
 _BLUR = 14.0  # texels: what varies over more than this is baked light, not strands
 _STUMP = 0.015  # metres that remain of hair beyond a cut, pressed together
 
@@ -30,18 +30,18 @@ _BACKS = ("afro01", "bob02", "long01", "ponytail01", "short02", "short04")
 
 
 def dress(
-    assets: StudioAssets, space: HeadSpace, neutral: Tensor, style: HairStyle, colour: HairColour
+    assets: StudioAssets, space: HeadSpace, neutral: Tensor, style: HairStyle, color: HairColor
 ) -> list[BoundMesh]:
     """The meshes [1 or 2] of a style of form "pack" on one person's head [N, 3]."""
     rng = np.random.default_rng([style.seed, 2])
     if style.mesh:
-        return [_worn(assets, space, neutral, style.mesh, colour, rng, style.mirrored)]
+        return [_worn(assets, space, neutral, style.mesh, color, rng, style.mirrored)]
     front, back = str(rng.choice(_FRONTS)), str(rng.choice(_BACKS))
     border = float(rng.uniform(-0.045, 0.0))
     mirrored = rng.random(2) < 0.5
     return [
-        _worn(assets, space, neutral, front, colour, rng, bool(mirrored[0]), ahead_of=border - 0.006),
-        _worn(assets, space, neutral, back, colour, rng, bool(mirrored[1]), behind=border + 0.006),
+        _worn(assets, space, neutral, front, color, rng, bool(mirrored[0]), ahead_of=border - 0.006),
+        _worn(assets, space, neutral, back, color, rng, bool(mirrored[1]), behind=border + 0.006),
     ]
 
 
@@ -50,14 +50,14 @@ def _worn(
     space: HeadSpace,
     neutral: Tensor,
     name: str,
-    colour: HairColour,
+    color: HairColor,
     rng: np.random.Generator,
     mirrored: bool,
     ahead_of: float = -1.0,
     behind: float = 1.0,
 ) -> BoundMesh:
     stored = assets.wearables["hair"][name]
-    worn = stored.worn(neutral, Material.HAIR, texture=_recoloured(stored.texture, colour, rng))
+    worn = stored.worn(neutral, Material.HAIR, texture=_recolored(stored.texture, color, rng))
     mean = stored.worn(assets.head.mean, Material.HAIR)
     rest = mean.resting(assets.head.mean).numpy()
     changed, beyond = _changed(space, rest, rng)
@@ -134,8 +134,8 @@ def _strand_detail(texture: Tensor) -> tuple[Floats, Floats, Floats]:
     return _details[id(texture)]
 
 
-def _recoloured(texture: Tensor, colour: HairColour, rng: np.random.Generator) -> Tensor:
+def _recolored(texture: Tensor, color: HairColor, rng: np.random.Generator) -> Tensor:
     detail, lot, alpha = _strand_detail(texture)
     contrast = rng.uniform(0.7, 1.1)
     along = np.full((_SIZE, 1), 0.45, np.float32)
-    return encoded(mixed(colour, along, lot, 1 - lot) * (detail**contrast)[..., None], alpha)
+    return encoded(mixed(color, along, lot, 1 - lot) * (detail**contrast)[..., None], alpha)

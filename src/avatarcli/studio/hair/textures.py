@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from avatarcli.geometry import colors
-from avatarcli.studio.hair.colours import HairColour
+from avatarcli.studio.hair.colors import HairColor
 from avatarcli.studio.hair.guides import Hairline
 from avatarcli.studio.hair.meshes import Patch
 from avatarcli.studio.hair.space import Floats, HeadSpace, Ints, smoothstep
@@ -114,23 +114,23 @@ def _pattern(kind: str, number: int) -> _Pattern:
     )
 
 
-def strand_atlas(kind: str, number: int, colour: HairColour, rng: np.random.Generator) -> Tensor:
-    """uint8 [H, W, 4]: COLUMNS locks of one of KINDS in a colour; above for cards (root above, tip below), under it
+def strand_atlas(kind: str, number: int, color: HairColor, rng: np.random.Generator) -> Tensor:
+    """uint8 [H, W, 4]: COLUMNS locks of one of KINDS in a color; above for cards (root above, tip below), under it
     without gaps.
     """
     pattern = _pattern(kind, number % PATTERNS)
-    tint = 1 + colour.spread * 0.4 * rng.normal(size=COLUMNS)
+    tint = 1 + color.spread * 0.4 * rng.normal(size=COLUMNS)
     tint = np.repeat(np.clip(tint, 0.45, 1.7), _LOCK_WIDTH)[None]
     # Some columns take the streaks of their whole lock, as highlights are painted lock by lock.
     bias = np.repeat(rng.normal(0, 0.25, COLUMNS), _LOCK_WIDTH)[None]
-    rgb = mixed(colour, pattern.along, np.clip(pattern.lot + bias, 0, 1), pattern.other_lot)
+    rgb = mixed(color, pattern.along, np.clip(pattern.lot + bias, 0, 1), pattern.other_lot)
     return encoded(rgb * (pattern.light * tint)[..., None], pattern.alpha)
 
 
 def scalp_texture(
     space: HeadSpace,
     hairline: Hairline,
-    colour: HairColour,
+    color: HairColor,
     rng: np.random.Generator,
     *,
     opacity: float,
@@ -161,24 +161,24 @@ def scalp_texture(
         alpha = alpha * (1 - thin * smoothstep(0.06, 0.09, points[..., 1]))
     lot = np.clip(0.5 + 0.28 * noise, 0, 1)
     rgb = (
-        mixed(colour, np.zeros((size, 1), np.float32), lot, lot)
+        mixed(color, np.zeros((size, 1), np.float32), lot, lot)
         * np.maximum(0.82 + (0.10 + 0.25 * stubble) * noise, 0.1)[..., None]
     )
     return encoded(rgb, alpha)
 
 
-def mixed(colour: HairColour, along: Floats, lot: Floats, other_lot: Floats) -> Floats:
+def mixed(color: HairColor, along: Floats, lot: Floats, other_lot: Floats) -> Floats:
     """Linear RGB [H, W, 3] of strands: roots to tips, then streaks, then grey."""
-    root, tip = np.array(colour.root, np.float32), np.array(colour.tip, np.float32)
-    turned = smoothstep(colour.turn - 0.22, colour.turn + 0.22, along)[..., None]
+    root, tip = np.array(color.root, np.float32), np.array(color.tip, np.float32)
+    turned = smoothstep(color.turn - 0.22, color.turn + 0.22, along)[..., None]
     rgb = root * (1 - turned) + tip * turned + np.zeros((*lot.shape, 1), np.float32)
-    if colour.streak > 0:
-        chosen = (smoothstep(colour.streak + 0.08, colour.streak - 0.08, lot) * smoothstep(0.02, 0.2, along))[..., None]
-        rgb = rgb * (1 - chosen) + np.array(colour.streak_colour, np.float32) * chosen
-    if colour.grey > 0:
-        grey = colour.grey * 1.3 - 0.15
+    if color.streak > 0:
+        chosen = (smoothstep(color.streak + 0.08, color.streak - 0.08, lot) * smoothstep(0.02, 0.2, along))[..., None]
+        rgb = rgb * (1 - chosen) + np.array(color.streak_color, np.float32) * chosen
+    if color.grey > 0:
+        grey = color.grey * 1.3 - 0.15
         chosen = smoothstep(grey + 0.15, grey - 0.15, other_lot)[..., None]
-        rgb = rgb * (1 - chosen) + np.array(colour.grey_colour, np.float32) * chosen
+        rgb = rgb * (1 - chosen) + np.array(color.grey_color, np.float32) * chosen
     return rgb
 
 

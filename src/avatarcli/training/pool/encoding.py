@@ -1,4 +1,4 @@
-"""Samples as latents, with the colours of the whole person changed on the way."""
+"""Samples as latents, with the colors of the whole person changed on the way."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from avatarcli.studio.sample import StudioSample
 _EXPOSURE, _BALANCE, _GAMMA = 0.10, 0.05, 0.12
 _SATURATION, _GREY_SHARE = (0.6, 1.25), 0.04
 _LUMA = (0.299, 0.587, 0.114)
-_LEAST_ALPHA = 1e-3  # where less of the person is seen, its colour is not known
+_LEAST_ALPHA = 1e-3  # where less of the person is seen, its color is not known
 
 
 @dataclass(frozen=True)
 class Tone:
-    """A change of colours: gain of each channel, saturation (0 is grey) and gamma."""
+    """A change of colors: gain of each channel, saturation (0 is grey) and gamma."""
 
     gain: tuple[float, float, float]
     saturation: float
@@ -40,11 +40,11 @@ class Tone:
     def apply(self, picture: Tensor) -> Tensor:
         """A picture [..., C, H, W] in [0, 1] whose first four channels are premultiplied RGBA; the others stay."""
         alpha = picture[..., 3:4, :, :]
-        colour = picture[..., :3, :, :] / alpha.clamp(min=_LEAST_ALPHA)
-        grey = (colour * colour.new_tensor(_LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
-        colour = (grey + self.saturation * (colour - grey)).clamp(0, 1).pow(self.gamma)
-        colour = (colour * colour.new_tensor(self.gain).view(3, 1, 1)).clamp(0, 1)
-        return torch.cat([colour * alpha, picture[..., 3:, :, :]], dim=-3)
+        color = picture[..., :3, :, :] / alpha.clamp(min=_LEAST_ALPHA)
+        grey = (color * color.new_tensor(_LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
+        color = (grey + self.saturation * (color - grey)).clamp(0, 1).pow(self.gamma)
+        color = (color * color.new_tensor(self.gain).view(3, 1, 1)).clamp(0, 1)
+        return torch.cat([color * alpha, picture[..., 3:, :, :]], dim=-3)
 
 
 def encode(sample: StudioSample, autoencoder: VideoAutoencoder, tone: Tone | None = None) -> Iterator[EncodedSample]:

@@ -194,7 +194,7 @@ class Pool(Companion[MultiViewBatch]):
         return (min(low, there), min(high, there)), (min(latents[0], most), min(latents[1], most))
 
     def _fill_real(self, files: list[Path]) -> LatentStore:
-        """Everybody of the files with every photo, first as they are, then in other colours."""
+        """Everybody of the files with every photo, first as they are, then in other colors."""
         records = [
             record
             for number, path in enumerate(files)

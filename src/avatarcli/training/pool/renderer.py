@@ -46,7 +46,7 @@ class Orders:
     Worker w of process `rank` renders the people first + (n × workers + w) × world + rank, for n = 0, 1, …; before them, for
     `held_out_folder` and if they are not there, those of the people held_out_first + m, m below `held_out`, that are its own
     by the same rule, as pictures. The settings' own views and frames are those of stills; a share `motion` is shown in clips.
-    toned: share of the people whose colours are changed.
+    toned: share of the people whose colors are changed.
     """
 
     assets: str

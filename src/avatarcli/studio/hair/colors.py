@@ -1,4 +1,4 @@
-"""Colours of hair: what grows, what age makes of it, what people dye."""
+"""Colors of hair: what grows, what age makes of it, what people dye."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _STREAKED_SHARE = 0.16
 
 
 @dataclass(frozen=True)
-class HairColour:
-    """The colour of one person's hair; all colours linear RGB.
+class HairColor:
+    """The color of one person's hair; all colors linear RGB.
 
     root: what grows (also of brows, beard, scalp); tip: what the lengths have, from `turn` (share of a strand) on;
-    grey: share of strands that are `grey_colour`; streak: share of strands that are `streak_colour`; spread: how much
+    grey: share of strands that are `grey_color`; streak: share of strands that are `streak_color`; spread: how much
     strands differ in lightness.
     """
 
@@ -55,28 +55,28 @@ class HairColour:
     tip: Rgb
     turn: float
     grey: float
-    grey_colour: Rgb
+    grey_color: Rgb
     streak: float
-    streak_colour: Rgb
+    streak_color: Rgb
     spread: float
 
     @property
     def mean(self) -> Rgb:
-        """The colour seen from afar near the scalp: roots with their grey strands."""
-        values = (1 - self.grey) * np.array(self.root) + self.grey * np.array(self.grey_colour)
+        """The color seen from afar near the scalp: roots with their grey strands."""
+        values = (1 - self.grey) * np.array(self.root) + self.grey * np.array(self.grey_color)
         return float(values[0]), float(values[1]), float(values[2])
 
-    def natural(self) -> HairColour:
+    def natural(self) -> HairColor:
         """Without dye and streaks: of brows and beards."""
         return replace(self, tip=self.root, streak=0.0)
 
 
-def draw_colour(
+def draw_color(
     rng: np.random.Generator, *, years: float, african: float, asian: float, caucasian: float, natural: bool = False
-) -> HairColour:
-    """A plausible colour for somebody of that age and descent (three shares); every colour can happen to everybody.
+) -> HairColor:
+    """A plausible color for somebody of that age and descent (three shares); every color can happen to everybody.
 
-    natural: without dyes in colours that hair never has, and without streaks.
+    natural: without dyes in colors that hair never has, and without streaks.
     """
     fair = np.array([0.10, 0.17, 0.19, 0.16, 0.12, 0.10, 0.03, 0.05, 0.04, 0.04])
     dark = np.array([0.62, 0.24, 0.08, 0.02, 0.008, 0.006, 0.004, 0.012, 0.005, 0.005])
@@ -87,8 +87,8 @@ def draw_colour(
     half = rng.normal(55, 9)
     grey = float(1 / (1 + np.exp(-(years - half) / 4.5)))
     grey = grey if grey > 0.04 else 0.0
-    grey_colour = _jitter(rng, WHITE if rng.random() < 0.4 else GREY, 0.12)
-    tip, turn, streak, streak_colour = _jitter(rng, root, 0.10), 0.5, 0.0, root
+    grey_color = _jitter(rng, WHITE if rng.random() < 0.4 else GREY, 0.12)
+    tip, turn, streak, streak_color = _jitter(rng, root, 0.10), 0.5, 0.0, root
     kind = 1.0 if natural else rng.random()
     if kind < _DYED_SHARE:
         name, dye = _pick(rng, DYED)
@@ -97,14 +97,14 @@ def draw_colour(
             root, grey = tip, 0.0
     elif kind < _DYED_SHARE + _STREAKED_SHARE:
         lighter = np.array(root) * rng.uniform(1.6, 3.0) + 0.02
-        streak_colour = _clipped(np.minimum(lighter, 0.6))
+        streak_color = _clipped(np.minimum(lighter, 0.6))
         if rng.random() < 0.5:
             streak = float(rng.uniform(0.12, 0.5))
         else:
-            tip, turn = streak_colour, float(rng.uniform(0.35, 0.7))
+            tip, turn = streak_color, float(rng.uniform(0.35, 0.7))
     elif rng.random() < 0.3 and grey > 0.15:
-        grey = 0.0  # dyed in the colour of youth
-    return HairColour(name, root, tip, turn, grey, grey_colour, streak, streak_colour, float(rng.uniform(0.12, 0.4)))
+        grey = 0.0  # dyed in the color of youth
+    return HairColor(name, root, tip, turn, grey, grey_color, streak, streak_color, float(rng.uniform(0.12, 0.4)))
 
 
 def _pick(rng: np.random.Generator, table: dict[str, Rgb]) -> tuple[str, Rgb]:
@@ -112,9 +112,9 @@ def _pick(rng: np.random.Generator, table: dict[str, Rgb]) -> tuple[str, Rgb]:
     return name, table[name]
 
 
-def _jitter(rng: np.random.Generator, colour: Rgb, amount: float) -> Rgb:
+def _jitter(rng: np.random.Generator, color: Rgb, amount: float) -> Rgb:
     """Lighter or darker by some `amount` (a share), and a little warmer or cooler."""
-    tone = np.array(colour) * np.exp(rng.normal(0, amount))
+    tone = np.array(color) * np.exp(rng.normal(0, amount))
     return _clipped(tone * np.exp(rng.normal(0, 0.05, 3)))
 
 
