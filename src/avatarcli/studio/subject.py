@@ -46,7 +46,7 @@ _SUITED: dict[Split, dict[bool, float]] = {"train": {False: 0.45, True: 0.22}, "
 
 
 @dataclass(frozen=True)
-class Person:
+class Traits:
     """Who somebody is.
 
     female: share; african, asian, caucasian: shares of descent; darkness in [0, 1]: of the skin; identity: the
@@ -72,7 +72,7 @@ class StudioSubject:
 
     seed: int
     split: Split
-    person: Person
+    person: Traits
     skin: SkinLook
     features: Features
     hair: HairStyle
@@ -145,7 +145,7 @@ def _draw_family(rng: np.random.Generator, weights: dict[str, float], held_out: 
     return names[rng.choice(len(names), p=shares / shares.sum())]
 
 
-def _draw_beard(rng: np.random.Generator, person: Person, split: Split) -> tuple[BeardStyle | None, float]:
+def _draw_beard(rng: np.random.Generator, person: Traits, split: Split) -> tuple[BeardStyle | None, float]:
     """A beard or none, and stubble in [0, 1]."""
     if person.is_female:
         return None, 0.0
@@ -160,7 +160,7 @@ def _glasses_share(years: float) -> float:
     return float(np.interp(years, (20, 50, 75), (0.15, 0.2, 0.35)))
 
 
-def _draw_person(assets: StudioAssets, rng: np.random.Generator, split: Split) -> Person:
+def _draw_person(assets: StudioAssets, rng: np.random.Generator, split: Split) -> Traits:
     """Ages, sexes and tones are drawn evenly; then comes whoever of the sampled people fits best."""
     head = assets.head
     names = head.attribute_names
@@ -185,7 +185,7 @@ def _draw_person(assets: StudioAssets, rng: np.random.Generator, split: Split) -
     def value(name: str) -> float:
         return float(mixed[names.index(name)])
 
-    return Person(
+    return Traits(
         years=float(np.clip(value("years"), 17, 85)),
         female=value("gender_female"),
         african=value("african"),
