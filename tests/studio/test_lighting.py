@@ -183,8 +183,8 @@ def test_shading_agrees_with_the_slow_twins() -> None:
 def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
     """One sample a pixel, plain colors: rasterised by the twin for one picture, interpolated and shaded point by point."""
     mesh, posed = head_scene(mean_head)
-    colors = [(200, 140, 120, 150), (70, 50, 30, 255)]
-    mesh = replace(mesh, textures=TextureBank.of([plain(color) for color in colors]))
+    dyes = [(200, 140, 120, 150), (70, 50, 30, 255)]
+    mesh = replace(mesh, textures=TextureBank.of([plain(dye) for dye in dyes]))
     light, camera = varied_light(), facing(24, yaw=0.4)
     frames = render(mesh, posed, camera, light, supersample=1)
     vertices = lit(mesh, posed, light)
@@ -196,7 +196,7 @@ def test_picture_agrees_with_the_slow_twin(mean_head: PersonalHead) -> None:
         return seen.interpolate(values, mesh.faces)[covered]
 
     face = seen.face[covered]
-    texel = (torch.tensor(colors) / 255)[mesh.texture[face]]
+    texel = (torch.tensor(dyes) / 255)[mesh.texture[face]]
     points = Points(
         texel, finishes(texel.device)[mesh.material[face]], at(posed.vertices[0]), at(vertices.normal[0]),
         at(vertices.tangent[0]), at(vertices.irradiance[0]), at(vertices.openness[0, :, None])[:, 0],
