@@ -111,7 +111,7 @@ class DistillConfig:
     gaussians: Annotated[int, Meta(ge=1_000, le=2_000_000, description="how many Gaussians the avatar may have")] = (
         40_000
     )
-    iterations: Annotated[int, Meta(ge=1, le=1_000_000, description="optimisation steps, one picture each")] = 1_200
+    iterations: Annotated[int, Meta(ge=1, le=1_000_000, description="optimisation steps, one picture each")] = 1_500
     photo_size: Annotated[int, Meta(ge=64, le=4096, description="pixels: side of the photo as a training view")] = 512
     hold_out: Annotated[
         int,
@@ -147,7 +147,7 @@ PRESETS: dict[PresetName, CreateConfig] = {
     "draft": CreateConfig(
         preset="draft",
         generate=GenerateConfig(views=16, frames=6, reproject_size=256, steps=4),
-        distill=DistillConfig(gaussians=24_000, iterations=500, photo_size=384),
+        distill=DistillConfig(gaussians=24_000, iterations=600, photo_size=384),
     ),
     "standard": CreateConfig(),
     "high": CreateConfig(
