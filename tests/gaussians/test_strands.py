@@ -111,6 +111,33 @@ def test_a_bald_crown_is_none(person: Person) -> None:
     assert crown[found].sum() < 0.02 * crown.sum()
 
 
+@pytest.mark.parametrize(("cloth", "told"), [((0.75, 0.03, 0.1), True), ((0.2, 0.14, 0.1), False)])
+def test_imagined_hair_over_clothes_is_told_by_its_color(
+    person: Person, cloth: tuple[float, float, float], told: bool
+) -> None:
+    """It hangs lower behind than the photo shows any; over clothes of its own color nobody knows which is which."""
+    avatar, model, color = person.avatar, person.avatar.head.model, torch.tensor(cloth)
+    torso = model.in_regions("torso")[model.faces[avatar.binding % len(model.faces)]].all(-1)
+    cover, behind = avatar.binding >= len(model.faces), avatar.means[:, 2] < -0.02
+    lock = torso & cover & behind
+    assert lock.sum() > 50
+    colors = torch.where(lock[:, None], BROWN, torch.where(torso[:, None], color, 0.5 + SH_C0 * avatar.sh[:, 0]))
+    hung = avatar.means - 0.05 * lock[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    painted = replace(avatar, means=hung, sh=((colors - 0.5) / SH_C0)[:, None])
+    raster = rasterize_mesh(avatar.head.neutral, model.faces, person.track.camera)
+    worn = model.shows(raster, "torso") > 0.5
+    assert worn.any()
+    image = torch.where(worn[..., None], color, person.portrait.photo)
+    labels = torch.where(worn, int(Label.CLOTHES), person.portrait.labels).to(torch.uint8)
+    photo = HairPhoto.of(replace(person.portrait, photo=image, foreground=image, labels=labels), person.track, SIZE)
+    assert photo is not None
+    found, _ = find_hair(painted, photo, person.surface.authority[0])
+    is_hair = torch.zeros(COUNT, dtype=torch.bool)
+    is_hair[found] = True
+    assert (is_hair & lock).sum() > 0.5 * lock.sum() if told else not (is_hair & lock).any()
+    assert not (is_hair & torso & ~lock).any()
+
+
 def test_only_unseen_hair_is_combed(person: Person) -> None:
     combed, done = person.combed()
     turned = (combed.quaternions != person.avatar.quaternions).any(1)

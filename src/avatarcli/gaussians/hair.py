@@ -21,7 +21,9 @@ from avatarcli.head.photo_fit import PhotoFit
 _FULL = 0.95  # of the matte: hair at the outline shows the background
 _FEW = 0.004  # share of the picture: less hair tells nothing of its strands
 _HATTED = 0.003  # share of the picture from which a hat covers what would be hair
-_LOWER = 0.02  # of the picture's height: how much lower than the photo shows hair may hang
+_LOWER = 0.02  # of the picture's height: how much lower than the photo shows hair may hang, where clothes could be taken for it
+# A logarithm: clothes farther than that from the hair's color cannot be; times that hair must be nearer to its own color.
+_UNLIKE, _NEARER = 1.0, 2.0
 _SEEN = 0.6  # the photo's authority from which its labels decide
 # What the labels leave open is decided by what is like it in color and near: metres that count as much as an e-fold of color,
 # how many are asked, and how many around a Gaussian must be hair too.
@@ -31,7 +33,8 @@ _NEAR, _ASKED, _AROUND = 0.08, 15, 16
 @dataclass(frozen=True)
 class HairPhoto:
     """A photo of hair. camera, parameters: the photo's; logs [H, W, 3]: `log_colors` of the person; hair, bare [H, W]: 1 where
-    surely hair, and where surely another part of the person; lowest: the row down to which there may be hair."""
+    surely hair, and where surely another part of the person; lowest: the row down to which there may be hair; middle, worn [3]: the
+    middle colors (`log_colors`) of hair and of clothes, the latter None where they cannot be told from hair."""
 
     camera: Camera
     parameters: HeadParameters
@@ -39,6 +42,8 @@ class HairPhoto:
     hair: Tensor
     bare: Tensor
     lowest: float
+    middle: Tensor
+    worn: Tensor | None = None
 
     @classmethod
     def of(cls, portrait: Portrait, track: PhotoFit, size: int) -> HairPhoto | None:
@@ -63,7 +68,21 @@ class HairPhoto:
         lowest = max(float(rows.quantile(0.98)), float(track.landmarks[CHIN, 1]) * ratio)
         camera = track.camera.resized(portrait.size, portrait.size)
         bare = (1 - hair) * full
-        return cls(camera, track.parameters(), logs, sure, bare, lowest + _LOWER * portrait.size)
+        middle, worn = middles[0], _middle_of_clothes(portrait, full, logs)
+        if worn is not None and (worn - middle).norm() < _UNLIKE:
+            worn = None
+        return cls(camera, track.parameters(), logs, sure, bare, lowest + _LOWER * portrait.size, middle, worn)
+
+
+def _middle_of_clothes(portrait: Portrait, full: Tensor, logs: Tensor) -> Tensor | None:
+    """The middle color [3] of clothes; None where hardly any are seen.
+
+    full [H, W]: 1 where nothing shines through; logs [H, W, 3]: the person's `log_colors`.
+    """
+    clothes = portrait.region(Label.CLOTHES)
+    if clothes is None or (clothes * full).mean() < _FEW:
+        return None
+    return logs[(clothes * full) > 0.5].median(0).values
 
 
 def splat_log_colors(avatar: Avatar) -> Tensor:
@@ -84,8 +103,15 @@ def find_hair(avatar: Avatar, photo: HairPhoto, authority: Tensor) -> tuple[Tens
     seen = authority > _SEEN
     cover = avatar.binding >= len(model.faces)
     scalp, low = _in_regions(model, avatar.binding, "scalp"), _in_regions(model, avatar.binding, "neck", "torso")
-    no = (~cover & ~scalp) | (seen & (bare > 0.5)) | (cover & low & (pixels[:, 1] > photo.lowest))
-    yes = cover & (scalp | (seen & (shown > 0.5))) & ~no
+    hanging = cover & low & (pixels[:, 1] > photo.lowest)
+    colors = splat_log_colors(avatar)
+    lock = torch.zeros_like(hanging)
+    if photo.worn is not None:
+        # Imagined hair may be longer than the photo's. Its color tells it from the clothes below.
+        off_hair, off_clothes = ((colors - middle).norm(dim=-1) for middle in (photo.middle, photo.worn))
+        lock = hanging & ~seen & (_NEARER * off_hair < off_clothes)
+    no = (~cover & ~scalp) | (seen & (bare > 0.5)) | (hanging & ~lock)
+    yes = (cover & (scalp | (seen & (shown > 0.5))) & ~no) | lock
     solid = avatar.opacity_logits.sigmoid()
 
     def share_of_hair(points: Tensor, of: Tensor, among: Tensor, count: int) -> Tensor:
@@ -95,7 +121,7 @@ def find_hair(avatar: Avatar, photo: HairPhoto, authority: Tensor) -> tuple[Tens
 
     open_, known = (~yes & ~no).nonzero()[:, 0], (yes | no).nonzero()[:, 0]
     if len(open_) and len(known):
-        features = torch.cat([splat_log_colors(avatar), avatar.means / _NEAR], dim=-1)
+        features = torch.cat([colors, avatar.means / _NEAR], dim=-1)
         yes[open_] = share_of_hair(features, open_, known, _ASKED) > 0.5
     hair = yes.nonzero()[:, 0]
     if not len(hair):
