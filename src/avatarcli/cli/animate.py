@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Look(option_groups.Look):
+class _Drawing(option_groups.Drawing):
     seconds: Annotated[float | None, typer.Option(metavar="S", help="Length of the video. Default: the clip's.")] = None
 
 
@@ -72,7 +72,7 @@ def animate(
     at: Annotated[
         float | None, typer.Option(metavar="S", help="Only the picture at this moment of the clip, as a .png or .jpg.")
     ] = None,
-    look: _Look,
+    look: _Drawing,
     device: options.Device = "auto",
     answer: option_groups.Answer,
 ) -> None:

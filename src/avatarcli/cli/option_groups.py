@@ -148,7 +148,7 @@ class Computing:
 
 
 @dataclass(frozen=True)
-class Look:
+class Drawing:
     """How an avatar is drawn."""
 
     size: options.Size = "512"

@@ -46,7 +46,7 @@ def render(
         str,
         typer.Option(metavar="E", help="neutral, smile, open-mouth, blink, or ARKit weights: jawOpen=0.6,mouthLeft=1"),
     ] = "neutral",
-    look: option_groups.Look,
+    look: option_groups.Drawing,
     device: options.Device = "auto",
     answer: option_groups.Answer,
 ) -> None:
