@@ -16,6 +16,7 @@ from avatarcli.files import read_json, replacing, write_json
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.bust import Bust
+from avatarcli.gaussians.clothes import dressed
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
@@ -74,6 +75,10 @@ def distill_avatar(
         provenance=provenance,
         **start._asdict(),
     )
+    if bust is not None:
+        # Where clothes will not be, a photo that shows some must not be believed: it would tear others.
+        low = dressed(head, avatar.binding) & (bust.share(avatar.means) > 0.5)
+        bust.hold(avatar.means, avatar.quaternions, avatar.log_scales, low.nonzero()[:, 0])
     # A photo that is a little out of place would be painted beside what the others show.
     seen = [photo for photo in person.photos if photo.exact]
     photos = training_photos(seen, avatar, config.photo_size)
