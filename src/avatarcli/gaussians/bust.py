@@ -32,9 +32,8 @@ _FIN, _SMOOTH = 0.02, 0.012
 _FADE, _RISING, _ABOVE = 0.03, 0.25, 0.08
 _ABOVE_EDGE = 0.025  # metres above the pictures' lower edge from which on all of them show a bust
 _WHOLE = 0.95  # of what all pictures show to the sides: there, none of them ends yet
-_AT_OUTLINE = (
-    0.03  # metres from a photo's outline at which it says nothing; by half of that, at most, it moves the surface
-)
+# Metres from a photo's outline at which it says nothing; by half of that, at most, it moves the surface.
+_AT_OUTLINE = 0.03
 _STEP = 0.016  # metres between looks along a ray: much less than a bust is thick
 _PIXELS = 4  # of a picture along the side of one of the outline's
 _OUTSIDE = 0.003  # metres that an axis of a Gaussian, as far as it is seen, may stand out
