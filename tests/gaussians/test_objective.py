@@ -12,8 +12,9 @@ from torch import Tensor
 
 from avatarcli.gaussians import objective
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted, picture_loss, pose
+from avatarcli.gaussians.objective import Bounds, Shot, Wanted, picture_loss, pose
 from avatarcli.gaussians.objective_cpu import picture_loss_cpu, pose_cpu
+from avatarcli.gaussians.recorder import Recorder
 from avatarcli.head.parameters import HeadParameters
 
 COUNT, PICTURES = 60, 3

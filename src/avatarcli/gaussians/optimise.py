@@ -19,10 +19,11 @@ from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed, find_strays
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density
-from avatarcli.gaussians.objective import Bounds, Recorder, Shot, Wanted
+from avatarcli.gaussians.objective import Bounds, Shot, Wanted
 from avatarcli.gaussians.openings import RIMS, at_rims, between_rims
 from avatarcli.gaussians.pictures import FRONTAL, AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.gaussians.recorder import Recorder
 from avatarcli.gaussians.rig import Motion, Rig
 from avatarcli.geometry.rotations import quaternion_to_matrix
 
