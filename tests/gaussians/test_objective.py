@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.gaussians import objective
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.objective import Bounds, Shot, Wanted, picture_loss, pose
 from avatarcli.gaussians.objective_cpu import picture_loss_cpu, pose_cpu
-from avatarcli.gaussians.recorder import Recorder
+from avatarcli.gaussians.recorder import Recorder, _recorded
 from avatarcli.head.parameters import HeadParameters
 
 COUNT, PICTURES = 60, 3
@@ -90,7 +89,7 @@ def test_only_trusted_pixels_count() -> None:
 def test_python_frees_nothing_while_a_gpu_records(monkeypatch: pytest.MonkeyPatch) -> None:
     collecting = []
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda *_: collecting.append(gc.isenabled()))
-    objective._recorded(lambda: None)
+    _recorded(lambda: None)
     assert collecting == [False]
     assert gc.isenabled()
 
