@@ -73,7 +73,9 @@ def test_bad_clips_are_one_line_and_write_nothing(avatar: Avatar, tmp_path: Path
         (("convert", "bad.csv"), ("bad.csv", "no column browDownLeft")),
         (("convert", "flame.npz"), ("flame.npz", "avatar clip flame-map FLAME_FILE")),
         (("convert", "flame.npz", "--map", "gone.npz"), ("gone.npz", "no such file")),
-        (("trim", "speech", "--from", "3", "--to", "99"), ("frames 90 to 2970", "195 frames")),
+        (("convert", "speech", "--map", "gone.npz"), ("no FLAME sequence", "leave out --map")),
+        (("trim", "speech", "--from", "3", "--to", "99"), ("--to 99", "ends at 6.50 s, or 195f")),
+        (("trim", "speech", "--from", "195f"), ("--from 195f", "ends at 6.50 s, or 195f")),
         (("mix", "speech", "bad.csv"), ("bad.csv",)),
         (("flame-map", "flame.pkl"), ("flame.pkl", "system: refused")),
         (("flame-map", "flame.npz"), ("'v_template' is missing",)),
@@ -82,3 +84,14 @@ def test_bad_clips_are_one_line_and_write_nothing(avatar: Avatar, tmp_path: Path
     assert sorted(tmp_path.iterdir()) == there
     (tmp_path / "file").write_text("")
     is_one_line_error(avatar("clip", "trim", "speech", "-o", "file/out.npz"), 1, "cannot write file/out.npz")
+
+
+def test_another_rate_of_a_file(avatar: Avatar, tmp_path: Path) -> None:
+    """`clip convert --fps` counts for every kind of file, also for our own."""
+    (tmp_path / "take.json").write_text(json.dumps([{"jawOpen": row / 50} for row in range(50)]))
+    for name, said in (("take.json", "50 frames, 25 frames/s, 2.00 s"), ("speech", "195 frames, 25 frames/s, 7.80 s")):
+        assert avatar("clip", "convert", name, "--fps", "25", "-o", "out.npz").stdout == f"out.npz: {said}\n"
+        is_one_line_error(
+            avatar("clip", "convert", name, "--fps", "0", "-o", "none.npz"), 2, "--fps 0: choose 1 to 240"
+        )
+    assert not (tmp_path / "none.npz").exists()

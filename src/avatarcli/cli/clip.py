@@ -11,7 +11,7 @@ from avatarcli.cli import option_groups, options
 from avatarcli.cli.console import Console, print_json, print_table
 from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.clips.kinds import NPZ
-from avatarcli.errors import UsageError
+from avatarcli.errors import ClipError, UsageError
 
 if TYPE_CHECKING:
     from avatarcli.clips.clip import Clip
@@ -91,6 +91,9 @@ def convert(
 
     Reads Live Link Face .csv, ARKit .json and .jsonl, and FLAME sequences in .npz (experimental).
     """
+    from avatarcli.clips.frame_rates import check_fps
+
+    check_fps(fps)
     _save(_load(clip, fps=fps, flame_map=flame_map, quiet=quiet), output, json)
 
 
@@ -112,6 +115,11 @@ def trim(
     start, last = _frame(first, source, "--from"), len(source) if end is None else _frame(end, source, "--to")
     if end is not None and last <= start:
         raise UsageError(f"--from {first} --to {end}: the end is not after the start")
+    if start < 0:
+        raise UsageError(f"--from {first}: a clip begins at 0")
+    for option, text, last_one in (("--from", first, start), ("--to", end, last - 1)):
+        if last_one >= len(source):
+            raise ClipError(f"{option} {text}: {clip} ends at {source.duration:.2f} s, or {len(source)}f")
     _save(clip_edit.trim(source, start, last), output, json)
 
 
@@ -124,10 +132,9 @@ def retime(
 ) -> None:
     """Change a clip's frame rate or pace."""
     from avatarcli.clips import edit as clip_edit
-    from avatarcli.clips.clip import MAX_FPS
+    from avatarcli.clips.frame_rates import check_fps
 
-    if fps is not None and not 1 <= fps <= MAX_FPS:
-        raise UsageError(f"--fps {fps:g}: choose 1 to {MAX_FPS:g}")
+    check_fps(fps)
     if not 1 / _MAX_SPEED <= speed <= _MAX_SPEED:
         raise UsageError(f"--speed {speed:g}: choose {1 / _MAX_SPEED:g} to {_MAX_SPEED:g}")
     source = _load(clip)

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarcli.arrays import Float32
+from avatarcli.clips.frame_rates import MAX_FPS
 from avatarcli.errors import ClipError
 
 if TYPE_CHECKING:
     from avatarcli.head.parameters import HeadParameters
 
 
-MAX_FPS = 240.0  # the fastest phone camera; a larger number is a sample rate or a mistake
 # What follows a frame's number in the shape of each array.
 FRAME_SHAPES = {"expression": (52,), "head_rotation": (3,), "head_translation": (3,), "gaze": (2, 2)}
 # Largest magnitude that makes sense, radians. Angles in degrees fail here instead of spinning the head.

@@ -20,6 +20,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,8 @@ def load_clip(
 ) -> Clip:
     """Read a clip: `.npz`, one of the foreign kinds that the module names, or the bare name of an example (`speech`).
 
-    fps: frames per second of a foreign file, against what it says itself. flame_map: how to understand a FLAME sequence;
-    None: the user's own, see `avatarcli.clips.flame_map`. note: told what was left out or guessed. warn: told of motion
+    fps: frames per second, against what the file says itself. flame_map: how to understand a FLAME sequence, which the file
+    then is; None: the user's own, see `avatarcli.clips.flame_map`. note: told what was left out or guessed. warn: told of motion
     that no head makes.
 
     Raises:
@@ -108,13 +109,16 @@ def load_clip(
 
 def _read(path: Path, fps: float | None, flame_map: Path | None, note: Callable[[str], None]) -> Clip:
     suffix = path.suffix.lower()
-    if suffix == NPZ:
-        from avatarcli.clips.flame_sequence import SEQUENCE_KEYS, flame_take
+    data = _arrays(path) if suffix == NPZ else {}
+    if "expr" in data and "expression" not in data:
+        from avatarcli.clips.flame_sequence import flame_take
 
-        data = read_arrays(path, {*FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
-        if "expr" not in data or "expression" in data:
-            return _decode(data)
         return _of_take(flame_take(data, flame_map), fps, note)
+    if flame_map is not None and suffix in (NPZ, *TABLES, *JSON):
+        raise ClipError("no FLAME sequence, which alone needs a map: leave out --map")
+    if suffix == NPZ:
+        clip = _decode(data)
+        return clip if fps is None else replace(clip, fps=fps)
     if suffix in TABLES:
         from avatarcli.clips.live_link import read_live_link
 
@@ -124,6 +128,13 @@ def _read(path: Path, fps: float | None, flame_map: Path | None, note: Callable[
 
         return _of_take(read_arkit_json(path, max_bytes=MAX_BYTES), fps, note)
     raise ClipError(why_no_clip(suffix))
+
+
+def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """What is known of an .npz: our own clip's arrays, or a FLAME sequence's."""
+    from avatarcli.clips.flame_sequence import SEQUENCE_KEYS
+
+    return read_arrays(path, {*FRAME_SHAPES, "names", "fps", *SEQUENCE_KEYS})
 
 
 def _doubts(clip: Clip) -> list[str]:
@@ -163,7 +174,7 @@ def _of_take(take: Take, fps: float | None, note: Callable[[str], None]) -> Clip
     if fps is None and take.fps is None:
         note(f"the file does not say its frame rate: {take.default_fps:g} frames/s assumed")
     written = take.fps or take.default_fps
-    rate = fps or written
+    rate = written if fps is None else fps
     clip = Clip(_clamp(take.expression), take.head_rotation, take.head_translation, take.gaze, rate)
     if take.seconds is None or take.span is None:
         return clip

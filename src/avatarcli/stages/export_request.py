@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avatarcli.clips.clip import MAX_FPS
+from avatarcli.clips.frame_rates import check_fps
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import FORMATS, WITH_CLIP, WITH_FACE, WITH_SH, WITH_UP, ExportFormat, SpzVersion, Up
 from avatarcli.stages.driver import Driver
@@ -35,11 +35,12 @@ class ExportRequest:
             raise UsageError(f"--expr fits the formats {WITH_CLIP}, not {self.format}")
         if self.driver is None and rules.clip == "needed":
             raise UsageError(f"{self.format} needs a clip: add --expr speech, or a clip.npz")
-        if self.fps is not None and self.driver is None:
-            raise UsageError("--fps resamples a clip: add --expr speech, or a clip.npz")
-        if self.fps is not None and not 1.0 <= self.fps <= MAX_FPS:
-            raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
-
+        for option, given in (("--fps", self.fps is not None), ("--no-head-motion", not self.head_motion)):
+            if given and rules.clip == "none":
+                raise UsageError(f"{option} fits the formats {WITH_CLIP}, not {self.format}")
+            if given and self.driver is None:
+                raise UsageError(f"{option} is about a clip: add --expr speech, or a clip.npz")
+        check_fps(self.fps)
         if self.up is not None and rules.up is None:
             raise UsageError(f"--up fits the formats {WITH_UP}, not {self.format}")
         if not 0 <= self.sh_degree <= MAX_SH_DEGREE:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avatarcli.clips.frame_rates import check_fps
 from avatarcli.errors import UsageError
 from avatarcli.export.formats import OutputKind, endings, picture_format
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, NAMED_EXPRESSIONS
@@ -22,6 +22,7 @@ Background = tuple[float, float, float] | None  # sRGB in [0, 1]; None is transp
 Backdrop = Background | Path  # what is behind the head: also a picture's file, cut to fit
 
 WHITE: Background = (1.0, 1.0, 1.0)
+_FARTHEST_TURN = 36_000  # degrees: a hundred times around
 _LONGEST = 36_000  # frames: 20 minutes at 30 per second; a typing error beyond it would fill a disk
 
 
@@ -58,8 +59,7 @@ class RenderRequest:
             raise UsageError(f"--size {width if width == height else f'{width}x{height}'}: choose 16 to 4096 pixels")
         if not 1.0 <= self.zoom <= 8.0:  # from further away one would see where the bust ends
             raise UsageError(f"--zoom {self.zoom:g}: choose 1 to 8")
-        if not 1.0 <= self.fps <= 240.0:
-            raise UsageError(f"--fps {self.fps:g}: choose 1 to 240")
+        check_fps(self.fps)
         if self.seconds is not None and not 0.0 < self.seconds * self.fps <= _LONGEST:
             raise UsageError(f"--seconds {self.seconds:g}: choose more than 0 and at most {_LONGEST / self.fps:g}")
         if not -80.0 <= self.elevation <= 80.0 or any(not -80.0 <= pitch <= 80.0 for _, pitch in self.views):
@@ -68,9 +68,10 @@ class RenderRequest:
             raise UsageError("--orbit goes on round the head, --swing comes back: use one or the other")
         if self.at is not None and (self.orbit, self.swing, self.seconds) != (None, None, None):
             raise UsageError("--at takes one moment of the clip: leave out --orbit, --swing and --seconds")
-        for angle in (self.orbit or 0.0, self.swing or 0.0, self.yaw, *(yaw for yaw, _ in self.views)):
-            if not math.isfinite(angle) or abs(angle) > 36_000.0:
-                raise UsageError(f"{angle:g} degrees is not an angle to turn a camera by")
+        yaws = [("--yaw", yaw) for yaw in (self.yaw, *(yaw for yaw, _ in self.views))]
+        for option, angle in (("--orbit", self.orbit or 0.0), ("--swing", self.swing or 0.0), *yaws):
+            if not abs(angle) <= _FARTHEST_TURN:  # so that NaN is none
+                raise UsageError(f"{option} {angle:g}: choose -{_FARTHEST_TURN} to {_FARTHEST_TURN} degrees")
         if self.sheet and (self.moving or self.expression):
             raise UsageError("--sheet has its own views and expressions: leave out --orbit, --swing and --expression")
 

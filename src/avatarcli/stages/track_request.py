@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from avatarcli.clips.clip import MAX_FPS
+from avatarcli.clips.frame_rates import check_fps
 from avatarcli.errors import UsageError
 
 
@@ -21,8 +21,7 @@ class TrackRequest:
     def __post_init__(self) -> None:
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
             raise UsageError(f"--seconds {self.seconds:g}: choose more than 0")
-        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
-            raise UsageError(f"--fps {self.fps:g}: choose 1 to {MAX_FPS:g}")
+        check_fps(self.fps)
         if self.rest is not None and not 0 <= self.rest < float("inf"):
             raise UsageError(f"--rest {self.rest:g}: choose a moment of the video, in seconds")
 
