@@ -92,6 +92,8 @@ def test_lists_of_commands_cut_no_sentence_off(avatar: Avatar, group: str) -> No
         ("render", "--background", "whitish"),
         ("render", "--orbit", "360", "--yaw", "20", "--yaw", "30"),
         ("render", "--orbit", "360", "--pitch", "20"),
+        ("render", "--pitch", "20", "--elevation", "10"),
+        ("render", "--yaw", "20", "--seconds", "2"),
         ("render", "--size", "wide"),
         ("animate", "--expr", "speech", "-o", "-"),
         ("bench", __file__, "--preset", "best"),

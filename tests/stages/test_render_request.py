@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,16 @@ def test_a_picture_can_be_the_background(tmp_path: Path) -> None:
 def test_impossible_requests_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         RenderRequest(**settings)
+
+
+def test_an_angle_that_is_none_is_named_by_its_option() -> None:
+    for option, settings in (
+        ("--orbit 4e+06", {"orbit": 4e6}),
+        ("--swing nan", {"swing": float("nan")}),
+        ("--yaw -inf", {"views": ((0.0, 0.0), (float("-inf"), 0.0))}),
+    ):
+        with pytest.raises(UsageError, match=f"^{re.escape(option)}: choose "):
+            RenderRequest(**settings)
 
 
 def test_the_number_of_frames() -> None:

@@ -57,6 +57,8 @@ def render(
     still = not turning and (yaw is not None or pitch is not None)
     if turning and pitch is not None:
         raise UsageError("--pitch is of stills: use --elevation with --orbit and --swing")
+    if pitch is not None and look.elevation:
+        raise UsageError("--pitch and --elevation say the same of a still: use one of them")
     if turning and len(yaw or ()) > 1:
         raise UsageError("--orbit and --swing start at one --yaw")
     if sheet and still:
@@ -72,6 +74,8 @@ def render(
         expression=parse_expression(expression),
         sheet=sheet,
     )
+    if look.seconds is not None and not request.moving:
+        raise UsageError("--seconds is how long a video lasts: add --orbit or --swing")
     target = choice.find()
     if output != STDOUT:
         out = output or _default_output(target, request)
