@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from avatarcli.gaussians.avatar import Avatar as ToyAvatar
 from toy_command import Avatar, is_one_line_error
@@ -38,13 +40,14 @@ def test_what_an_avatar_alone_cannot_do_is_said(avatar: Avatar, file: Path, tmp_
     for form in ("glb", "transforms"):
         is_one_line_error(avatar("export", "-s", file, "-f", form), 1, "is an avatar alone", "--subject NAME")
     (tmp_path / "broken.safetensors").write_text("no avatar")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     for command in (("info",), ("render", "--size", "24"), ("export", "-f", "ply"), ("view", "--no-open")):
         is_one_line_error(avatar(*command, "-s", "gone.safetensors"), 1, "there is no file gone.safetensors")
         is_one_line_error(avatar(*command, "-s", "other/ada"), 1, "there is no file other/ada")
     for command in (("info",), ("render", "--size", "24", "-q"), ("export", "-f", "ply")):
-        is_one_line_error(
-            avatar(*command, "-s", "broken.safetensors"), 1, "broken.safetensors", "cannot read the avatar"
-        )
+        for name, wrong in (("broken", "is damaged or no avatar"), ("other", "is no avatar")):
+            done = avatar(*command, "-s", f"{name}.safetensors")
+            is_one_line_error(done, 1, f"{name}.safetensors {wrong}", "a copy of the avatar.safetensors")
 
 
 def test_frames_are_replaced_on_demand_and_nothing_else_is(avatar: Avatar, file: Path, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from avatarcli.files import why_not_a_file
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.workspace import Subject, Workspace, slug
 
+_KIND = "avatarcli.avatar"  # what `Avatar.save` calls them
+_MEND = "give a copy of the avatar.safetensors that `avatar create` made"
+
 
 class AvatarFile(Subject):
     """Stands in for a subject of which nothing but the avatar is there. It is named after the file."""
@@ -28,8 +31,18 @@ class AvatarFile(Subject):
         return self.path
 
     def whole(self, stage: str, name: str) -> Path:
-        """As `artefact`: whether the file is whole shows when it is read."""
-        return self.artefact(stage, name)
+        """As `artefact`, if the file says that it is an avatar; whether all in it is whole shows when it is read."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.artefact(stage, name)
+        try:
+            with safe_open(str(path), framework="np") as file:
+                kind = (file.metadata() or {}).get("format")
+        except (OSError, SafetensorError) as error:
+            raise WorkspaceError(f"{path} is damaged or no avatar ({error}); {_MEND}") from error
+        if kind != _KIND:
+            raise WorkspaceError(f"{path} is no avatar; {_MEND}")
+        return path
 
 
 def names_a_file(name: str) -> bool:
