@@ -135,6 +135,8 @@ def test_json_comes_back_as_it_was_whatever_names_are_in_it(tmp_path: Path) -> N
     with pytest.raises(TypeError):
         write_json(path, {"size": {1, 2}})
     assert read_json(path) == content
+    path.write_text("[" * 99_999)
+    assert read_json(path) is None
     path.write_text("[1]")
     assert read_json(path) is None
 

@@ -99,7 +99,7 @@ def test_info_tells_how_well_the_views_are_shown(subject: Subject, capsys: pytes
         assert 0.3 < group["ssim"] < 1
         assert 0.5 < group["alpha_iou"] <= 1
     info(subject.name, subject.workspace.root)
-    assert f"fit: {fit['all']['psnr']:.1f} dB over its 6 views; halfway" in capsys.readouterr().out
+    assert f"fit: {fit['all']['psnr']:.1f} dB over its 6 views; before its last steps" in capsys.readouterr().out
 
 
 def test_pictures_of_it(subject: Subject, tmp_path: Path) -> None:

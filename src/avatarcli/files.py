@@ -80,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object of a file; None when there is none to read."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last: lists in lists without end
         return None
     return content if isinstance(content, dict) else None
 

@@ -141,7 +141,7 @@ class Subject:
             if content.get("format_version") != FORMAT_VERSION:
                 raise WorkspaceError(f"{path} was written by another version of avatarcli: run `avatar create` again")
             return Manifest(**content)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise WorkspaceError(f"cannot read {path}: delete it and run `avatar create` again") from error
 
     def save_manifest(self, manifest: Manifest) -> None:
@@ -159,7 +159,7 @@ class Subject:
         try:
             content = json.loads((self.path / stage / _RECORD).read_text(encoding="utf-8"))
             return StageRecord.from_json(content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def damaged_file(self, stage: str, *, thorough: bool = True) -> str | None:

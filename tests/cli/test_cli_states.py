@@ -37,6 +37,30 @@ def test_list_says_what_is_cut_short_or_out_of_date(avatar: Avatar, ada: Workspa
 
 
 @pytest.mark.parametrize(
+    "rubbish", ["", "[]", "7", "[" * 99_999, '{"warnings": 3, "frames": 3, "photos": 3, "files": 3}']
+)
+@pytest.mark.parametrize(
+    "file", ["manifest.json", "preprocess/stage.json", "preprocess/quality.json", "distill/fit.json"]
+)
+def test_rubbish_in_a_workspace_is_shown_as_damage(avatar: Avatar, ada: Workspace, file: str, rubbish: str) -> None:
+    subject = ada.subject("ada")
+    for stage, text in (("preprocess", '{"warnings": []}'), ("distill", "{    }")):
+        name = "quality.json" if stage == "preprocess" else "fit.json"
+        with subject.lock():
+            (subject.begin(stage, "g") / name).write_text(text)
+            subject.commit(stage, "g", 1.0)
+    (subject.path / file).write_text(rubbish)
+    for command in ("list", "info"):
+        shown, told = avatar(command), avatar(command, "--json")
+        assert (shown.returncode, shown.stderr, told.returncode, told.stderr) == (0, "", 0, "")
+        entry = json.loads(told.stdout)
+        states = [stage["state"] for stage in (entry["subjects"][0] if command == "list" else entry)["stages"]]
+        assert ("?" in shown.stdout or "not known" in shown.stdout) == (file == "manifest.json")
+        assert "None" not in shown.stdout
+        assert any(state != "finished" for state in states) == (file != "manifest.json")
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ("render", "-o", "a.png"),

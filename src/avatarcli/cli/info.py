@@ -15,7 +15,7 @@ from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE, told_of_photos
 from avatarcli.stages.avatar_file import AvatarFile
 from avatarcli.workspace import Subject, Workspace
 
-_FINISHED = "finished"
+_FINISHED, _OUTDATED, _MISSING = "finished", "out of date", "missing"
 _READY = "ready"
 
 
@@ -60,19 +60,14 @@ def info(subject: options.Avatar = None, workspace: options.Workspace = None, js
         print_json(entry)
         return
     print(f"{entry['subject']}: {entry['folder']}")
-    film = entry["film"]
-    print(f"{'film' if film else 'photo'}: {entry['photo']} (SHA-256 {str(entry['photo_sha256'])[:16]})")
-    if film and len(film["frames"]) == 1:
-        print(f"its frame at {film['frames'][0]['time']:.2f} s is taken as a photo: nobody turns in it")
-    for index, photo in enumerate(entry["fitted_photos"]):
-        role = "reference" if index == 0 else "further photo"
-        print(f"{role}: {photo['photo']} (turned by {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
-        for warning in photo["quality"]["warnings"] if index else ():
-            print(f"warning: {photo['photo']}: {warning}")
-    for warning in (entry["quality"] or {}).get("warnings", ()):
-        print(f"warning: {warning}")
-    settings = entry["config"] or {}
-    print(f"settings: preset {settings.get('preset')}, seed {settings.get('seed')}")
+    if entry["photo"] is None:
+        print("photo and settings: not known, for manifest.json cannot be read")
+    else:
+        print(f"{'film' if entry['film'] else 'photo'}: {entry['photo']} (SHA-256 {entry['photo_sha256'][:16]})")
+    if entry["stages"][0]["state"] in (_FINISHED, _OUTDATED):  # else its files may hold anything
+        _print_photos(entry)
+    if (settings := entry["config"]) is not None:
+        print(f"settings: preset {settings.get('preset')}, seed {settings.get('seed')}")
     if entry["distill"]["fit"] and entry["stages"][-1]["state"] == _FINISHED:
         print(_fit(entry["distill"]["fit"]))
     print_table(
@@ -87,6 +82,20 @@ def info(subject: options.Avatar = None, workspace: options.Workspace = None, js
             for stage in entry["stages"]
         ]
     )
+
+
+def _print_photos(entry: dict[str, Any]) -> None:
+    """What was found in the photos, or in which frames of a film."""
+    film = entry["film"]
+    if film and len(film["frames"]) == 1:
+        print(f"its frame at {film['frames'][0]['time']:.2f} s is taken as a photo: nobody turns in it")
+    for index, photo in enumerate(entry["fitted_photos"]):
+        role = "reference" if index == 0 else "further photo"
+        print(f"{role}: {photo['photo']} (turned by {photo['yaw']:+.0f}°, fitted by its {photo['fitted_by']})")
+        for warning in photo["quality"]["warnings"] if index else ():
+            print(f"warning: {photo['photo']}: {warning}")
+    for warning in (entry["quality"] or {}).get("warnings", ()):
+        print(f"warning: {warning}")
 
 
 def _show_file(avatar: AvatarFile, *, json: bool) -> None:
@@ -156,22 +165,22 @@ def _fit(fit: dict[str, dict[str, float]]) -> str:
     line = f"fit: {fit['all']['psnr']:.1f} dB over its {fit['all']['pictures']} views"
     if "held_out" in fit:
         held_out, seen = fit["held_out"], fit["seen"]
-        line += f"; halfway {seen['psnr']:.1f} dB over those it was made of, {held_out['psnr']:.1f} dB over others"
+        line += f"; before its last steps {seen['psnr']:.1f} dB over those used until then, {held_out['psnr']:.1f} dB over others"
     return line
 
 
 def _state(subject: Subject, stage: str, *, thorough: bool) -> str:
     if subject.record(stage) is None:
-        return "missing"
+        return _MISSING
     damaged = subject.damaged_file(stage, thorough=thorough)
     if damaged is not None:
         return f"damaged ({damaged})"
-    return "out of date" if subject.outdated(stage) else _FINISHED
+    return _OUTDATED if subject.outdated(stage) else _FINISHED
 
 
 def _summary(entry: dict[str, Any]) -> str:
     for stage in entry["stages"]:
-        if stage["state"] == "missing":
+        if stage["state"] == _MISSING:
             return f"no {stage['stage']} yet"
         if stage["state"] != _FINISHED:
             return f"{stage['stage']} {stage['state']}"
