@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avatarcli.errors import ExportError
+from avatarcli.errors import AvatarError, ExportError, UsageError
 from avatarcli.files import finished_output, read_json, replacing, write_atomically, write_json
 from children import kill, run_python
 
@@ -118,10 +118,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failed_output_is_known_by_the_name_that_the_user_gave(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ExportError, UsageError])
+def test_a_failed_output_is_known_by_the_name_that_the_user_gave(tmp_path: Path, kind: type[AvatarError]) -> None:
     out = tmp_path / "orbit.mp4"
-    with pytest.raises(ExportError) as caught, finished_output(out, folder=False) as place:
-        raise ExportError(f"cannot write {place}: the disk is full")
+    with pytest.raises(kind) as caught, finished_output(out, folder=False) as place:
+        raise kind(f"cannot write {place}: the disk is full")
     assert str(caught.value) == f"cannot write {out}: the disk is full"
     assert list(tmp_path.iterdir()) == []
 

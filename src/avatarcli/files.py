@@ -175,11 +175,9 @@ def finished_output(out: Path, *, folder: bool, replaceable: Callable[[Path], bo
             with suppress(FileNotFoundError):
                 os.replace(beside / _REPLACED, out)
             raise
-    except ExportError as error:
+    except AvatarError as error:
         # The user knows the file by the name that they gave it.
         raise type(error)(str(error).replace(str(place), str(out))) from error
-    except AvatarError:
-        raise
     except Exception as error:
         if (problem := explain_io_error(error, out.parent)) is None:
             raise

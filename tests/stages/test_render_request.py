@@ -167,6 +167,7 @@ def test_rendering_and_writing_go_by_one_table(form: PictureFormat) -> None:
         ("a.jpg", RenderRequest(orbit=360.0), "holds one picture"),
         ("a.jpg", RenderRequest(background=None), "no soft transparency"),
         ("a.mp4", RenderRequest(), "--orbit 360"),
+        ("a.mp4", RenderRequest(clip=Path("c.npz"), at=1.0), "for a video leave out --at"),
         ("a.mp4", RenderRequest(orbit=360.0, background=None), "no soft transparency"),
         ("a.mp4", RenderRequest(sheet=True), r"is a \.png"),
         ("a.png", RenderRequest(views=((0.0, 0.0), (35.0, 0.0))), "need a folder"),

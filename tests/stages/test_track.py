@@ -111,6 +111,7 @@ def test_bad_input_is_one_line(
         ([driver, "-o", "taken.npz"], 1, "is a folder"),
         ([driver, "-o", "text.mp4/a.npz"], 1, "cannot write"),
         ([driver, "-o", "a.npz", "--preview", "a.avi"], 2, "cannot write '.avi'"),
+        ([driver, "-o", "a.npz", "--preview", "a.png"], 2, "--preview a.png: it holds one picture; name a video"),
         ([driver, "-o", "a.npz", "--preview", "taken.npz/.."], 1, "is not empty"),
         ([driver, "-o", "a.npz", "--rest", "50"], 2, "no face is seen there"),
         ([driver, "-o", "a.npz", "--seconds", "0"], 2, "--seconds 0"),

@@ -49,7 +49,6 @@ def track(
     cheekPuff and noseSneer stay 0: pictures do not show them well enough.
     """
     from avatarcli.capture.video import probe_video
-    from avatarcli.export.video import check_output
     from avatarcli.stages.track_request import TrackRequest
 
     request = TrackRequest(video, seconds=seconds, fps=fps, rest=rest)
@@ -60,8 +59,7 @@ def track(
     request.check_output(out)
     check_place(out, folder=False)
     if preview is not None:
-        check_output(preview, transparent=False, fps=request.fps or (info.fps if info else 30.0))
-        check_place(preview, folder=not preview.suffix)
+        request.check_preview(preview, info.fps if info else 30.0)
     from avatarcli.stages.track import track_video
 
     result = track_video(request, out, preview=preview, progress=answer.console)

@@ -121,7 +121,8 @@ def output_kind(out: Path, request: RenderRequest) -> OutputKind:
     if request.sheet and not form.still:
         raise UsageError(f"{out}: a contact sheet is a {stills}")
     if not request.moving and form.codec is not None:
-        raise UsageError(f"{out}: a still is a {stills}; for a video add --orbit 360")
+        video = "add --orbit 360" if request.at is None else "leave out --at"
+        raise UsageError(f"{out}: a still is a {stills}; for a video {video}")
     if not request.moving and form.still and len(request.views) > 1:
         raise UsageError(f"{out}: {len(request.views)} views need a folder, not one {suffix}")
     if request.moving and form.still:

@@ -21,8 +21,8 @@ from avatarcli.clips.files import save_clip
 from avatarcli.errors import ClipError, UsageError, VideoError
 from avatarcli.export.origin import Origin
 from avatarcli.export.sound import add_sound, has_room, save_sound, sound_path
-from avatarcli.export.video import check_output, write_frames
-from avatarcli.files import check_place, explain_io_error, finished_output, sha256_file
+from avatarcli.export.video import write_frames
+from avatarcli.files import explain_io_error, finished_output, sha256_file
 from avatarcli.head.model import load_head_model
 from avatarcli.progress import Progress
 from avatarcli.records import fingerprint_of
@@ -66,8 +66,7 @@ def track_video(request: TrackRequest, out: Path, *, preview: Path | None, progr
     # Outputs are opened first: what cannot be written is said before the work.
     with finished_output(out, folder=False) as place, _video(request, place.parent, progress) as info:
         if preview is not None:
-            check_output(preview, transparent=False, fps=request.fps or info.fps)
-            check_place(preview, folder=not preview.suffix)
+            request.check_preview(preview, info.fps)
         sequence, track = _tracked(request, info, progress)
         save_clip(place, track.clip)
         duration = len(sequence) / sequence.fps

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from avatarcli.clips.frame_rates import check_fps
 from avatarcli.errors import UsageError
+from avatarcli.export.formats import endings, picture_format
+from avatarcli.files import check_place
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class TrackRequest:
         """Raise UsageError unless a clip can have this name."""
         if out.suffix.lower() != ".npz":
             raise UsageError(f"{out}: a clip is a .npz file")
+
+    def check_preview(self, preview: Path, fps: float) -> None:
+        """Raise AvatarError unless the mesh over a video of `fps` frames per second can be written there."""
+        from avatarcli.export.video import check_output
+
+        if picture_format(preview).still:
+            videos = endings(lambda form: form.codec is not None)
+            raise UsageError(f"--preview {preview}: it holds one picture; name a video ({videos}) or a folder")
+        check_output(preview, transparent=False, fps=self.fps or fps)
+        check_place(preview, folder=not preview.suffix)
 
     def check_file(self) -> None:
         """Raise UsageError when a camera was named where a file is wanted."""
