@@ -60,12 +60,13 @@ def test_what_is_finished_is_not_to_do(avatar: Avatar, photo: Path, tmp_path: Pa
 
 def test_what_cannot_work_is_known_before(avatar: Avatar, photo: Path, ada: Workspace, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no picture")
-    done = avatar("create", photo, "notes.jpg", "gone.jpg", "--dry-run", "--json")
+    Image.new("RGB", (40, 400)).save(tmp_path / "small.png")
+    done = avatar("create", photo, "notes.jpg", "gone.jpg", "small.png", "--dry-run", "--json")
     document = json.loads(done.stdout)
     assert done.returncode == 1
     assert [subject["subject"] for subject in document["subjects"]] == ["eve"]
-    assert [failure["photo"] for failure in document["failed"]] == ["notes.jpg", "gone.jpg"]
-    assert done.stderr.count("error: ") == 2
+    assert [failure["photo"] for failure in document["failed"]] == ["notes.jpg", "gone.jpg", "small.png"]
+    assert done.stderr.count("error: ") == 3
     assert avatar("create", photo, "--dry-run", "--subject", "ada").returncode == 2  # ada is of another photo
     assert avatar("create", photo, "--dry-run", "--subject", "ada", "--replace").returncode == 0
 

@@ -78,8 +78,8 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
 
 def check_photo(path: Path) -> None:
     """Find out in a moment, from the file's head, that `read_picture` could not read it. Raises PhotoError."""
-    with _opened(path):
-        pass
+    with _opened(path) as picture:
+        _prepare(picture, path)
 
 
 def is_animation(path: Path) -> bool:
@@ -144,7 +144,8 @@ def _no_bomb_check() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(picture: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
+def _prepare(picture: Image.Image, path: Path) -> None:
+    """Choose the size to decode at. Raises PhotoError when the picture is too small or too large."""
     width, height = picture.size
     if min(width, height) < MIN_SIDE:
         raise PhotoError(f"{path} is only {width} × {height} pixels; give a photo of at least {MIN_SIDE} × {MIN_SIDE}")
@@ -158,6 +159,10 @@ def _decode(picture: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
         picture.draft(None, (MAX_SIDE, MAX_SIDE))  # JPEG: decode at 1/2, 1/4 or 1/8
     if picture.width * picture.height > MAX_DECODED_PIXELS:
         raise PhotoError(f"{path} is too large to decode ({width} × {height} pixels); save it smaller or as JPEG")
+
+
+def _decode(picture: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
+    _prepare(picture, path)
     profile = picture.info.get("icc_profile")
     picture.load()
     orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)  # after loading: Pillow turns TIFF and HEIC itself
