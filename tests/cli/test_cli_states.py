@@ -183,11 +183,16 @@ def test_errors_are_known_before_anything_heavy_is_loaded(ada: Workspace, tmp_pa
 
 @pytest.mark.parametrize(
     ("command", "package", "extra"),
-    [(("view", "--no-open"), "viser", "view"), (("train", "mmvdm", "-o", "runs"), "accelerate", "train")],
+    [
+        (("view", "--no-open"), "viser", "view"),
+        (("train", "mmvdm", "-o", "runs"), "accelerate", "train"),
+        (("create", "eve.png", "--cluster", "auto"), "ray", "ray"),
+    ],
 )
 def test_what_an_extra_brings_is_named_where_it_is_missing(
     avatar: Avatar, ada: Workspace, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], package: str, extra: str
 ) -> None:
+    Image.new("RGB", (200, 200)).save("eve.png")
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     is_one_line_error(avatar(*command), 2, package, f"pip install 'avatarcli[{extra}]'")
     checks = {check["name"]: check for check in json.loads(avatar("doctor", "--json").stdout)["checks"]}

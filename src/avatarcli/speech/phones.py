@@ -17,10 +17,10 @@ from avatarcli.config import Language
 from avatarcli.errors import SpeechError, UsageError
 from avatarcli.speech.recording import RATE, STEPS, Voice
 from avatarcli.speech.words import guessed_sounds, words_of
+from avatarcli.system import install_extra
 
 Tell = Callable[[str], None]
 
-INSTALL_SPEECH = "pip install 'avatarcli[speech]'"
 SILENCE = "SIL"
 # Sounds that look or are made alike: what an alignment and a recognition of the same speech agree on.
 _ALIKE = (
@@ -99,7 +99,9 @@ class _Decoding:
         try:
             import pocketsphinx
         except ImportError:
-            raise UsageError(f"speech needs PocketSphinx: {INSTALL_SPEECH} (or use --language other)") from None
+            raise UsageError(
+                f"speech needs PocketSphinx: {install_extra('speech')} (or use --language other)"
+            ) from None
         self._library: Any = pocketsphinx
         self._name = recording.path.name
         self._seconds = recording.seconds

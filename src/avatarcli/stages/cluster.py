@@ -25,9 +25,9 @@ from avatarcli.processes import Hearing, Message, Telling, portable, share_cores
 from avatarcli.progress import Progress
 from avatarcli.stages.batch import Job, Outcome, Work
 from avatarcli.stages.pipeline import PipelineResult
+from avatarcli.system import check_extra
 from avatarcli.workspace import Workspace
 
-INSTALL_RAY = "pip install 'avatarcli[ray]'"
 _RETRIES = 3  # times that a task is begun again after its process or machine died
 _CONNECT_SECONDS = 10.0  # for finding out that nobody listens, which takes Ray itself minutes
 _LOOK_SECONDS = 1.0  # between two looks for Ctrl-C while tasks run
@@ -125,10 +125,9 @@ def _outcome(ray: Any, reference: Any, job: Job, progress: Progress) -> Outcome:
 def _connect(address: str) -> Any:
     # Nothing of this program calls home. Ray reads this when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise DeviceError(f"--cluster needs Ray: {INSTALL_RAY}") from None
+    check_extra("ray", "--cluster")
+    import ray
+
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         try:

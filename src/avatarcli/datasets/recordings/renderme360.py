@@ -24,6 +24,7 @@ from avatarcli.datasets.captured import Matte
 from avatarcli.datasets.recordings.recording import Recording, Still, decoded, grey, guarded, rgb, single_camera
 from avatarcli.errors import PhotoError, UsageError
 from avatarcli.geometry.cameras import Camera
+from avatarcli.system import install_extra
 
 # The page and the files name the groups differently.
 _PICTURES = ("Camera", "Videos", "Images")
@@ -115,7 +116,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError:
-        raise UsageError("RenderMe-360 files need h5py: pip install 'avatarcli[train]'") from None
+        raise UsageError(f"RenderMe-360 files need h5py: {install_extra('train')}") from None
     try:
         file = h5py.File(path, "r")
     except OSError as error:
