@@ -27,6 +27,7 @@ class Telling:
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """As of `Progress`. Steps are gathered and told a few times a second."""
         self._count += 1
         key, unsaid, spoke = self._count, 0, time.monotonic()
 
@@ -61,6 +62,7 @@ class Hearing:
         self._tasks: dict[int, tuple[ExitStack, Callable[[int], None]]] = {}
 
     def show(self, message: Message) -> None:
+        """Pass on one message of a `Telling`. Its messages must come in their order."""
         kind, *content = message
         if kind == "open":
             key, description, total = content

@@ -87,6 +87,7 @@ class HairNetwork(nn.Module):
         )
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Logits [B, 2, 512, 512] of `picture` [B, 4, 512, 512], as of the class."""
         first, peaks1 = self.down1(self.stem(picture))
         second, peaks2 = self.down2(self.body1(first))
         third, peaks3 = self.down3(self.body2(second))

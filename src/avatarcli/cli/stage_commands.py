@@ -107,6 +107,7 @@ def distill(
 
 
 def saved_config(subject: Subject) -> CreateConfig:
+    """The settings that a subject was made with. Raises WorkspaceError when they cannot be read, or by this version no more."""
     try:
         return from_json(subject.manifest().config)
     except UsageError as error:

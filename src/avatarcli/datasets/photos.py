@@ -94,6 +94,7 @@ class LondonPerson:
         return face
 
     def matte(self, key: _Key) -> Matte:
+        """The person in a photo, cut out once however often it is asked for."""
         from avatarcli.capture.matte import person_matte
 
         picture = self.picture(key)

@@ -108,6 +108,7 @@ class Report:
         return list(dict.fromkeys(key for result in self.results for key in (*result.values, *result.failures)))
 
     def summaries(self) -> Iterator[Summary]:
+        """Each metric over all subjects, in the order of `keys`; NaN where none has a value."""
         for key in self.keys():
             found = [(result.values[key], result.name) for result in self.results if key in result.values]
             failed = sum(key in result.failures for result in self.results)

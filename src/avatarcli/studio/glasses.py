@@ -54,6 +54,7 @@ class GlassesLook:
 
 
 def draw_glasses(rng: np.random.Generator) -> GlassesLook:
+    """Glasses at random, one pair in eight dark."""
     dark = rng.random() < 0.12
     color = np.array(_FRAME_COLORS[rng.integers(len(_FRAME_COLORS))]) * np.exp(rng.normal(0, 0.15, 3))
     tint = np.array([0.02, 0.02, 0.02]) if dark else np.array([0.5, 0.52, 0.5])

@@ -45,6 +45,7 @@ class HatLook:
 
 
 def draw_hat(rng: np.random.Generator) -> HatLook:
+    """A hat at random."""
     kind = str(rng.choice(KINDS, p=[0.42, 0.38, 0.1, 0.1]))
     beanie = kind == "beanie"
     return HatLook(

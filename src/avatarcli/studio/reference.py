@@ -69,6 +69,8 @@ class MatteFaults:
 
 
 def draw_photo_faults(generator: torch.Generator) -> PhotoFaults:
+    """Faults of a lens, a sensor and a file at random."""
+
     def normal(sigma: float) -> float:
         return sigma * float(torch.randn((), generator=generator).clamp(-2.5, 2.5))
 

@@ -141,6 +141,7 @@ class ErrorStatistics:
         return shape * self.shape_gain + error
 
     def to_json(self) -> dict[str, Any]:
+        """What `load_statistics` reads, as JSON values."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         return {
             "format_version": FORMAT_VERSION,

@@ -29,6 +29,7 @@ class Shape:
     expression_basis: Float64
 
     def points(self, identity: Float64, expression: Float64) -> Float64:
+        """Points [M, 3] (metres) of identity coefficients [K] and expression coefficients [52]."""
         shaped = self.base + np.tensordot(expression, self.expression_basis, axes=1)
         if len(identity):
             shaped = shaped + np.tensordot(identity, self.identity_basis, axes=1)

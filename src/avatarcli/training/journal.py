@@ -35,11 +35,13 @@ class Journal:
         self._samples += samples
 
     def judged(self, measures: dict[str, float], step: int) -> None:
+        """What held-out people gave at a step, by name of the measure."""
         if measures:
             self._judged = measures
             self._write({f"held_out/{name}": value for name, value in measures.items()}, step)
 
     def log(self, step: int, learning_rate: float) -> None:
+        """Write the newest losses down. A step must have been noted before."""
         self.fetch()
         newest = {f"loss/{kind}": losses[-1] for kind, losses in self._by_kind.items()}
         self._write({"loss": self.losses[-1], "learning_rate": learning_rate, **newest}, step)

@@ -20,6 +20,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """The block's time counts."""
         if self._device.type != "cuda":
             start = time.perf_counter()
             yield

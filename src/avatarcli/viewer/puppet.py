@@ -143,6 +143,7 @@ class Puppet:
         self._changed()
 
     def play(self) -> None:
+        """Let the clip go on from where it stands, in place of a face that is held."""
         with self._lock:
             self._held = None
             self._timeline = self._timeline.play(self._clock())

@@ -6,7 +6,6 @@ against it the first time a process asks for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from avatarcli.errors import WeightsError
-from avatarcli.files import shipped_folders
+from avatarcli.files import sha256_file, shipped_folders
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -131,14 +130,11 @@ def _problem(path: Path, sha256: str, size: int) -> str | None:
         found = path.stat().st_size
         if found != size:
             return f"the weights file {path} is damaged ({found} bytes instead of {size}); {_MEND}"
-        digest = hashlib.sha256()
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        whole = sha256_file(path) == sha256
     except FileNotFoundError:
         return f"the weights file {path} is missing; {_MEND}"
     except OSError as error:
         return f"cannot read the weights file {path} ({error.strerror}); {_MEND}"
-    if digest.hexdigest() != sha256:
+    if not whole:
         return f"the weights file {path} is damaged (its SHA-256 differs from the manifest); {_MEND}"
     return None

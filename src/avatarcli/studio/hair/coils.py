@@ -25,6 +25,7 @@ from avatarcli.studio.hair.textures import COLUMNS, DENSE, card_patch, solid_pat
 
 
 def coil_height(points: Floats, depth: Floats, style: HairStyle) -> Floats:
+    """Metres [N] that coiled hair stands off points [N, 3] of the scalp, which lie `depth` metres [N] inside of the hairline."""
     elevation = azimuth_elevation(points)[1]
     low = smoothstep(45, 5, elevation)
     share = 1 - (1 - style.side_share) * low
@@ -43,6 +44,7 @@ def coil_height(points: Floats, depth: Floats, style: HairStyle) -> Floats:
 
 
 def coils(space: HeadSpace, style: HairStyle, rng: np.random.Generator) -> list[Part]:
+    """Coiled hair: tufts of cards between the scalp and the height that the hair has there."""
     roots = guides.scatter_roots(space, style.hairline, int(style.count), rng)
     n = len(roots)
     height = coil_height(roots.points, roots.depth, style)
@@ -113,6 +115,7 @@ def _ropes(
 
 
 def locs(space: HeadSpace, style: HairStyle, rng: np.random.Generator) -> list[Part]:
+    """Hair twisted to ropes, which fall from the scalp."""
     roots = guides.scatter_roots(space, style.hairline, int(style.count), rng)
     zones = Zones.of(roots.points, style.fade)
     even = replace(style, front=style.top, side=style.top * 0.9, back=style.top * 0.85, ragged=0.2)

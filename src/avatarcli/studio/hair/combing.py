@@ -28,6 +28,10 @@ class Zones:
 
     @classmethod
     def of(cls, points: Floats, fade: float) -> Zones:
+        """The zones of points [N, 3] (metres) of the average scalp.
+
+        fade: from 0, where the top goes over softly into sides and back, to 1, where it ends sharply.
+        """
         azimuth, elevation = azimuth_elevation(points)
         half = 2 + 14 * (1 - fade)
         high = smoothstep(40 - half, 40 + half, elevation + 6 * smoothstep(120, 160, np.abs(azimuth)))
@@ -47,6 +51,7 @@ def zone_lengths(style: HairStyle, points: Floats) -> Floats:
 
 
 def strand_lengths(style: HairStyle, roots: Roots, zones: Zones, rng: np.random.Generator) -> Floats:
+    """Metres [N] that each strand is long: as its zones say, ragged, and shorter at the hairline."""
     length = zones.mix(style.top, style.front, style.side, style.back)
     ragged = 1 + style.ragged * (
         rng.uniform(-1, 0.35, len(roots)) + 0.4 * guides.smooth_noise(roots.points, 0.04, rng)[:, 0]
@@ -56,6 +61,7 @@ def strand_lengths(style: HairStyle, roots: Roots, zones: Zones, rng: np.random.
 
 
 def comb_flow(style: HairStyle, roots: Roots, zones: Zones, space: HeadSpace, rng: np.random.Generator) -> Flow:
+    """What drives the strands of N roots: where a style combs them, how high they lie, and what holds them there."""
     whorl = space.scalp(WHORL[None] + np.array([[0.05, 0.0]], np.float32))[0][0]
     side = np.tanh((roots.points[:, :1] - style.part) / 0.006)
     ahead = smoothstep(-0.075, -0.03, roots.points[:, 2])[:, None]

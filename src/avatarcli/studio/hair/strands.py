@@ -22,6 +22,7 @@ _X = np.array([1, 0, 0], np.float32)
 
 
 def strands(space: HeadSpace, style: HairStyle, rng: np.random.Generator) -> list[Part]:
+    """Hair as cards along combed strands: the loose ones, and those that are tied, with what ties them."""
     roots = guides.scatter_roots(space, style.hairline, int(style.count), rng)
     roots = roots[_remaining(roots, style, rng)]
     parts: list[Part] = []

@@ -108,6 +108,7 @@ class GpuSharing:
         }
 
     def end(self) -> None:
+        """Stop the service, if there is one."""
         if self.folder is None:
             return
         with suppress(OSError, subprocess.SubprocessError):

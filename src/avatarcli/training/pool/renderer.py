@@ -86,6 +86,7 @@ class Orders:
 
 
 def main(folder: Path) -> int:
+    """Fork the renderers that `folder`'s orders name, and wait for them or for the end of who started us; the worst exit code."""
     owner = os.getppid()
     orders = Orders.read(folder)
     trial = _try_sharing()
