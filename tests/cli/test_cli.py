@@ -51,6 +51,34 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.endswith("loaded: []\n")
 
 
+def test_who_reads_a_file_says_whether_it_can_be_read(
+    avatar: Avatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typer would ask the system, and refuse a whole batch as wrong usage for one photo; no command leaves that to it."""
+    Image.new("RGB", (200, 200), "tan").save(tmp_path / "eve.png")
+    (tmp_path / "take.json").write_text('[{"jawOpen": 0.1}]')
+    monkeypatch.setattr(os, "access", lambda path, mode, **options: False)
+    for command in (("create", "eve.png", "--dry-run"), ("clip", "info", "take.json")):
+        assert avatar(*command).returncode == 0
+    for command in (
+        ("preprocess", "take.json"),
+        ("track", "take.json"),
+        ("clip", "speech", "take.json", "-o", "a.npz"),
+    ):
+        assert avatar(*command).returncode == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_photo_that_may_not_be_read_stops_no_others(avatar: Avatar, tmp_path: Path) -> None:
+    for name in ("ada.png", "eve.png"):
+        Image.new("RGB", (200, 200), "tan").save(tmp_path / name)
+    (tmp_path / "ada.png").chmod(0)
+    done = avatar("create", "ada.png", "eve.png", "--dry-run", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, [subject["subject"] for subject in document["subjects"]]) == (1, ["eve"])
+    assert document["failed"] == [{"photo": "ada.png", "error": "cannot read ada.png: Permission denied"}]
+
+
 @pytest.mark.parametrize("group", ["", "clip", "config", "data", "train", "weights"])
 def test_lists_of_commands_cut_no_sentence_off(avatar: Avatar, group: str) -> None:
     commands = avatar(*group.split(), "--help").stdout.split("Commands:")[1]

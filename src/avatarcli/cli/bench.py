@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The portrait to measure with.")],
+    photo: Annotated[Path, typer.Argument(readable=False, metavar="PHOTO", help="The portrait to measure with.")],
     preset: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help=f"{', '.join(PRESETS)}; repeatable. Default: draft and standard."),

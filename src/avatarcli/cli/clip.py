@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avatarcli.clips.clip import Clip
     from avatarcli.clips.edit import Range
 
-_Input = Annotated[Path, typer.Argument(metavar="CLIP", help=CLIP_HELP)]
+_Input = Annotated[Path, typer.Argument(readable=False, metavar="CLIP", help=CLIP_HELP)]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz to write.")]
 _MAX_SPEED = 100.0
 
@@ -143,7 +143,7 @@ def retime(
 
 def mix(
     clip: _Input,
-    other: Annotated[Path, typer.Argument(metavar="OTHER", help="The clip to mix in.")],
+    other: Annotated[Path, typer.Argument(readable=False, metavar="OTHER", help="The clip to mix in.")],
     output: _Output,
     weights: Annotated[
         str | None,
@@ -184,7 +184,9 @@ def mix(
 
 def speech(
     *,
-    audio: Annotated[Path, typer.Argument(metavar="SOUND", help="A voice: any sound file, or a video with sound.")],
+    audio: Annotated[
+        Path, typer.Argument(readable=False, metavar="SOUND", help="A voice: any sound file, or a video with sound.")
+    ],
     output: _Output,
     speaking: option_groups.Speaking,
     answer: option_groups.Answer,
@@ -213,7 +215,9 @@ def speech(
 
 
 def flame_map(
-    flame: Annotated[Path, typer.Argument(metavar="FLAME_FILE", help="Your FLAME model: .pkl, .npz or .safetensors.")],
+    flame: Annotated[
+        Path, typer.Argument(readable=False, metavar="FLAME_FILE", help="Your FLAME model: .pkl, .npz or .safetensors.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Default: in your data folder, where commands find it."),
@@ -259,8 +263,10 @@ def _print_actions(ranges: dict[str, Range]) -> None:
 
 def _save(clip: Clip, output: Path, json: bool) -> None:
     from avatarcli.clips.files import save_clip
+    from avatarcli.files import check_place
 
-    save_clip(_npz(output), clip)
+    check_place(_npz(output), folder=False)
+    save_clip(output, clip)
     if json:
         print_json({"path": str(output), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3)})
     else:

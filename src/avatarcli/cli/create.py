@@ -62,6 +62,7 @@ def create(
     photos: Annotated[
         list[Path],
         typer.Argument(
+            readable=False,  # whether it can be read is found out photo by photo: one that cannot stops no others
             metavar="PHOTO",
             help="Portraits, or films of somebody turning: each another person, unless --together.",
         ),

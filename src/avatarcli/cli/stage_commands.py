@@ -27,7 +27,11 @@ def preprocess(
     *,
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PHOTO", help="A portrait or a film; several with --together. Default: the subject's."),
+        typer.Argument(
+            readable=False,
+            metavar="PHOTO",
+            help="A portrait or a film; several with --together. Default: the subject's.",
+        ),
     ] = None,
     subject: options.Subject = None,
     together: options.Together = False,

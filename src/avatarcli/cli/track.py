@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def track(
     *,
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of one face, or the number of a camera: 0.")],
+    video: Annotated[
+        Path, typer.Argument(readable=False, metavar="VIDEO", help="A video of one face, or the number of a camera: 0.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="CLIP", help="The .npz to write. Default: the video's name."),

@@ -110,7 +110,9 @@ def judges(
 
 
 def null_text(
-    model: Annotated[Path, typer.Argument(metavar="FOLDER", help="CogVideoX-2B, fetched with --text-encoder.")],
+    model: Annotated[
+        Path, typer.Argument(readable=False, metavar="FOLDER", help="CogVideoX-2B, fetched with --text-encoder.")
+    ],
     json: options.Json = False,
 ) -> None:
     """Write CogVideoX-2B's empty prompt (experimental).
