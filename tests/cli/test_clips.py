@@ -12,6 +12,18 @@ from avatarcli.workspace import Workspace
 from toy_command import Avatar, is_one_line_error
 
 
+def test_clips_are_worked_on_quietly(avatar: Avatar, tmp_path: Path) -> None:
+    (tmp_path / "take.json").write_text('[{"jawOpen": 0.1}, {"jawOpen": 0.3}]')
+    commands = (("info",), ("convert", "-o", "a.npz"), ("trim", "-o", "a.npz"), ("retime", "-o", "a.npz"))
+    for name, *options in (*commands, ("mix", "speech", "-o", "a.npz")):
+        loud, quiet = (
+            avatar("clip", name, "take.json", *options),
+            avatar("clip", name, "take.json", *options, "--quiet"),
+        )
+        assert loud.stderr == "the file does not say its frame rate: 30 frames/s assumed\n"
+        assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, loud.stdout, "")
+
+
 def test_a_misspelt_clip(avatar: Avatar, ada: Workspace) -> None:
     for command in (("animate", "--expr"), ("export", "--format", "html", "--expr"), ("clip", "info")):
         is_one_line_error(avatar(*command, "speach"), 2, "no clip 'speach'", "did you mean speech?")

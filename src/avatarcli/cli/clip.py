@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarcli.cli import option_groups, options
-from avatarcli.cli.console import Console, print_json, print_table
+from avatarcli.cli.console import print_json, print_table
 from avatarcli.clips.kinds import HELP as CLIP_HELP
 from avatarcli.clips.kinds import NPZ
 from avatarcli.errors import ClipError, UsageError
@@ -27,19 +27,23 @@ def register(app: typer.Typer) -> None:
         "Inspect, convert, make, cut, retime and mix motion clips.",
         example="avatar clip convert take.csv -o take.npz",
     )
-    group.command(epilog="Example: avatar clip info speech")(info)
-    group.command(epilog="Example: avatar clip convert take.csv -o take.npz")(convert)
-    group.command(epilog="Example: avatar clip trim take.npz --from 1.5 --to 90f -o short.npz")(trim)
-    group.command(epilog="Example: avatar clip retime take.npz --speed 0.5 -o slow.npz")(retime)
-    group.command(epilog="Example: avatar clip mix speech smile.npz --region cheeks -o happy.npz")(mix)
+    group.command(epilog="Example: avatar clip info speech")(option_groups.flat(info))
+    group.command(epilog="Example: avatar clip convert take.csv -o take.npz")(option_groups.flat(convert))
+    group.command(epilog="Example: avatar clip trim take.npz --from 1.5 --to 90f -o short.npz")(
+        option_groups.flat(trim)
+    )
+    group.command(epilog="Example: avatar clip retime take.npz --speed 0.5 -o slow.npz")(option_groups.flat(retime))
+    group.command(epilog="Example: avatar clip mix speech smile.npz --region cheeks -o happy.npz")(
+        option_groups.flat(mix)
+    )
     group.command(epilog='Example: avatar clip speech voice.wav --text "Hello there." -o hello.npz')(
         option_groups.flat(speech)
     )
-    group.command("flame-map", epilog="Example: avatar clip flame-map flame2023.pkl")(flame_map)
+    group.command("flame-map", epilog="Example: avatar clip flame-map flame2023.pkl")(option_groups.flat(flame_map))
     app.add_typer(group, name="clip")
 
 
-def info(clip: _Input, json: options.Json = False) -> None:
+def info(*, clip: _Input, answer: option_groups.Answer) -> None:
     """Say how long a clip is and what moves in it, and how far."""
     from dataclasses import asdict
 
@@ -47,8 +51,8 @@ def info(clip: _Input, json: options.Json = False) -> None:
     from avatarcli.clips.files import clip_path
 
     path = clip_path(clip)
-    found = summarise(_load(clip))
-    if json:
+    found = summarise(_load(clip, answer))
+    if answer.json:
         print_json({"path": str(path), **_rounded(asdict(found))})
         return
 
@@ -74,6 +78,7 @@ def _rounded(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def convert(
+    *,
     clip: _Input,
     output: _Output,
     fps: Annotated[
@@ -84,8 +89,7 @@ def convert(
         Path | None,
         typer.Option("--map", metavar="FILE", help="For FLAME sequences. Default: what `flame-map` made last."),
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Convert another program's recording to a clip.npz.
 
@@ -94,10 +98,11 @@ def convert(
     from avatarcli.clips.frame_rates import check_fps
 
     check_fps(fps)
-    _save(_load(clip, fps=fps, flame_map=flame_map, quiet=quiet), output, json)
+    _save(_load(clip, answer, fps=fps, flame_map=flame_map), output, answer)
 
 
 def trim(
+    *,
     clip: _Input,
     output: _Output,
     first: Annotated[
@@ -106,12 +111,12 @@ def trim(
     end: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="The first not to keep. Default: the clip's end.")
     ] = None,
-    json: options.Json = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Cut a part out of a clip and keep it."""
     from avatarcli.clips import edit as clip_edit
 
-    source = _load(clip)
+    source = _load(clip, answer)
     start, last = _frame(first, source, "--from"), len(source) if end is None else _frame(end, source, "--to")
     if end is not None and last <= start:
         raise UsageError(f"--from {first} --to {end}: the end is not after the start")
@@ -120,15 +125,16 @@ def trim(
     for option, text, last_one in (("--from", first, start), ("--to", end, last - 1)):
         if last_one >= len(source):
             raise ClipError(f"{option} {text}: {clip} ends at {source.duration:.2f} s, or {len(source)}f")
-    _save(clip_edit.trim(source, start, last), output, json)
+    _save(clip_edit.trim(source, start, last), output, answer)
 
 
 def retime(
+    *,
     clip: _Input,
     output: _Output,
     fps: Annotated[float | None, typer.Option(metavar="N", help="Frames per second. Default: the clip's.")] = None,
     speed: Annotated[float, typer.Option(metavar="X", help="2: twice as fast; 0.5: half as fast.")] = 1.0,
-    json: options.Json = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Change a clip's frame rate or pace."""
     from avatarcli.clips import edit as clip_edit
@@ -137,11 +143,12 @@ def retime(
     check_fps(fps)
     if not 1 / _MAX_SPEED <= speed <= _MAX_SPEED:
         raise UsageError(f"--speed {speed:g}: choose {1 / _MAX_SPEED:g} to {_MAX_SPEED:g}")
-    source = _load(clip)
-    _save(clip_edit.retime(source, fps or source.fps, speed), output, json)
+    source = _load(clip, answer)
+    _save(clip_edit.retime(source, fps or source.fps, speed), output, answer)
 
 
 def mix(
+    *,
     clip: _Input,
     other: Annotated[Path, typer.Argument(readable=False, metavar="OTHER", help="The clip to mix in.")],
     output: _Output,
@@ -159,7 +166,7 @@ def mix(
     crossfade: Annotated[
         float | None, typer.Option(metavar="S", help="Play OTHER after CLIP instead, overlapping for so many seconds.")
     ] = None,
-    json: options.Json = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Mix two clips, or play one after the other.
 
@@ -175,11 +182,11 @@ def mix(
     if unknown := set(region or ()) - set(clip_edit.REGIONS):
         raise UsageError(f"--region {unknown.pop()}: choose from {', '.join(clip_edit.REGIONS)}")
     share = _weights(weights or ("0,1" if region else "0.5,0.5"))
-    first, second = _load(clip), _load(other)
+    first, second = _load(clip, answer), _load(other, answer)
     if crossfade is not None:
-        _save(clip_edit.crossfade(first, second, crossfade), output, json)
+        _save(clip_edit.crossfade(first, second, crossfade), output, answer)
         return
-    _save(clip_edit.mix(first, second, share, regions, loop=loop), output, json)
+    _save(clip_edit.mix(first, second, share, regions, loop=loop), output, answer)
 
 
 def speech(
@@ -215,6 +222,7 @@ def speech(
 
 
 def flame_map(
+    *,
     flame: Annotated[
         Path, typer.Argument(readable=False, metavar="FLAME_FILE", help="Your FLAME model: .pkl, .npz or .safetensors.")
     ],
@@ -222,7 +230,7 @@ def flame_map(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Default: in your data folder, where commands find it."),
     ] = None,
-    json: options.Json = False,
+    answer: option_groups.Answer,
 ) -> None:
     """Map a FLAME model's expressions to ARKit's (experimental).
 
@@ -235,42 +243,37 @@ def flame_map(
     out = _npz(output or default_map())
     made = make_map(read_flame(flame), load_head_model())
     made.save(out)
-    if json:
-        document = {
-            "path": str(out),
-            "expressions": made.expressions,
-            "error_mm": round(made.error, 3),
-            "explained": round(made.explained, 3),
-        }
-        print_json(document)
-        return
-    print(
+    document = {
+        "path": str(out),
+        "expressions": made.expressions,
+        "error_mm": round(made.error, 3),
+        "explained": round(made.explained, 3),
+    }
+    answer.give(
+        document,
         f"{out}: {made.expressions} expressions; the faces match to {made.error:.1f} mm, and ARKit's actions show"
-        f" {100 * made.explained:.0f} % of FLAME's motion"
+        f" {100 * made.explained:.0f} % of FLAME's motion",
     )
 
 
-def _load(path: Path, *, fps: float | None = None, flame_map: Path | None = None, quiet: bool = False) -> Clip:
+def _load(path: Path, answer: option_groups.Answer, *, fps: float | None = None, flame_map: Path | None = None) -> Clip:
     from avatarcli.clips.files import load_clip
 
-    console = Console(quiet=quiet)
-    return load_clip(path, fps=fps, flame_map=flame_map, note=console.info, warn=console.warn)
+    return load_clip(path, fps=fps, flame_map=flame_map, note=answer.console.info, warn=answer.console.warn)
 
 
 def _print_actions(ranges: dict[str, Range]) -> None:
     print_table([(f"  {name}", f"{part.low:.2f}", f"{part.high:.2f}") for name, part in ranges.items()])
 
 
-def _save(clip: Clip, output: Path, json: bool) -> None:
+def _save(clip: Clip, output: Path, answer: option_groups.Answer) -> None:
     from avatarcli.clips.files import save_clip
     from avatarcli.files import check_place
 
     check_place(_npz(output), folder=False)
     save_clip(output, clip)
-    if json:
-        print_json({"path": str(output), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3)})
-    else:
-        print(f"{output}: {len(clip)} frames, {clip.fps:g} frames/s, {clip.duration:.2f} s")
+    document = {"path": str(output), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3)}
+    answer.give(document, f"{output}: {len(clip)} frames, {clip.fps:g} frames/s, {clip.duration:.2f} s")
 
 
 def _npz(path: Path) -> Path:
