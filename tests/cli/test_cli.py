@@ -218,8 +218,10 @@ def test_of_several_photos_that_fail_all_are_named(avatar: Avatar, tmp_path: Pat
 def test_a_cluster_that_is_not_there(avatar: Avatar, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     done = avatar("create", "a.png", "--cluster", "127.0.0.1:9", "--quiet")
-    # Without Ray the error is that.
-    is_one_line_error(done, 1, "pip install" if find_spec("ray") is None else "no Ray cluster at 127.0.0.1:9")
+    if find_spec("ray") is None:
+        is_one_line_error(done, 2, "pip install 'avatarcli[ray]'")
+    else:
+        is_one_line_error(done, 1, "no Ray cluster at 127.0.0.1:9")
 
 
 def test_list_and_info(avatar: Avatar, ada: Workspace) -> None:
