@@ -18,13 +18,13 @@ from torch import Tensor
 
 from avatarcli.capture.portrait import Portrait
 from avatarcli.errors import AvatarError
-from avatarcli.evaluation.lpips import Lpips
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.losses import psnr
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.pictures import to_bytes
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.person import preprocess_folder
+from avatarcli.weights.lpips import Lpips
 from avatarcli.workspace import Subject, Workspace
 
 GREY = 0.92  # of the background

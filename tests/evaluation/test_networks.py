@@ -20,10 +20,10 @@ from torch import Tensor
 from avatarcli.capture.identity import FaceEmbedder, cosine_similarity, face_chip, l2_distance
 from avatarcli.capture.landmarks import detect_face
 from avatarcli.errors import WeightsError
-from avatarcli.evaluation.lpips import Lpips
 from avatarcli.files import sha256_file
 from avatarcli.weights.fetch_judges import _ArrayUnpickler
 from avatarcli.weights.judges import CHECKSUMS, LPIPS_ALEX, eval_weights_root, load_eval_weights
+from avatarcli.weights.lpips import Lpips
 from example_photo import PHOTO
 
 Array = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""`avatar train autoencoder` and `avatar train mmvdm`."""
+"""`avatar train autoencoder`, `avatar train decoder` and `avatar train mmvdm`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def register(app: typer.Typer) -> None:
         example="avatar train mmvdm --data scenes --output runs/mini",
     )
     group.command(epilog="Example: avatar train autoencoder --data videos -o runs/autoencoder")(autoencoder)
+    group.command(epilog="Example: avatar train decoder --assets makehuman -o runs/decoder")(decoder)
     group.command(epilog="Example: avatar train mmvdm --data scenes -o runs/mini --config mini")(mmvdm)
     app.add_typer(group, name="train")
 
@@ -74,6 +75,35 @@ def autoencoder(
     from avatarcli.training.run import train_autoencoder
 
     train_autoencoder(data, output, config, Console(quiet=quiet), changes=_assigned(settings))
+
+
+def decoder(
+    output: _Out,
+    config: _Config = "mini",
+    settings: _Set = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", metavar="NAME|FOLDER", help="The model whose decoder it is. Default: the one that ships."
+        ),
+    ] = None,
+    assets: _Assets = None,
+    real: _Real = None,
+    minutes: _Minutes = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train the decoder of the small autoencoder alone, to make use of the photo that is carried into each view.
+
+    Run the same command again to continue a run that was stopped.
+
+    Then: avatar create photo.jpg --weights runs/decoder/weights
+    """
+    check_extra("train", "avatar train")
+    from avatarcli.training.run import train_decoder
+    from avatarcli.weights.models import find_model
+
+    changes = _changes(settings, minutes, assets=assets, real=real)
+    train_decoder(output, config, find_model(init), Console(quiet=quiet), changes=changes)
 
 
 def mmvdm(
@@ -105,15 +135,19 @@ def mmvdm(
     start = None if init is None else Path(init).expanduser()
     if init is not None and start is not None and not start.is_file():
         start = find_transformer(init)
-    folders = {"--assets": ("studio", assets), "--clips": ("studio", clips), "--real": ("pool", real)}
-    changes = _assigned(settings) + [
-        Layer(option, {table: {option.removeprefix("--"): str(folder)}})
-        for option, (table, folder) in folders.items()
-        if folder is not None
-    ]
+    changes = _changes(settings, minutes, assets=assets, clips=clips, real=real)
+    train_mmvdm(data, output, config, start, Console(quiet=quiet), changes=changes)
+
+
+def _changes(settings: list[str] | None, minutes: float | None, **folders: Path | None) -> list[Layer]:
+    """What options say beside the preset. folders: by the names of their options."""
+    changes = _assigned(settings)
+    for name, folder in folders.items():
+        if folder is not None:
+            changes.append(Layer(f"--{name}", {"pool" if name == "real" else "studio": {name: str(folder)}}))
     if minutes is not None:
         changes.append(Layer("--minutes", {"train": {"minutes": minutes, "steps": 0}}))
-    train_mmvdm(data, output, config, start, Console(quiet=quiet), changes=changes)
+    return changes
 
 
 def _assigned(settings: list[str] | None) -> list[Layer]:

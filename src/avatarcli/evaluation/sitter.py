@@ -14,7 +14,6 @@ from torch import Tensor
 from avatarcli.capture.identity import FaceEmbedder
 from avatarcli.capture.landmarks import FaceLandmarks, detect_face
 from avatarcli.capture.preprocessed import Preprocessed
-from avatarcli.evaluation.lpips import Backbone, Lpips
 from avatarcli.evaluation.metrics import Points
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.rasterize import Rasterized
@@ -23,6 +22,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.head.face_points import IRISES
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.pictures import to_bytes
+from avatarcli.weights.lpips import Backbone, Lpips
 
 SIZE = 512  # pixels: side of every picture that is judged
 WHITE = (1.0, 1.0, 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,21 +48,17 @@ def encode_sample(
     sample: StudioSample,
     autoencoder: VideoAutoencoder,
     *,
-    change: Callable[[Tensor], Tensor] | None = None,
     at_once: int | None = None,
 ) -> Iterator[EncodedSample]:
     """A sample with each of its photos. The autoencoder must be where the sample is.
 
-    change: done to pictures [n, F, C, S, S] in [0, 1] before; at_once: views together, so that memory does not grow with V.
+    at_once: views together, so that memory does not grow with V.
     """
 
     def encode(pictures: Tensor) -> Tensor:
         """Latents [n, T, 16, s, s] of pictures uint8 [n, F, C, S, S], whose first four channels are RGBA."""
-        parts = []
-        for part in pictures[:, :, :4].split(at_once or len(pictures)):
-            scaled = part.float() / 255
-            parts.append(autoencoder.encode(scaled if change is None else change(scaled)).half())
-        return torch.cat(parts)
+        parts = pictures[:, :, :4].split(at_once or len(pictures))
+        return torch.cat([autoencoder.encode(part.float() / 255).half() for part in parts])
 
     latents = encode(sample.video)
     for hint, maps, photo, photo_hint, photo_maps in zip(

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
+from inspect import signature
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
-from avatarcli.diffusion.checkpoints import fill_from, load_transformer, save_int8
+from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder, with_normalised_hint
+from avatarcli.diffusion.checkpoints import fill_from, load_model, load_transformer, save_int8
 from avatarcli.diffusion.schedule import make_scheduler
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
@@ -22,12 +23,15 @@ from avatarcli.training.agreement import Process, training_device, training_stat
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss
 from avatarcli.training.clock import Clock
 from avatarcli.training.data import SampleFolder, draw_scenes, draw_videos
+from avatarcli.training.decoder import DecoderBatch, decoder_loss
 from avatarcli.training.diffusion import MultiViewBatch, diffusion_loss
 from avatarcli.training.loop import TrainConfig, step_seed, train
+from avatarcli.training.pool.imagined import ImaginedPeople
 from avatarcli.training.pool.pool import Pool
 from avatarcli.training.settings import PhaseSettings, SourceSettings, TrainSettings, load_settings
 from avatarcli.training.sources import Curriculum, Phase, Source
 from avatarcli.training.studio_source import StudioBatches
+from avatarcli.weights.lpips import Lpips
 from avatarcli.weights.models import AUTOENCODER_FOLDERS, TRANSFORMER_FOLDER, autoencoder_folder, find_model
 
 MODEL_FOLDER = "model"
@@ -56,6 +60,47 @@ def train_autoencoder(
     loss = partial(autoencoder_loss, **settings.loss)
     result = train(model, source, loss, settings.train, out, progress, clock=clock)
     _write(model, out, settings.train, result.main_process)
+
+
+def train_decoder(out: Path, config: str, start: Path, progress: Progress, *, changes: Sequence[Layer] = ()) -> None:
+    """Train the decoder of a whole model's small autoencoder alone, on what its transformer imagines, and write the model to `out`.
+
+    start: the model's folder. The layers that mix frames stay as they are, for all is trained on single pictures.
+
+    Raises:
+        UsageError: settings or samples cannot be used.
+        WeightsError: `start`, or what judges pictures, cannot be loaded.
+        WorkspaceError: `out` holds another model's checkpoint, or the render processes do not work.
+    """
+    settings = load_settings("decoder", config, model=with_normalised_hint, loss=decoder_loss, changes=changes)
+    folder = autoencoder_folder(start)
+    process = _process(settings)
+    clock = Clock(settings.train.steps, settings.train.minutes)
+    before = load_model(SmallVideoAutoencoder, folder)
+    torch.manual_seed(settings.train.seed)
+    model = with_normalised_hint(load_model(SmallVideoAutoencoder, folder))
+    for part in (model.decoder.tail, model.decoder.trunk, model.decoder.split):
+        part.requires_grad_(False)
+    perceptual = settings.loss.get("perceptual", signature(decoder_loss).parameters["perceptual"].default)
+    network = Lpips("vgg").to(process.device) if perceptual else None
+    transformer = load_transformer(start / TRANSFORMER_FOLDER)
+    of_first = progress if process.rank == 0 else SilentProgress()
+    with ImaginedPeople(settings.studio, settings.pool, transformer, before, folder, out, process, of_first) as people:
+        curriculum = _curriculum(None, settings, clock, _read_no_folder, people.source)
+        result = train(
+            model.decoder,
+            curriculum,
+            partial(decoder_loss, network=network, **settings.loss),
+            settings.train,
+            out,
+            progress,
+            clock=clock,
+            companion=people,
+            describe=partial(_describe, settings, curriculum, settings.curriculum),
+        )
+    if result.main_process:
+        save_int8(model, out / WEIGHTS_FOLDER / AUTOENCODER_FOLDERS[0])
+        shutil.copytree(start / TRANSFORMER_FOLDER, out / WEIGHTS_FOLDER / TRANSFORMER_FOLDER, dirs_exist_ok=True)
 
 
 def train_mmvdm(
@@ -191,6 +236,10 @@ def _read_videos(folder: SampleFolder, count: int, wanted: SourceSettings) -> Dr
 
 def _read_scenes(folder: SampleFolder, count: int, wanted: SourceSettings) -> Draw[MultiViewBatch]:
     return partial(draw_scenes, folder, count, training_device(), views=wanted.views, latents=wanted.latents)
+
+
+def _read_no_folder(folder: SampleFolder, count: int, wanted: SourceSettings) -> Draw[DecoderBatch]:
+    raise UsageError("a decoder is trained on rendered and real people only: set studio or real of its sources")
 
 
 def _write(

@@ -15,7 +15,7 @@ from avatarcli.errors import UsageError
 from avatarcli.settings import Count, Layer, Positive, Share, build, check_names, merged, read_layer
 from avatarcli.training.loop import TrainConfig
 
-ModelKind = Literal["autoencoder", "mmvdm"]
+ModelKind = Literal["autoencoder", "decoder", "mmvdm"]
 _Range = Annotated[tuple[Count, Count] | None, Meta(extra={"allowed": "a whole number from 1 on, or [fewest, most]"})]
 
 
@@ -24,7 +24,7 @@ class SourceSettings:
     """One folder of samples in a phase, or people who are rendered as [studio] says."""
 
     folder: str = "."  # below that of --data
-    # Rendered people; for mmvdm those of [pool]: in clips where `latents` are more than one, else in stills.
+    # Rendered people; for mmvdm and the decoder those of [pool]: in clips where `latents` are more than one, else in stills.
     studio: bool = False
     real: bool = False  # the real people of [pool]
     weight: Positive = 1.0  # how often it is drawn from, beside the others
@@ -55,7 +55,7 @@ class StudioTable:
 
 @dataclass(frozen=True)
 class PoolTable:
-    """[pool]: how rendered people are kept for mmvdm. Numbers are for each GPU (each training process).
+    """[pool]: how rendered people are kept for mmvdm and the decoder. Numbers are for each GPU (each training process).
 
     A turn renders for `render_minutes`, then there is training, until `turns` equal parts of it are done.
     """

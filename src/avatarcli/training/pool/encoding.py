@@ -1,4 +1,4 @@
-"""Samples as latents, with the colors of the whole person changed on the way."""
+"""Samples as latents, and changes of a whole person's colors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatarcli.diffusion.autoencoder import VideoAutoencoder
 from avatarcli.studio.encoding import EncodedSample, encode_sample
-from avatarcli.studio.sample import StudioSample
+from avatarcli.studio.sample import StudioSample, as_bytes
 
 # Spreads of the logarithms of exposure, of each channel's gain and of gamma; range of saturation, and share of grey people.
 _EXPOSURE, _BALANCE, _GAMMA = 0.10, 0.05, 0.12
@@ -46,11 +46,17 @@ class Tone:
         color = (color * color.new_tensor(self.gain).view(3, 1, 1)).clamp(0, 1)
         return torch.cat([color * alpha, picture[..., 3:, :, :]], dim=-3)
 
+    def recolored(self, sample: StudioSample) -> StudioSample:
+        """The same person in the tone: all pictures, none of the maps."""
+        names = ("video", "hint", "photo", "photo_hint")
+        changed = {name: as_bytes(self.apply(sample.tensors()[name].float() / 255)) for name in names}
+        return StudioSample(sample.number, **{**sample.tensors(), **changed})
 
-def encode(sample: StudioSample, autoencoder: VideoAutoencoder, tone: Tone | None = None) -> Iterator[EncodedSample]:
-    """As `encode_sample`, in the tone, and in reduced precision on a GPU."""
+
+def encode(sample: StudioSample, autoencoder: VideoAutoencoder) -> Iterator[EncodedSample]:
+    """As `encode_sample`, in reduced precision on a GPU."""
     with _reduced_precision(sample.video.device):
-        yield from encode_sample(sample, autoencoder, change=None if tone is None else tone.apply)
+        yield from encode_sample(sample, autoencoder)
 
 
 def _reduced_precision(device: torch.device) -> AbstractContextManager[object]:

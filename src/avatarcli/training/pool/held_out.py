@@ -21,6 +21,8 @@ from avatarcli.training.diffusion import MultiViewBatch, velocity_errors
 from avatarcli.training.pool.encoding import encode
 from avatarcli.training.pool.store import LatentStore
 
+HELD_OUT_FOLDER = "held-out"
+SCORES_FILE = "scores.json"
 _LEVELS = (150, 450, 750, NOISE_LEVELS - 1)
 _STEPS = 5
 _BUCKETS = ("below 30°", "30 to 60°", "60 to 120°", "above 120°", "face")
@@ -92,7 +94,7 @@ class HeldOut:
         for number, person in enumerate(self.people[:_ON_SHEET]):
             photo = person.photo[:1].cpu().float() / 255
             true, made = _pictures(person), self.imagine(model, number)
-            rows += [_row(torch.cat([photo, true])), _row(torch.cat([torch.zeros_like(photo), made]))]
+            rows += [row(torch.cat([photo, true])), row(torch.cat([torch.zeros_like(photo), made]))]
         if rows:
             write_png(path, torch.cat(rows, dim=-2).permute(1, 2, 0))
 
@@ -134,7 +136,7 @@ def _scene(batch: MultiViewBatch) -> LatentScene:
     return batch.scene(torch.zeros(batch.latents.shape[:3], dtype=torch.bool))
 
 
-def _row(pictures: Tensor) -> Tensor:
+def row(pictures: Tensor) -> Tensor:
     """RGB [3, S, n S] of pictures [n, 4, S, S] side by side on light grey."""
     return torch.cat(list(pictures[:, :3] + (1 - pictures[:, 3:]) * _BACKGROUND), dim=-1)
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,24 +21,22 @@ from avatarcli.errors import UsageError, WorkspaceError
 from avatarcli.files import write_json
 from avatarcli.progress import Progress
 from avatarcli.studio.assets import check_complete
-from avatarcli.studio.dataset import StudioSettings
 from avatarcli.studio.encoding import EncodedSample
 from avatarcli.studio.sample import StudioSample
 from avatarcli.training.agreement import Process, agreed
 from avatarcli.training.companion import Companion
 from avatarcli.training.diffusion import MultiViewBatch
 from avatarcli.training.loop import step_seed
-from avatarcli.training.pool.encoding import Tone, encode
-from avatarcli.training.pool.held_out import HeldOut, mean_losses, mean_psnr
-from avatarcli.training.pool.processes import GpuSharing, Renderers
+from avatarcli.training.pool.encoding import encode
+from avatarcli.training.pool.held_out import HELD_OUT_FOLDER, SCORES_FILE, HeldOut, mean_losses, mean_psnr
+from avatarcli.training.pool.processes import GpuSharing, Renderers, start_renderers
+from avatarcli.training.pool.real import in_other_colors, real_files
 from avatarcli.training.pool.renderer import CLIP, HELD_OUT_SUFFIX, STILL, Orders
 from avatarcli.training.pool.store import LatentStore
 from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
 
 REAL = "real"
-HELD_OUT_FOLDER = "held-out"
-SCORES_FILE = "scores.json"
 _LOOK_EVERY = 16  # steps between looks for new people while renderers work beside the training
 _PAUSE = 0.1  # seconds between looks in a turn of rendering
 _PATIENCE = 240.0  # seconds that a turn may last beyond its time while nobody of some kind is there yet
@@ -75,7 +71,7 @@ class Pool(Companion[MultiViewBatch]):
         self._autoencoder = load_model(SmallVideoAutoencoder, autoencoder).to(process.device).requires_grad_(False)
         self._stores = {STILL: self._store(pool.stills), CLIP: self._store(pool.clips)}
         self._sources: list[tuple[int, SourceSettings]] = []
-        real = _real_files(pool)
+        real = real_files(pool)
         kept, judged = real[: len(real) - pool.real_held_out], real[len(real) - pool.real_held_out :]
         if pool.real is not None:
             self._stores[REAL] = self._fill_real(kept)
@@ -195,16 +191,8 @@ class Pool(Companion[MultiViewBatch]):
 
     def _fill_real(self, files: list[Path]) -> LatentStore:
         """Everybody of the files with every photo, first as they are, then in other colors."""
-        records = [
-            record
-            for number, path in enumerate(files)
-            for variant in range(self._table.real_variants)
-            for record in encode(
-                StudioSample.load(path).to(self._process.device),
-                self._autoencoder,
-                Tone.draw(np.random.default_rng([number, variant])) if variant else None,
-            )
-        ]
+        people = in_other_colors(files, self._table.real_variants, self._process.device)
+        records = [record for sample in people for record in encode(sample, self._autoencoder)]
         if not records:
             raise UsageError(f"{self._table.real} holds nobody to train on beside those who are held out")
         store = self._store(len(records))
@@ -237,32 +225,16 @@ class Pool(Companion[MultiViewBatch]):
 
     def _start_rendering(self) -> None:
         table, studio, process = self._table, self._studio, self._process
-        orders = Orders(
-            assets=studio.assets,
-            clips=studio.clips,
-            skins=studio.skins,
-            autoencoder=str(self.autoencoder_folder),
-            settings=StudioSettings(
-                table.views, 1, studio.size, studio.seed, face_views=studio.face_views, photos=studio.photos
-            ),
-            clip_views=table.clip_views,
-            clip_frames=table.clip_frames,
-            motion=table.motion if any(self.kind(wanted) == CLIP for _, wanted in self._sources) else 0.0,
-            toned=table.toned,
+        orders = Orders.of(
+            studio,
+            table,
+            process,
+            autoencoder=self.autoencoder_folder,
+            held_out_folder=self._out / HELD_OUT_FOLDER,
             first=self._next,
-            held_out=table.held_out,
-            held_out_first=table.first,
-            held_out_folder=str(self._out / HELD_OUT_FOLDER),
-            workers=table.renderers,
-            rank=process.rank,
-            world=process.world,
-            device=process.device.type,
+            motion=table.motion if any(self.kind(wanted) == CLIP for _, wanted in self._sources) else 0.0,
         )
-        if process.device.type == "cuda":
-            self._sharing = GpuSharing() if process.rank == 0 else None
-        folder = [self._sharing.folder if self._sharing else None]
-        broadcast_object_list(folder)
-        self._renderers = Renderers(orders, folder[0])
+        self._renderers, self._sharing = start_renderers(orders, process)
         self._turn_began = time.monotonic()
 
     def _end_rendering(self) -> None:
@@ -323,18 +295,6 @@ class Pool(Companion[MultiViewBatch]):
             path.unlink()
             self._next = max(self._next, int(number) + 1)
         return len(files)
-
-
-def _real_files(pool: PoolTable) -> list[Path]:
-    if pool.real is None:
-        return []
-    files = sorted(Path(pool.real).glob("*.safetensors"))
-    if len(files) <= pool.real_held_out:
-        raise UsageError(
-            f"{pool.real} holds {len(files)} samples of real people, of which {pool.real_held_out} are held out: "
-            "name a folder with more, or lower real_held_out of [pool]"
-        )
-    return files
 
 
 def _between(limits: tuple[int, int], generator: torch.Generator) -> int:

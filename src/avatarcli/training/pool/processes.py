@@ -13,10 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from avatarcli.devices import visible_gpus
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import write_atomically
+from avatarcli.training.agreement import Process
 from avatarcli.training.pool.renderer import CONTROL_FILE, LOG_FILE, Orders
 
 _MPS = "nvidia-cuda-mps-control"
@@ -117,3 +119,11 @@ class GpuSharing:
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None
+
+
+def start_renderers(orders: Orders, process: Process) -> tuple[Renderers, GpuSharing | None]:
+    """The renderers of a training process, and in the first process the service that those of all share; every process must ask."""
+    sharing = GpuSharing() if process.device.type == "cuda" and process.rank == 0 else None
+    folder = [sharing.folder if sharing else None]
+    broadcast_object_list(folder)
+    return Renderers(orders, folder[0]), sharing

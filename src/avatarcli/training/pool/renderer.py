@@ -15,6 +15,7 @@ import traceback
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ from avatarcli.studio.assets import StudioAssets
 from avatarcli.studio.dataset import Studio, StudioSettings
 from avatarcli.studio.motion import MotionLibrary
 from avatarcli.training.pool.encoding import Tone, encode
+
+if TYPE_CHECKING:
+    from avatarcli.training.agreement import Process
+    from avatarcli.training.settings import PoolTable, StudioTable
 
 ORDERS_FILE, CONTROL_FILE, LOG_FILE = "orders.json", "control.json", "log.txt"
 STILL, CLIP = "still", "clip"
@@ -46,7 +51,7 @@ class Orders:
     Worker w of process `rank` renders the people first + (n × workers + w) × world + rank, for n = 0, 1, …; before them, for
     `held_out_folder` and if they are not there, those of the people held_out_first + m, m below `held_out`, that are its own
     by the same rule, as pictures. The settings' own views and frames are those of stills; a share `motion` is shown in clips.
-    toned: share of the people whose colors are changed.
+    toned: share of the people whose colors are changed; pictures: leave the true views and the warped photo with the latents.
     """
 
     assets: str
@@ -66,6 +71,44 @@ class Orders:
     rank: int
     world: int
     device: str
+    pictures: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        studio: StudioTable,
+        pool: PoolTable,
+        process: Process,
+        *,
+        autoencoder: Path,
+        held_out_folder: Path,
+        first: int,
+        motion: float,
+        pictures: bool = False,
+    ) -> Orders:
+        """What a training's settings say. first: the first person to be trained on; held-out ones are before it."""
+        return cls(
+            assets=studio.assets,
+            clips=studio.clips,
+            skins=studio.skins,
+            autoencoder=str(autoencoder),
+            settings=StudioSettings(
+                pool.views, 1, studio.size, studio.seed, face_views=studio.face_views, photos=studio.photos
+            ),
+            clip_views=pool.clip_views,
+            clip_frames=pool.clip_frames,
+            motion=motion,
+            toned=pool.toned,
+            first=first,
+            held_out=pool.held_out,
+            held_out_first=pool.first,
+            held_out_folder=str(held_out_folder),
+            workers=pool.renderers,
+            rank=process.rank,
+            world=process.world,
+            device=process.device.type,
+            pictures=pictures,
+        )
 
     def write(self, folder: Path) -> None:
         (folder / ORDERS_FILE).write_text(json.dumps(asdict(self)))
@@ -187,12 +230,16 @@ class Renderer:
             studio.settings = replace(orders.settings, views=orders.clip_views, frames=orders.clip_frames)
         sample = studio.sample(index)
         rng = np.random.default_rng(sample.number)
-        tone = Tone.draw(rng) if rng.random() < orders.toned else None
-        for photo, encoded in enumerate(encode(sample, self._autoencoder, tone)):
+        if rng.random() < orders.toned:
+            sample = Tone.draw(rng).recolored(sample)
+        for photo, encoded in enumerate(encode(sample, self._autoencoder)):
+            tensors = encoded.tensors()
+            if orders.pictures:
+                tensors |= {"video": sample.video, "hint": sample.hint[photo]}
             # Hidden until it is whole.
             name = f"{kind}_{index:012d}_{photo}.safetensors"
             partial = self._folder / f".{name}"
-            save_file({key: value.cpu().contiguous() for key, value in encoded.tensors().items()}, partial)
+            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
             partial.rename(self._folder / name)
 
     def _duty(self) -> float | None:

@@ -41,13 +41,17 @@ class Lpips(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """Distance of two pictures [H, W, 3] in [0, 1], each side at least 64 pixels; 0 is equal. A scalar."""
-        pair = torch.stack([image, target]).permute(0, 3, 1, 2) * 2 - 1
-        features = (pair - self.shift) / self.scale
-        total = features.new_zeros(())
+        return self.distances(image.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None])[0]
+
+    def distances(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Distances [n] of pictures [n, 3, H, W] from as many others."""
+        both = torch.cat([images, targets]) * 2 - 1
+        features = (both - self.shift) / self.scale
+        total = features.new_zeros(len(images))
         for stage, linear in zip(self.stages, self.linear, strict=True):
             features = stage(features)
-            a, b = functional.normalize(features, dim=1, eps=1e-10)
-            total = total + torch.einsum("chw,c->hw", (a - b).square(), linear).mean()
+            a, b = functional.normalize(features, dim=1, eps=1e-10).chunk(2)
+            total = total + torch.einsum("nchw,c->nhw", (a - b).square(), linear).mean((1, 2))
         return total
 
 
