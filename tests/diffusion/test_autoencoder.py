@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX
 from torch import Tensor
 
-from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVideoAutoencoder, from_green, over_green
+from avatarcli.diffusion.autoencoder import (
+    CogVideoXVideoAutoencoder,
+    HintFusion,
+    SmallVideoAutoencoder,
+    _moved,
+    from_green,
+    over_green,
+    with_normalised_hint,
+)
+from avatarcli.diffusion.checkpoints import load_model, save_int8
 from avatarcli.diffusion.packing import pack_frames
 
 SIZE = 32
 
 
-def toy() -> SmallVideoAutoencoder:
+def toy(hint_fusion: HintFusion = "add") -> SmallVideoAutoencoder:
     """Random weights everywhere, the zero-initialised ones too."""
     torch.manual_seed(0)
-    model = SmallVideoAutoencoder(widths=(8, 8, 16), trunk_width=16)
+    model = SmallVideoAutoencoder(widths=(8, 8, 16), trunk_width=16, hint_fusion=hint_fusion)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     model.norm.running_mean.normal_()
@@ -31,9 +43,10 @@ def hint(frames: int, *, batch: int = 2) -> Tensor:
     return torch.rand(batch, frames, 5, SIZE, SIZE, generator=torch.Generator().manual_seed(100 + frames))
 
 
+@pytest.mark.parametrize("hint_fusion", ["add", "normalised"])
 @pytest.mark.parametrize("frames", [1, 5, 13])
-def test_round_trip_keeps_the_shape(frames: int) -> None:
-    model = toy()
+def test_round_trip_keeps_the_shape(frames: int, hint_fusion: HintFusion) -> None:
+    model = toy(hint_fusion)
     latents = model.encode(video(frames))
     assert latents.shape == (2, 1 + (frames - 1) // 4, 16, SIZE // 8, SIZE // 8)
     assert model.decode(latents, hint(frames)).shape == (2, frames, 4, SIZE, SIZE)
@@ -48,6 +61,9 @@ def test_time_runs_one_way_and_videos_do_not_mix() -> None:
         assert torch.allclose(model.encode(long[1:]), latents[1:], atol=1e-5)
         decoded = model.decode(latents)
         assert torch.allclose(model.decode(latents[:, :2]), decoded[:, :5], atol=1e-5)
+        # A single picture goes a shorter way.
+        assert torch.allclose(model.encode(long[:, :1]), latents[:, :1], atol=1e-5)
+        assert torch.allclose(model.decode(latents[:, :1]), decoded[:, :1], atol=1e-5)
         # Later latents do see earlier ones.
         changed = latents.clone()
         changed[:, 0] += 1
@@ -71,13 +87,39 @@ def test_the_first_frame_is_encoded_as_four_that_are_alike(frames: int) -> None:
     assert found.std() > 0.01
 
 
-def test_hint_that_shows_nothing_is_no_hint_and_others_count() -> None:
-    model = toy()
+@pytest.mark.parametrize("hint_fusion", ["add", "normalised"])
+def test_hint_that_shows_nothing_is_no_hint_and_others_count(hint_fusion: HintFusion) -> None:
+    model = toy(hint_fusion)
     latents = torch.randn(2, 2, 16, 4, 4, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         plain = model.decode(latents)
         assert torch.allclose(model.decode(latents, torch.zeros(2, 5, 5, SIZE, SIZE)), plain, atol=1e-6)
         assert (model.decode(latents, hint(5)) - plain).abs().amax() > 1e-2
+
+
+def test_older_weights_decode_as_before_with_a_fresh_way_to_take_the_hint(tmp_path: Path) -> None:
+    """Weights from before there was a choice have none in their config."""
+    old = toy()
+    save_int8(old, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["hint_fusion"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = load_model(SmallVideoAutoencoder, tmp_path)
+    assert loaded.config.hint_fusion == "add"
+    fresh = with_normalised_hint(loaded)
+    assert with_normalised_hint(fresh) is fresh
+    latents = torch.randn(2, 2, 16, 4, 4, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        assert torch.equal(fresh.decode(latents, hint(5)), loaded.decode(latents))
+        assert torch.equal(fresh.encode(video(5)), loaded.encode(video(5)))
+
+
+def test_hints_are_fetched_from_where_the_motion_says() -> None:
+    pictures = hint(1)[:, 0]
+    motion = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(2, -1, SIZE, SIZE)
+    moved = _moved(pictures, motion)
+    assert torch.allclose(moved[:, :, 2:, :-3], pictures[:, :, :-2, 3:], atol=1e-5)
+    assert torch.allclose(_moved(pictures, 0 * motion), pictures, atol=1e-5)
 
 
 def test_latents_have_unit_variance_after_training_steps() -> None:

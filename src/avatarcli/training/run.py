@@ -23,7 +23,7 @@ from avatarcli.training.agreement import Process, training_device, training_stat
 from avatarcli.training.autoencoder import VideoBatch, autoencoder_loss
 from avatarcli.training.clock import Clock
 from avatarcli.training.data import SampleFolder, draw_scenes, draw_videos
-from avatarcli.training.decoder import DecoderBatch, decoder_loss
+from avatarcli.training.decoder import decoder_loss
 from avatarcli.training.diffusion import MultiViewBatch, diffusion_loss
 from avatarcli.training.loop import TrainConfig, step_seed, train
 from avatarcli.training.pool.imagined import ImaginedPeople
@@ -86,7 +86,7 @@ def train_decoder(out: Path, config: str, start: Path, progress: Progress, *, ch
     transformer = load_transformer(start / TRANSFORMER_FOLDER)
     of_first = progress if process.rank == 0 else SilentProgress()
     with ImaginedPeople(settings.studio, settings.pool, transformer, before, folder, out, process, of_first) as people:
-        curriculum = _curriculum(None, settings, clock, _read_no_folder, people.source)
+        curriculum = _curriculum(None, settings, clock, None, people.source)
         result = train(
             model.decoder,
             curriculum,
@@ -198,7 +198,7 @@ def _curriculum(
     data: Path | None,
     settings: TrainSettings,
     clock: Clock,
-    read: Callable[[SampleFolder, int, SourceSettings], Draw[Batch]],
+    read: Callable[[SampleFolder, int, SourceSettings], Draw[Batch]] | None,
     render: Callable[[int, SourceSettings], Source[Batch]],
 ) -> Curriculum[Batch]:
     """The phases of the settings on the folders below `data` and on who is rendered."""
@@ -208,6 +208,10 @@ def _curriculum(
         count = wanted.batch_size or settings.train.batch_size
         if wanted.studio or wanted.real:
             return render(count, wanted)
+        if read is None:
+            raise UsageError(
+                "a decoder is trained on rendered and real people only: set `studio` or `real` of its sources"
+            )
         if data is None:
             raise UsageError("name the folder of samples with --data")
         draw = read(SampleFolder(data / wanted.folder), count, wanted)
@@ -236,10 +240,6 @@ def _read_videos(folder: SampleFolder, count: int, wanted: SourceSettings) -> Dr
 
 def _read_scenes(folder: SampleFolder, count: int, wanted: SourceSettings) -> Draw[MultiViewBatch]:
     return partial(draw_scenes, folder, count, training_device(), views=wanted.views, latents=wanted.latents)
-
-
-def _read_no_folder(folder: SampleFolder, count: int, wanted: SourceSettings) -> Draw[DecoderBatch]:
-    raise UsageError("a decoder is trained on rendered and real people only: set studio or real of its sources")
 
 
 def _write(

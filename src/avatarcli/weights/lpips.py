@@ -45,12 +45,12 @@ class Lpips(nn.Module):
 
     def distances(self, images: Tensor, targets: Tensor) -> Tensor:
         """Distances [n] of pictures [n, 3, H, W] from as many others."""
-        both = torch.cat([images, targets]) * 2 - 1
-        features = (both - self.shift) / self.scale
-        total = features.new_zeros(len(images))
+        # Apart, so that nothing is differentiated for targets.
+        features = [(2 * pictures - 1 - self.shift) / self.scale for pictures in (images, targets)]
+        total = images.new_zeros(len(images))
         for stage, linear in zip(self.stages, self.linear, strict=True):
-            features = stage(features)
-            a, b = functional.normalize(features, dim=1, eps=1e-10).chunk(2)
+            features = [stage(each) for each in features]
+            a, b = (functional.normalize(each, dim=1, eps=1e-10) for each in features)
             total = total + torch.einsum("nchw,c->nhw", (a - b).square(), linear).mean((1, 2))
         return total
 

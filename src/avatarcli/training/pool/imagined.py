@@ -36,7 +36,8 @@ from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
 
 _STEPS = 5  # of denoising, as many as in use
-_LEVELS = (200, 900)  # how noisy truths are made before the transformer repairs them in one step
+# How noisy truths are made before the transformer repairs them in one step: some detail is lost, nothing is moved.
+_LEVELS = (100, 450)
 # How often latents are the truth's own, the truth's as repaired, and imagined; the most noise that is added to the truth's own.
 _TRUE, _REPAIRED, _IMAGINED = range(3)
 _SHARES, _NOISE = (0.15, 0.25, 0.6), 0.25
@@ -116,6 +117,7 @@ class ImaginedPeople(Companion[DecoderBatch]):
         real = real_files(pool)
         held = pool.real_held_out if real else 0
         self._real, self._judged_real = real[: len(real) - held], real[len(real) - held :]
+        self._kinds: set[str] = set()
         self._stores: dict[str, PictureStore] = {}
         self._held_out: dict[str, list[dict[str, Tensor]]] = {}
         self._gathered = False
@@ -133,8 +135,7 @@ class ImaginedPeople(Companion[DecoderBatch]):
     def source(self, count: int, wanted: SourceSettings) -> Source[DecoderBatch]:
         """Batches of `count` views of rendered people, or of real ones."""
         kind = "real" if wanted.real else "studio"
-        views = self._table.views + (0 if self._studio is None else self._studio.face_views)
-        self._stores.setdefault(kind, PictureStore(self._table.stills * views, self._process.device))
+        self._kinds.add(kind)
 
         def draw(step: int) -> DecoderBatch:
             generator = torch.Generator().manual_seed(step_seed(self._process.seed, step, self._process.rank))
@@ -144,7 +145,7 @@ class ImaginedPeople(Companion[DecoderBatch]):
 
     def begin(self, state: Mapping[str, Any]) -> None:
         self._first = max(self._first, int(state.get("first", 0)))
-        if self._studio is not None and "studio" in self._stores:
+        if self._studio is not None and "studio" in self._kinds:
             orders = Orders.of(
                 self._studio,
                 self._table,
@@ -161,12 +162,12 @@ class ImaginedPeople(Companion[DecoderBatch]):
         if self._gathered:
             return
         self._gathered = True
-        if "real" in self._stores:
+        if "real" in self._kinds:
             self._gather_real()
         if self._renderers is not None:
             self._gather_rendered(self._renderers)
         self._end_rendering()
-        held_out = {"studio": self._held_out_files() if "studio" in self._stores else [], "real": self._judged_real}
+        held_out = {"studio": self._held_out_files() if "studio" in self._kinds else [], "real": self._judged_real}
         for name, files in held_out.items():
             self._held_out[name] = [self._judged(StudioSample.load(path), number) for number, path in enumerate(files)]
 
@@ -213,12 +214,20 @@ class ImaginedPeople(Companion[DecoderBatch]):
 
     def _gather_real(self) -> None:
         for sample in in_other_colors(self._real, self._table.real_variants, self._process.device):
+            if "real" not in self._stores:
+                people = len(self._real) * self._table.real_variants
+                self._stores["real"] = PictureStore(
+                    people * sample.hint[:, :, 0, 0, 0, 0].numel(), self._process.device
+                )
             records = list(encode(sample, self._imagination.autoencoder))
             pictures = [(sample.video[:, 0], hint[:, 0]) for hint in sample.hint]
             self._keep("real", records, pictures)
 
     def _gather_rendered(self, renderers: Renderers) -> None:
         """Take and imagine people until the time is over and there is somebody, the held-out ones too."""
+        assert self._studio is not None  # as the settings were checked
+        views = (self._table.views + self._studio.face_views) * self._studio.photos
+        self._stores["studio"] = PictureStore(self._table.stills * views, self._process.device)
         start = said = time.monotonic()
         waiting: list[tuple[EncodedSample, tuple[Tensor, Tensor]]] = []
         while not self._is_over(start):
