@@ -18,7 +18,7 @@ from avatarcli.progress import SilentProgress
 from avatarcli.settings import Layer
 from avatarcli.studio.sample import StudioSample
 from avatarcli.training.pool.held_out import HeldOut
-from avatarcli.training.run import train_autoencoder, train_mmvdm
+from avatarcli.training.run import train_autoencoder, train_decoder, train_mmvdm
 from listening import Listener
 
 SIZE = 32
@@ -108,6 +108,22 @@ def test_autoencoder_trains_on_rendered_people(pack: Path, tmp_path: Path) -> No
     config = settings(tmp_path, 1, "[model]\nwidths = [8, 8, 8]\ntrunk_width = 8\n", studio)
     train_autoencoder(None, tmp_path / "autoencoder", config, SilentProgress())
     load_model(SmallVideoAutoencoder, tmp_path / "autoencoder" / "model-int8")
+
+
+def test_decoder_trains_on_what_is_imagined_of_rendered_people(pack: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_int8(SmallVideoAutoencoder((8, 8, 8), 8), tmp_path / "old" / "autoencoder")
+    save_int8(MultiViewVideoTransformer(**SMALL), tmp_path / "old" / "transformer")
+    studio = f'[studio]\nassets = "{pack}"\nsize = {SIZE}\nface_views = 1\n[loss]\nperceptual = 0\n'
+    phases = "[[curriculum]]\nsources = [{ studio = true }]\n"
+    out, said = tmp_path / "out", Listener()
+    train_decoder(out, settings(tmp_path, 2, studio, POOL, phases), tmp_path / "old", said)
+    assert any("loss studio" in line and "studio views" in line for line in said.said)
+    with safe_open(str(out / "held-out" / "0000.safetensors"), framework="pt") as file:
+        assert file.metadata() == {"subject": "7"}
+    assert json.loads((out / "checkpoint" / "state.json").read_text())["companion"]["first"] > 8
+    assert "studio inside" in json.loads((out / "scores.json").read_text())
+    assert load_model(SmallVideoAutoencoder, out / "weights" / "autoencoder").config.hint_fusion == "normalised"
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
