@@ -19,6 +19,7 @@ from avatarcli.progress import SilentProgress
 from avatarcli.studio.sample import StudioSample
 from avatarcli.training.decoder import DecoderBatch, decoder_batch, decoder_loss, disturbed
 from avatarcli.training.loop import TrainConfig, train
+from avatarcli.training.pool.encoding import Tone
 from avatarcli.training.run import train_decoder
 
 SIZE = 32
@@ -107,6 +108,20 @@ def toy_person(number: int) -> StudioSample:
         number, video=bytes_of(2, 1, 4), hint=bytes_of(2, 2, 1, 5), maps=halves(2, 2, 1, 204), weight=halves(2, 1, 1),
         photo=bytes_of(2, 4), photo_hint=bytes_of(2, 5), photo_maps=halves(2, 204),
     )  # fmt: skip
+
+
+def test_a_recolored_person_has_one_tone_in_all_pictures() -> None:
+    person = toy_person(0)
+    # The same pixel in each of them.
+    for picture in (person.video, person.hint, person.photo, person.photo_hint):
+        picture[..., :4, 3, 5] = torch.tensor([90, 120, 60, 200], dtype=torch.uint8)
+    changed = Tone((1.2, 1.0, 0.9), 0.8, 1.1).recolored(person)
+    there = [getattr(changed, name)[..., :4, 3, 5] for name in ("video", "hint", "photo", "photo_hint")]
+    colors = torch.cat([pixels.reshape(-1, 4) for pixels in there])
+    assert (colors == colors[0]).all()
+    assert (colors[0, :3] != torch.tensor([90, 120, 60])).any()
+    assert torch.equal(changed.maps, person.maps)
+    assert torch.equal(changed.hint[..., 4, :, :], person.hint[..., 4, :, :])
 
 
 def test_the_command_changes_the_decoder_and_nothing_else(tmp_path: Path) -> None:
