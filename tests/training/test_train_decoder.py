@@ -17,7 +17,7 @@ from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import UsageError
 from avatarcli.progress import SilentProgress
 from avatarcli.studio.sample import StudioSample
-from avatarcli.training.decoder import DecoderBatch, decoder_batch, decoder_loss, disturbed
+from avatarcli.training.decoder import DecoderBatch, decoder_batch, decoder_loss, disturbed, patches
 from avatarcli.training.loop import TrainConfig, train
 from avatarcli.training.pool.encoding import Tone
 from avatarcli.training.run import train_decoder
@@ -60,22 +60,34 @@ def test_a_decoder_learns_to_look_at_the_hint_and_only_where_it_shows_something(
     assert error[..., : SIZE // 2 - 4].mean() < 0.25 * error[..., SIZE // 2 + 4 :].mean()
 
 
-def test_imagined_latents_are_held_to_the_truth_only_near_what_the_photo_shows() -> None:
-    truth, plain = torch.ones(2, 4, 128, 128), torch.zeros(2, 4, 128, 128)
+def test_near_the_hint_nothing_is_asked_of_imagined_latents_and_others_see_the_truth_there() -> None:
+    truth, plain = torch.full((2, 4, 128, 128), 0.8), torch.zeros(2, 4, 128, 128)
     hint = torch.zeros(2, 5, 128, 128)
-    hint[:, :, 40:60, 10:30] = 1
-    latents, generator = torch.zeros(2, 16, 16, 16), torch.Generator().manual_seed(0)
-    batch = decoder_batch(latents, hint, truth, plain, torch.tensor([True, False]), generator, hide_hint=0.0)
-    imagined, repaired = batch.target[:, 0]
-    assert (imagined[:, 40:60, 10:30] == 1).all()
-    assert (imagined[:, :, 80:] == 0).all()
-    assert (imagined.diff(dim=-1).abs() < 0.1).all()  # no edge between the two
-    assert (repaired == 1).all()
-    assert batch.weight[0, 0, 0, 50, 20] > batch.weight[0, 0, 0, 50, 100] == 1
+    hint[:, :, 32:64, 10:40] = 0.5
+    hint[:, 3, 32:64, 10:40] = 1
+    latents, imagined = torch.zeros(2, 16, 16, 16), torch.tensor([True, False])
+    batch = decoder_batch(latents, hint, truth, plain, imagined, torch.Generator().manual_seed(4), hide_hint=0.0)
+    assert not batch.target[0].any()
+    assert torch.equal(batch.target[1, 0], truth[1])
+    weight = batch.weight[:, 0, 0]
+    assert (weight[0, 32:64, 10:40] == 0).all()
+    assert (weight[0, :, 90:] == 1).all()
+    assert (weight[0].diff(dim=-1).abs() < 0.1).all()  # no edge between the two
+    assert (weight[1, 32:64, 10:40] == 2).all()
+    # The imagined one has its own hint, the other one some patches of it.
+    colors = [shown[0, 0, 36:60, 14:36] for shown in batch.hint]
+    assert ((colors[0] - 0.5).abs() < 0.15).all()
+    assert ((colors[1] - 0.8).abs() < 0.15).any()
     # Without its hint a sample has nothing near the photo.
-    hidden = decoder_batch(latents, hint, truth, plain, torch.tensor([True, True]), generator, hide_hint=1.0)
+    hidden = decoder_batch(latents, hint, truth, plain, imagined, torch.Generator().manual_seed(0), hide_hint=1.0)
     assert not hidden.hint.any()
-    assert not hidden.target.any()
+    assert (hidden.weight == 1).all()
+
+
+def test_a_quarter_of_a_hint_is_carried_as_it_is_in_patches() -> None:
+    found = patches(50, 64, torch.Generator().manual_seed(0))
+    assert 0.1 < found.float().mean() < 0.4
+    assert (found[..., 1:] != found[..., :-1]).float().mean() < 0.1
 
 
 def test_disturbed_hints_are_moved_by_some_pixels_and_stay_premultiplied() -> None:
@@ -83,7 +95,7 @@ def test_disturbed_hints_are_moved_by_some_pixels_and_stay_premultiplied() -> No
     hint = torch.stack([x / 256, y / 256, 0 * x + 0.4, 0 * x + 1, 0 * x + 0.9]).repeat(64, 1, 1, 1)
     found = disturbed(hint, torch.Generator().manual_seed(0))
     changed = (found != hint).flatten(1).any(1)
-    assert 16 < changed.sum() < 48
+    assert 32 < changed.sum() < 62
     inside = found[changed][..., 16:-16, 16:-16]
     assert (inside[:, 3] > 0.99).all()
     # Positions along x and y, told by the colors, in units of the gain that blue shows.

@@ -74,10 +74,12 @@ def denoise(
     *,
     steps: int,
     guidance: float = 1.0,
+    skipped: int = 0,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> Tensor:
     """Latents [B, N, 16, h, w]: the given ones untouched, the others sampled from `noise` of the same shape.
 
+    skipped: steps left out at the start; then noise is what is added to the scene's own latents, as much as the next step expects.
     guidance: 1 follows the photo as trained; more exaggerates what the photo changes, at twice the cost (arXiv 2207.12598).
     """
     check_steps(steps)
@@ -89,8 +91,10 @@ def denoise(
     keep = clean[:, :, None, None, None]
     everyone = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
     blind = scene.without_photo(everyone) if guidance != 1 else None
-    x = torch.where(keep, scene.latents, noise)
-    for step in scheduler.timesteps:
+    steps_left = scheduler.timesteps[skipped:]
+    start = scheduler.add_noise(scene.latents, noise, steps_left[:1]) if skipped else noise
+    x = torch.where(keep, scene.latents, start)
+    for step in steps_left:
         timestep = torch.where(clean, torch.zeros_like(step), step)
         velocity = _predict(model, scene, x, timestep)
         if blind is not None:

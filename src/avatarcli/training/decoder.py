@@ -1,8 +1,7 @@
-"""Training of the autoencoder's decoder alone, so that it makes use of the warped photo: from latents that the transformer has
-imagined, and the photo, to true pictures.
+"""Training of the autoencoder's decoder alone, so that it makes use of the warped photo.
 
-Latents of true pictures hold all that there is to see, and a decoder that is trained on them has no need of a photo. Imagined ones
-lack the fine detail, which the photo has, moved by the fitted head's errors.
+Latents of true pictures hold all that there is to see, and a decoder that is trained on them has no need of a photo. What the
+transformer makes of them lacks the fine detail, which the photo has.
 """
 
 from __future__ import annotations
@@ -18,13 +17,15 @@ from avatarcli.training.autoencoder import edge_loss
 from avatarcli.weights.lpips import Lpips
 
 # How hints are disturbed: share of them; spreads of a shift and of a smooth motion (pixels of 256), of scale and turn, and of the
-# logarithms of the gain of all colors and of each. A tracked head is off by 1 to 2 pixels in front.
-_DISTURBED_SHARE = 0.5
-_SHIFT, _SWAY, _SCALE = 1.2, 0.8, 0.006
+# logarithms of the gain of all colors and of each.
+_DISTURBED_SHARE = 0.75
+_SHIFT, _SWAY, _SCALE = 1.6, 1.0, 0.006
 _GAIN, _BALANCE = 0.05, 0.02
 _SWAYS = 8  # places along each side that sway by themselves
+_WRONG, _WRONG_PLACES = 0.25, 6  # share of a hint that is carried by the fitted head; patches along each side
 _CELL, _AROUND = 16, 3  # pixels, and cells along each side of a square: how far around a place the photo counts as near
 _BEYOND = 1.0  # how much more errors count where the photo is near
+_LOOKED_AT = 144  # pixels: side of the part of the pictures that a network compares
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,32 @@ def decoder_batch(
 ) -> DecoderBatch:
     """A batch of pictures [B, C, H, W] in [0, 1] and latents [B, 16, h, w].
 
-    imagined [B] (bool): latents that were imagined wholly, and show a back of another kind than the truth does. What the photo
-    does not show cannot be learnt from those: there the target is `plain`, what the decoder made of them before. hide_hint:
-    share of the samples without a hint.
+    imagined [B] (bool): latents that were imagined wholly. They lie beside the truth by some pixels, as the hint does, which the
+    fitted head carries: whoever compares with the truth learns to blur, and not to look at the hint. So near the hint nothing is
+    asked of them, and elsewhere `plain`, what the decoder made of them before. All others lie where the truth does. Their hints
+    show mostly the truth itself where the photo would show something: one that is off by no more than `disturbed` makes it.
+    hide_hint: share of the samples without a hint.
     """
+    of_truth = ~imagined.to(hint.device).view(-1, 1, 1, 1)
     hidden = torch.rand(len(hint), generator=generator) < hide_hint
     hint = hint * (~hidden).to(hint).view(-1, 1, 1, 1)
     near = near_photo(hint)
-    known = torch.maximum(near, (~imagined).to(near).view(-1, 1, 1, 1))
+    carried = patches(len(hint), hint.shape[-1], generator).to(hint.device)
+    ideal = torch.cat([truth[:, :3] * hint[:, 3:4], hint[:, 3:]], dim=1)
+    shown = torch.where(of_truth & ~carried, ideal, hint)
     return DecoderBatch(
         latents=latents[:, None],
-        hint=disturbed(hint, generator)[:, None],
-        target=(plain + known * (truth - plain))[:, None],
-        weight=(1 + _BEYOND * near)[:, None],
+        hint=disturbed(shown, generator)[:, None],
+        target=torch.where(of_truth, truth, plain)[:, None],
+        weight=torch.where(of_truth, 1 + _BEYOND * near, 1 - near)[:, None],
     )
+
+
+def patches(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Random smooth patches [count, 1, size, size] (bool) of pictures."""
+    coarse = torch.randn(count, 1, _WRONG_PLACES, _WRONG_PLACES, generator=generator)
+    limit = coarse.flatten(1).quantile(1 - _WRONG, dim=1).view(-1, 1, 1, 1)
+    return functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=False) > limit
 
 
 def near_photo(hint: Tensor) -> Tensor:
@@ -98,14 +111,21 @@ def disturbed(hint: Tensor, generator: torch.Generator) -> Tensor:
 def decoder_loss(
     decoder: nn.Module, batch: DecoderBatch, network: Lpips | None, *, edges: float = 0.5, perceptual: float = 0.25
 ) -> Tensor:
-    """L1, edges at three scales, and how different the pictures look to a network, if there is one, in front of some grey."""
-    made = decoder(batch.latents, batch.hint).float()
-    error = (made - batch.target) * batch.weight
+    """L1, edges at three scales, and how different a part of the pictures looks to a network, if there is one."""
+    difference = decoder(batch.latents, batch.hint).float() - batch.target
+    error = difference * batch.weight
     total = error.abs().mean() + edges * edge_loss(error)
     if network is None or not perceptual:
         return total
+    made = batch.target + difference * batch.weight.clamp(max=1)  # what nothing is asked of is as it should be
     grey = torch.rand(len(made), 1, 1, 1, 1, device=made.device)
-    shown, wanted = ((p[:, :, :3] + (1 - p[:, :, 3:]) * grey).flatten(0, 1) for p in (made, batch.target))
+    row, column = (int(torch.randint(max(1, side - _LOOKED_AT + 1), ())) for side in made.shape[-2:])
+    shown, wanted = (
+        (p[:, :, :3] + (1 - p[:, :, 3:]) * grey)[..., row : row + _LOOKED_AT, column : column + _LOOKED_AT].flatten(
+            0, 1
+        )
+        for p in (made, batch.target)
+    )
     return total + perceptual * network.distances(shown, wanted).mean()
 
 

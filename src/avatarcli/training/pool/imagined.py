@@ -36,11 +36,12 @@ from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
 
 _STEPS = 5  # of denoising, as many as in use
-# How noisy truths are made before the transformer repairs them in one step: some detail is lost, nothing is moved.
-_LEVELS = (100, 450)
-# How often latents are the truth's own, the truth's as repaired, and imagined; the most noise that is added to the truth's own.
-_TRUE, _REPAIRED, _IMAGINED = range(3)
-_SHARES, _NOISE = (0.15, 0.25, 0.6), 0.25
+# How noisy truths are made before the transformer repairs them in one step, and how many steps are skipped, at least and at most,
+# when they are drawn anew: detail is lost or wrong, nothing is moved far.
+_LEVELS, _SKIPPED = (200, 800), (2, 3)
+# How often latents are the truth's own, repaired, drawn anew, and imagined; the most noise that is added to the truth's own.
+_TRUE, _REPAIRED, _REDRAWN, _IMAGINED = range(4)
+_SHARES, _NOISE = (0.1, 0.35, 0.35, 0.2), 0.25
 _TOGETHER = 16  # people imagined at a time
 _DECODED = 32  # pictures decoded at a time
 _PAUSE, _SAY_EVERY, _PATIENCE = 0.1, 15.0, 240.0  # seconds
@@ -51,8 +52,8 @@ _FRONT = 0.5  # share of a view's person that the photo must show for the view t
 class PictureStore:
     """Single views of many people on one device: bytes of pictures, float16 latents. A full store gives up its oldest views.
 
-    For each view: `truth` [4, S, S] and `hint` [5, S, S]; `latents` [3, 16, s, s]: the truth's own, repaired, imagined; `plain`
-    [4, S, S]: what the decoder made of the imagined ones without a hint before the training.
+    For each view: `truth` [4, S, S] and `hint` [5, S, S]; `latents` [4, 16, s, s]: the truth's own, repaired, drawn anew, imagined;
+    `plain` [4, S, S]: what the decoder made of the imagined ones without a hint before the training.
     """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
@@ -305,7 +306,9 @@ class Imagination:
         with torch.autocast("cuda", torch.bfloat16, enabled=self._device.type == "cuda"):
             imagined = denoise(self._transformer, scene, noise, steps=_STEPS)
             repaired = self._repaired(scene, noise, level)
-        kinds = [scene.latents, repaired, imagined]
+            skipped = int(torch.randint(_SKIPPED[0], _SKIPPED[1] + 1, (), generator=generator))
+            redrawn = denoise(self._transformer, scene, noise, steps=_STEPS, skipped=skipped)
+        kinds = [scene.latents, repaired, redrawn, imagined]
         latents = torch.stack([kind[:, 1:].flatten(0, 1) for kind in kinds], dim=1)
         plain = [self.autoencoder.decode(part[:, None])[:, 0] for part in latents[:, _IMAGINED].float().split(_DECODED)]
         return {"latents": latents.half(), "plain": as_bytes(torch.cat(plain))}
@@ -322,23 +325,26 @@ class Imagination:
 
 
 @torch.no_grad()
-def _decoded(decoder: nn.Module, person: Mapping[str, Tensor], device: torch.device, *, shown: bool) -> Tensor:
-    """A held-out person's imagined views [V, 4, S, S]."""
-    latents = person["latents"][:, _IMAGINED, None].float().to(device)
+def _decoded(
+    decoder: nn.Module, person: Mapping[str, Tensor], device: torch.device, *, shown: bool, kind: int = _IMAGINED
+) -> Tensor:
+    """A held-out person's views [V, 4, S, S] from latents of a kind, with the hint shown or without."""
+    latents = person["latents"][:, kind, None].float().to(device)
     hint = person["hint"][:, None].float().to(device) / 255
     return decoder(latents, hint if shown else without_hint(latents, hint.shape[-1]))[:, 0].float().clamp(0, 1)
 
 
 def _errors(decoder: nn.Module, person: Mapping[str, Tensor], device: torch.device) -> Tensor:
-    """Sums of absolute errors and what they are of [3, 2]: inside the warp with the hint and without, in views from the front;
-    against the decoder as it was, of what the photo does not show."""
+    """Sums of absolute errors and what they are of [3, 2]: inside the warp with the hint and without, in views from the front that
+    were drawn anew; against the decoder as it was, of what the photo does not show of imagined ones."""
     truth, hint, plain = (person[name].float().to(device) / 255 for name in ("truth", "hint", "plain"))
     seen, there = (hint[:, 3:4] > 0.5).float(), (truth[:, 3:4] > 0.5).float()
     front = (seen.sum((1, 2, 3)) > _FRONT * there.sum((1, 2, 3))).float().view(-1, 1, 1, 1)
-    blind, full = (_decoded(decoder, person, device, shown=shown) for shown in (False, True))
+    blind, full = (_decoded(decoder, person, device, shown=shown, kind=_REDRAWN) for shown in (False, True))
+    imagined = _decoded(decoder, person, device, shown=True)
     away = 1 - functional.max_pool2d(seen, 33, 1, 16)
     sums = [
         (((made - wanted).abs().mean(1, keepdim=True) * mask).sum(), mask.sum())
-        for made, wanted, mask in ((full, truth, front * seen), (blind, truth, front * seen), (full, plain, away))
+        for made, wanted, mask in ((full, truth, front * seen), (blind, truth, front * seen), (imagined, plain, away))
     ]
     return torch.tensor([[float(total), float(count)] for total, count in sums], dtype=torch.float64)
