@@ -99,6 +99,14 @@ class GenerateConfig:
             description="how much the photo counts for mmvdm beyond what was trained; 1 is half the cost",
         ),
     ] = 1.0
+    second_look: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=0.9,
+            description="share of the steps in which mmvdm makes the views at rest anew, from what they agree on; 0: not",
+        ),
+    ] = 0.0
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

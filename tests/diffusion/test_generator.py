@@ -17,7 +17,7 @@ from avatarcli.diffusion.checkpoints import load_cogvideox_transformer, save_int
 from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.generator import GenerateRequest, _finish, generate_on_gpus
 from avatarcli.diffusion.groups import plan_groups, plan_rounds
-from avatarcli.diffusion.pipeline import SamplingSettings
+from avatarcli.diffusion.pipeline import SamplingSettings, SecondLook
 from avatarcli.diffusion.tones import Around, Tones
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
@@ -137,6 +137,15 @@ def test_pictures_are_finished_in_the_photos_tones(request_of: GenerateRequest) 
         assert after < (0.2 if finer else 0.75) * before
         texture = made[face][:, :3].mean(-1).std()
         assert (texture > 0.02) == finer
+        # A picture that began with another has that one's tones.
+        begun = torch.cat([skin * torch.tensor([0.9, 0.95, 1.0]) * covered, covered], dim=-1)
+        second = _finish(
+            replace(request, second_look=SecondLook({(view, 0): begun}, 1)), head.neutral, (view, 0), imagined, hint
+        )
+        assert (second - begun)[face][:, :3].mean(0).abs().amax() < 0.3 * (imagined - begun)[face][:, :3].mean(
+            0
+        ).abs().amax()
+        assert second[:3, :3].max() == 0
 
 
 def test_cogvideox_models_generate_too(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, Reference
-from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
+from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings, SecondLook
 from avatarcli.diffusion.schedule import LatentScene, denoise
 from avatarcli.diffusion.transformer import CONDITIONING_CHANNELS, MultiViewVideoTransformer
 from avatarcli.errors import UsageError
@@ -75,6 +75,18 @@ def test_steps_that_the_schedule_cannot_walk_are_refused() -> None:
     known = scene()
     with pytest.raises(UsageError, match="7 denoising steps"):
         denoise(toy_transformer(), known, known.latents, steps=7)
+
+
+def test_a_second_look_keeps_the_more_of_what_it_begins_with_the_later_it_begins() -> None:
+    known, model = scene(), toy_transformer()
+    noise = torch.randn(known.latents.shape, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        whole, all_again, half, little = (denoise(model, known, noise, steps=20, again=n) for n in (0, 20, 10, 1))
+    # Before the first step there is no signal left.
+    torch.testing.assert_close(all_again, whole)
+    away = [float((x - known.latents)[~known.given].abs().mean()) for x in (whole, half, little)]
+    assert away[0] > away[1] > 3 * away[2] > 0
+    assert torch.equal(half[known.given], known.latents[known.given])
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +209,26 @@ def test_what_goes_wrong_with_a_finished_picture_is_not_swallowed(
     pipeline.generate(conditioner, whole, seed=3, progress=SilentProgress())
     assert len(pictures(tmp_path)) == 3
     assert MultiViewVideo.load(tmp_path).plan.views == 3
+
+
+def test_groups_of_clips_that_are_shown_begin_with_pictures(
+    pipeline: MultiViewPipeline, conditioner: Conditioner, tmp_path: Path
+) -> None:
+    """Of two groups, views 0 and 1, then view 2, the second is shown whole."""
+    plain, second = (video(tmp_path / name, conditioner, frames=1) for name in ("plain", "second"))
+    shown = {(view, 0): torch.full((SIZE, SIZE, 4), 0.5) for view in (0, 2)}
+    pipeline.generate(conditioner, plain, seed=3, progress=SilentProgress())
+    steps, changed = [], []
+    for again in (1, 1, 2):
+        progress = Counting()
+        pipeline.generate(conditioner, second, seed=3, progress=progress, second_look=SecondLook(shown, again))
+        steps.append(progress.steps)
+        changed.append(
+            [view for view in range(3) if not torch.equal(*(v.read_frame(view, 0) for v in (plain, second)))]
+        )
+    # The second time both groups are there already, and the first of all steps knows nothing but noise.
+    assert steps == [3, 0, 4]
+    assert changed == [[2], [2], []]
 
 
 def test_pictures_do_not_depend_on_what_the_memory_holds(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.diffusion.tones import SKIN_REGIONS, Ground, Tones, tone_error, with_detail
+from avatarcli.diffusion.tones import SKIN_REGIONS, Ground, Tones, tone_error, with_detail, with_tones_of
 from avatarcli.geometry.cameras import orbit_cameras
 from avatarcli.reproject.skin_texture import PhotoView
 
@@ -347,6 +347,26 @@ def striped(amplitude: float = 0.06) -> Tensor:
 def with_stripes(picture: Tensor) -> Tensor:
     color = (picture[..., :3] + striped() * picture[..., 3:]).clamp(min=0).minimum(picture[..., 3:])
     return torch.cat([color, picture[..., 3:]], dim=-1)
+
+
+def test_a_picture_takes_the_coarse_tones_of_another_of_its_view_and_nothing_else() -> None:
+    """The other has a black speck; the picture is tinted, has a fine pattern, and an earring that the other lacks."""
+    other = person()
+    other[60:68, 60:68, :3] = 0
+    picture = person()
+    pattern = 0.03 * torch.cos(X * torch.pi)[..., None]
+    picture[..., :3] = ((picture[..., :3] + pattern) * torch.tensor([1.1, 1.0, 0.9])).clamp(min=0)
+    picture[..., :3] = picture[..., :3].minimum(picture[..., 3:])
+    picture[70:74, 20:24] = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    toned = with_tones_of(picture, other)
+    assert torch.equal(toned[..., 3], picture[..., 3])
+    inside = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    inside[80:100, 50:80] = True
+    torch.testing.assert_close(toned[inside][:, :3].mean(0), person()[inside][:, :3].mean(0), atol=0.01, rtol=0)
+    waves = [float(p[inside][:, 1].diff().abs().mean()) for p in (picture, toned)]
+    assert waves[1] == pytest.approx(waves[0], rel=0.1)
+    assert toned[60:68, 60:68, 0].min() > 0.6
+    assert toned[70:74, 20:24, 1].min() > 0.9
 
 
 def test_fine_detail_comes_from_the_photo_where_it_is_seen() -> None:

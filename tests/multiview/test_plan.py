@@ -17,6 +17,15 @@ FRAMING = Framing((0.0, -0.05, 0.0), 0.5)
 FACE = torch.tensor([[-0.07, -0.12, 0.05], [0.07, 0.06, 0.05], [0.0, -0.02, 0.12]])
 
 
+def test_a_plan_at_rest_has_the_first_frame_of_all_views_as_stills() -> None:
+    plan = make_plan(FRAMING, FACE, views=4, face_views=2, frames=3, size=64)
+    rest = plan.at_rest()
+    assert rest.pictures == [place for place in plan.pictures if place[1] == 0]
+    assert (rest.views, rest.crops, rest.frames) == (6, 2, 1)
+    clip = Plan.full(plan.cameras, plan.parameters).at_rest()
+    assert clip.clips == tuple(Reel(view, (0,)) for view in range(6))
+
+
 @pytest.mark.parametrize("views", [1, 2, 12, 16, 24])
 def test_cameras_stand_all_around_at_all_heights(views: int) -> None:
     plan = make_plan(FRAMING, FACE, views=views, face_views=0, frames=3, size=64)

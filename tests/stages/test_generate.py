@@ -24,6 +24,7 @@ from avatarcli.gaussians.losses import psnr
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.progress import SilentProgress
+from avatarcli.stages import second_look
 from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.generate import generate_views
 from avatarcli.stages.person import Person
@@ -98,6 +99,34 @@ def test_heads_and_faces_are_imagined(subject: Subject, model: Path) -> None:
     assert torch.allclose(cameras.world_to_camera[3], cameras.world_to_camera[0], atol=1e-5)
 
 
+def test_a_second_look_makes_views_at_rest_again_from_what_they_agree_on(
+    subject: Subject, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second_look, "_ROUGH", DistillConfig(1000, 8, 64, hold_out=0, correctives=1))
+    person, out = Person.load(subject.stage_path("preprocess")), tmp_path / "out"
+    config = replace(MMVDM, weights=str(model), second_look=0.5)
+    progress = Listener()
+
+    def make_again() -> dict[str, bytes]:
+        generate_views(person, out, config, seed=0, device="cpu", progress=progress)
+        return {path.name: path.read_bytes() for path in (out / "frames").iterdir()}
+
+    made = make_again()
+    # It says nothing of a fit that nobody will see, and fitted to the pictures at rest alone.
+    assert progress.warnings == []
+    assert (progress.totals["second look"], len(progress.steps["second look"])) == (8, 8)
+    first, second = MultiViewVideo.load(out / second_look.FIRST_LOOK), MultiViewVideo.load(out)
+    assert (first.plan.pictures, first.plan.frames) == ([(0, 0), (1, 0), (2, 0), (3, 0)], 1)
+    plain = MultiViewVideo.load(subject.stage_path("generate"))
+    assert second.plan.pictures == plain.plan.pictures
+    assert not any(torch.equal(first.read_frame(*place), second.read_frame(*place)) for place in first.plan.pictures)
+    # Stopped after the fit, it goes on from there.
+    shutil.rmtree(out / "frames")
+    (out / second_look.FIRST_LOOK / "transforms.json").unlink()
+    assert make_again() == made
+    assert len(progress.steps["second look"]) == 8
+
+
 def test_of_views_that_show_nobody_a_bare_head_is_made_with_a_warning(subject: Subject, model: Path) -> None:
     progress = Listener()
     config = config_with(replace(MMVDM, weights=str(model)))
@@ -124,7 +153,7 @@ def test_what_the_model_is_decides_and_not_where_it_lies(subject: Subject, model
     assert cached(make(subject, replace(MMVDM, weights=str(moved), reproject_size=99), only="generate")) == [True]
     reproject = replace(MMVDM, generator="reproject", reproject_size=64)
     assert cached(make(subject, reproject, only="generate")) == [False]
-    other = replace(reproject, steps=5, size=128, guidance=2.0, weights="nowhere")
+    other = replace(reproject, steps=5, size=128, guidance=2.0, second_look=0.5, weights="nowhere")
     assert cached(make(subject, other, only="generate")) == [True]
     video = MultiViewVideo.load(subject.stage_path("generate"))
     assert (video.generator, video.plan.cameras.width) == ("reproject", 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,9 @@ from avatarcli.diffusion.autoencoder import CogVideoXVideoAutoencoder, SmallVide
 from avatarcli.diffusion.checkpoints import COGVIDEOX, check_model, load_model, load_transformer
 from avatarcli.diffusion.conditioning import Conditioner, Reference
 from avatarcli.diffusion.parallel import SequenceGroup, launch
-from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings
+from avatarcli.diffusion.pipeline import MultiViewPipeline, SamplingSettings, SecondLook
 from avatarcli.diffusion.relay import relay
-from avatarcli.diffusion.tones import Around, Nape, Tones, agreed, with_detail, without_islands
+from avatarcli.diffusion.tones import Around, Nape, Tones, agreed, with_detail, with_tones_of, without_islands
 from avatarcli.diffusion.transformer import MultiViewVideoTransformer
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -37,7 +38,7 @@ class GenerateRequest:
     weights: a model's folder (see avatarcli.weights.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
     ours or CogVideoX's. photo: the reference, and what is known of its pixels. signature: a hash of the weights, by which groups
     of an earlier run are known to be of the same model. nape: where hair must end behind, if that is known. further: other photos
-    of the person. offload, compiled: see Hardware; they change nothing but time and memory.
+    of the person. second_look: what pictures begin with. offload, compiled: see Hardware; they change nothing but time and memory.
     """
 
     weights: Path
@@ -52,8 +53,14 @@ class GenerateRequest:
     signature: str
     nape: Nape | None = None
     further: tuple[Reference, ...] = ()
+    second_look: SecondLook | None = None
     offload: bool = False
     compiled: bool = False
+
+    @property
+    def begun(self) -> Mapping[tuple[int, int], Tensor]:
+        """The pictures that others begin with, by (view, frame): they have the photo's tones."""
+        return {} if self.second_look is None else self.second_look.pictures
 
 
 def generate_on_gpus(request: GenerateRequest, gpus: int, progress: Progress) -> None:
@@ -120,16 +127,26 @@ def _generate(group: SequenceGroup | None, device: str, request: GenerateRequest
     told = progress if group is None or group.rank == 0 else SilentProgress()
     finish = partial(_finish, request, request.head.in_world(request.reference.parameters)[0])
     pipeline.generate(
-        conditioner, request.video, seed=request.seed, progress=told, signature=request.signature, finish=finish
+        conditioner,
+        request.video,
+        seed=request.seed,
+        progress=told,
+        signature=request.signature,
+        finish=finish,
+        second_look=request.second_look,
     )
     if group is None or group.rank == 0:
         _agree(request)
 
 
 def _agree(request: GenerateRequest) -> None:
-    """Bring the stored pictures of the whole head at rest to shared tones. A run that stops here makes them all again."""
+    """Bring the stored pictures of the whole head at rest to shared tones, but for those of a second look, which have them already.
+
+    A run that stops here makes them all again.
+    """
     video, plan = request.video, request.video.plan
-    heads = [view for view in range(plan.views - plan.crops) if (view, 0) in plan.pictures]
+    made = set(plan.pictures) - request.begun.keys()
+    heads = [view for view in range(plan.views - plan.crops) if (view, 0) in made]
     pictures = [video.read_frame(view, 0) for view in heads]
     cameras = plan.cameras[torch.tensor(heads, dtype=torch.long)]
     for view, picture in zip(heads, agreed(pictures, cameras, request.around, request.photo), strict=True):
@@ -157,5 +174,6 @@ def _finish(
     angle = min(float(torch.dot(way, photo).clamp(-1, 1).acos()) for photo in photos)
     if request.nape is not None:
         picture = request.nape.shortened(picture, camera, ground, raster.covered.float(), request.tones)
-    toned = request.tones.matched(without_islands(picture), hint, ground)
+    picture, begun = without_islands(picture), request.begun.get(place)
+    toned = request.tones.matched(picture, hint, ground) if begun is None else with_tones_of(picture, begun)
     return with_detail(toned, hint, moved, angle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -48,6 +48,18 @@ class SamplingSettings:
     group_latents: int = 24  # latents in a group, beside the photo's; a still is one, in longer clips one is 4 frames
 
 
+@dataclass(frozen=True)
+class SecondLook:
+    """What some pictures begin with, instead of noise alone.
+
+    pictures: by (view, frame), premultiplied RGBA [H, W, 4], of the pictures' own size; steps: how many of the denoising steps
+    they go through, the last ones.
+    """
+
+    pictures: Mapping[tuple[int, int], Tensor]
+    steps: int
+
+
 @dataclass
 class MultiViewPipeline:
     """The two models, ready to generate on `device`.
@@ -71,14 +83,15 @@ class MultiViewPipeline:
         progress: Progress,
         signature: str = "",
         finish: Finish | None = None,
+        second_look: SecondLook | None = None,
     ) -> None:
         """Write all frames of `video`'s plan into its folder.
 
-        finish: what is done to every picture before it is written.
+        finish: what is done to every picture before it is written. second_look: clips whose frames it all has begin with them.
 
         Finished groups are kept beside the frames, and a run that was killed goes on with those that are missing; groups of
-        another seed, setting, plan, photo or `signature` (what the weights are) are made anew. With several processes, every one
-        calls this alike.
+        another seed, setting, plan, photo, second look or `signature` (what the weights are) are made anew. With several
+        processes, every one calls this alike.
 
         Raises:
             UsageError: the picture size or the settings cannot work.
@@ -92,18 +105,20 @@ class MultiViewPipeline:
             )
         check_steps(self.settings.steps)
         groups = plan_groups(plan, group_clips=self.settings.group_clips, group_latents=self.settings.group_latents)
+        begun = second_look or SecondLook({}, 0)
         key = _digest(
-            [signature, seed, size, asdict(self.settings), groups, plan.clips],
+            [signature, seed, size, asdict(self.settings), groups, plan.clips, begun.steps, *begun.pictures],
             plan.cameras.world_to_camera,
             plan.cameras.K,
             plan.parameters.expression,
             conditioner.reference.picture,
             conditioner.head.neutral,
             *(tensor for photo in conditioner.further for tensor in (photo.picture, photo.camera.world_to_camera)),
+            *begun.pictures.values(),
         )
         with self._memory_errors(), torch.inference_mode():
             hints: dict[int, Tensor] = {}
-            latents = self._sample(conditioner, video, groups, seed, key, hints, progress)
+            latents = self._sample(conditioner, video, groups, begun, seed, key, hints, progress)
             self._decode(conditioner, video, latents, hints, finish or (lambda place, picture, hint: picture), progress)
         if self._first:
             video.write_transforms()
@@ -129,6 +144,7 @@ class MultiViewPipeline:
         conditioner: Conditioner,
         video: MultiViewVideo,
         groups: list[Group],
+        begun: SecondLook,
         seed: int,
         key: str,
         hints: dict[int, Tensor],
@@ -152,28 +168,33 @@ class MultiViewPipeline:
         with self._resident(self.autoencoder):
             photos, of_photos = self._encode_photos(conditioner, video.framing, size)
             of_clip = self._condition_clips(conditioner, video, hints, progress)
-        steps = self.settings.steps
+            starts = self._encode_starts(video, begun)
+        again = [begun.steps if starts.keys() >= set(group.new) else 0 for group in groups]
+        steps = [few or self.settings.steps for few in again]
         with (
             self._resident(self.transformer),
-            progress.task("denoise", steps * len(groups)) as advance,
+            progress.task("denoise", sum(steps)) as advance,
         ):
-            advance(steps * len(done))
+            advance(sum(steps[number] for number in done))
             for part in rounds:
                 self.transformer.sequence_group = self.processes if part.shared else None
                 mine = 0 if part.shared else self._rank
                 if mine < len(part.groups):
                     number = part.groups[mine]
                     group = groups[number]
-                    scene, noise = self._scene(group, latents, photos, of_photos, of_clip, seed)
+                    scene, noise = self._scene(group, latents, starts, photos, of_photos, of_clip, seed)
                     together = partial(_advance_together, advance, len(part.groups))
                     sampled = denoise(
                         self.transformer,
                         scene,
                         noise,
-                        steps=steps,
+                        steps=self.settings.steps,
                         guidance=self.settings.guidance,
+                        again=again[number],
                         advance=together,
                     )
+                    # The others' groups may have more or fewer.
+                    advance(sum(steps[other] - steps[number] for other in part.groups))
                     start = len(photos) + len(group.given)
                     made = {place: sampled[0, start + i].cpu() for i, place in enumerate(group.new)}
                     latents.update(made)
@@ -213,6 +234,17 @@ class MultiViewPipeline:
         latents = [self.autoencoder.encode(picture[None].to(self.device))[0, 0] for picture in pictures]
         return torch.stack(latents), torch.stack([self._condition(of_one)[0] for of_one in maps])
 
+    def _encode_starts(self, video: MultiViewVideo, begun: SecondLook) -> dict[Place, Tensor]:
+        """Latents [16, h, w] of the clips that begin with pictures."""
+        starts: dict[Place, Tensor] = {}
+        for number, clip in enumerate(video.plan.clips):
+            places = [(clip.view, frame) for frame in _padded(clip)]
+            if begun.pictures.keys() >= set(places):
+                pictures = torch.stack([begun.pictures[place].permute(2, 0, 1) for place in places])
+                latents = self.autoencoder.encode(pictures[None].to(self.device))[0]
+                starts |= {(number, t): latent for t, latent in enumerate(latents)}
+        return starts
+
     def _condition(self, maps: FrameMaps) -> Tensor:
         """Conditioning [T, 220, h, w] of one clip."""
         warp = self.autoencoder.encode(maps.warp[None].to(self.device))[0]
@@ -245,6 +277,7 @@ class MultiViewPipeline:
         self,
         group: Group,
         latents: dict[Place, Tensor],
+        starts: dict[Place, Tensor],
         photos: Tensor,
         of_photos: Tensor,
         of_clip: list[Tensor],
@@ -252,10 +285,11 @@ class MultiViewPipeline:
     ) -> tuple[LatentScene, Tensor]:
         noise = [place_noise(seed, place, photos.shape[1:]).to(photos) for place in group.places]
         known = [latents[place].to(photos) for place in group.given]
+        first = [starts.get(place, photos[0]).to(photos) for place in group.new]
         clean = len(photos) + len(known)
         conditions = [of_clip[c][t].to(of_photos) for c, t in group.places]
         scene = LatentScene(
-            latents=torch.stack([*photos, *known, *noise[len(known) :]])[None],
+            latents=torch.stack([*photos, *known, *first])[None],
             given=(torch.arange(len(photos) + len(noise), device=photos.device) < clean)[None],
             time_index=torch.tensor([*(0 for _ in photos), *(t for _, t in group.places)], device=photos.device),
             conditioning=torch.stack([*of_photos, *conditions])[None],
@@ -352,9 +386,13 @@ def place_noise(seed: int, place: Place, shape: torch.Size) -> Tensor:
 
 def _maps(conditioner: Conditioner, video: MultiViewVideo, clip: Reel) -> FrameMaps:
     """The maps of a clip's frames, filled up to whole latents by repeating the last one."""
-    count = len(clip.frames)
-    frames = torch.tensor(clip.frames)[torch.arange(padded_frame_count(count)).clamp(max=count - 1)]
-    return conditioner.of_view(video.plan.parameters[frames], video.plan.cameras[clip.view])
+    return conditioner.of_view(video.plan.parameters[torch.tensor(_padded(clip))], video.plan.cameras[clip.view])
+
+
+def _padded(clip: Reel) -> list[int]:
+    """A clip's frames, filled up to whole latents by repeating the last one."""
+    missing = padded_frame_count(len(clip.frames)) - len(clip.frames)
+    return [*clip.frames, *missing * clip.frames[-1:]]
 
 
 def _digest(values: list[object], *tensors: Tensor) -> str:

@@ -39,7 +39,8 @@ def make_scheduler() -> CogVideoXDDIMScheduler:
 class LatentScene:
     """N latents and what is known of them. Latent 0 is the photo's.
 
-    latents [B, N, 16, h, w]: right where given; given [B, N] (bool); time_index [N]; conditioning [B, N, 220, h, w].
+    latents [B, N, 16, h, w]: right where given, elsewhere what a second look begins with; given [B, N] (bool); time_index [N];
+    conditioning [B, N, 220, h, w].
     """
 
     latents: Tensor
@@ -74,13 +75,14 @@ def denoise(
     *,
     steps: int,
     guidance: float = 1.0,
-    skipped: int = 0,
+    again: int = 0,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> Tensor:
     """Latents [B, N, 16, h, w]: the given ones untouched, the others sampled from `noise` of the same shape.
 
-    skipped: steps left out at the start; then noise is what is added to the scene's own latents, as much as the next step expects.
     guidance: 1 follows the photo as trained; more exaggerates what the photo changes, at twice the cost (arXiv 2207.12598).
+    again: walk only so many steps, the last ones, from the scene's own latents and as much noise as is left there (arXiv
+    2108.01073): they keep their shape and get new detail. 0: all steps, from noise alone.
     """
     check_steps(steps)
     scheduler = make_scheduler()
@@ -91,10 +93,10 @@ def denoise(
     keep = clean[:, :, None, None, None]
     everyone = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
     blind = scene.without_photo(everyone) if guidance != 1 else None
-    steps_left = scheduler.timesteps[skipped:]
-    start = scheduler.add_noise(scene.latents, noise, steps_left[:1]) if skipped else noise
-    x = torch.where(keep, scene.latents, start)
-    for step in steps_left:
+    walked = scheduler.timesteps[-again:]
+    begun = scheduler.add_noise(scene.latents, noise, walked[:1]) if again else noise
+    x = torch.where(keep, scene.latents, begun)
+    for step in walked:
         timestep = torch.where(clean, torch.zeros_like(step), step)
         velocity = _predict(model, scene, x, timestep)
         if blind is not None:

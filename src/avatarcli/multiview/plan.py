@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,6 +84,11 @@ class Plan:
     def pictures(self) -> list[tuple[int, int]]:
         """View and frame of every picture, clip by clip."""
         return [(clip.view, frame) for clip in self.clips for frame in clip.frames]
+
+    def at_rest(self) -> Plan:
+        """Those of its pictures that show the first frame, as stills."""
+        stills = tuple(Reel(clip.view, (0,)) for clip in self.clips if 0 in clip.frames)
+        return replace(self, parameters=self.parameters[:1], clips=stills)
 
 
 def make_plan(framing: Framing, face: Tensor, *, views: int, face_views: int, frames: int, size: int) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from avatarcli.multiview.plan import FACE_REGIONS, Plan, make_plan
 from avatarcli.progress import Progress
 from avatarcli.reproject.scene import Scene
 from avatarcli.reproject.shell import Shell
+from avatarcli.stages.artefacts import AVATAR_FILE
 from avatarcli.stages.person import Person
 from avatarcli.weights.models import find_model, generator_of, model_digest
 
@@ -50,7 +52,8 @@ def generate_views(
     # diffusers takes seconds to import, which only one of the generators needs.
     from avatarcli.diffusion.conditioning import Reference
     from avatarcli.diffusion.generator import GenerateRequest, check_weights, generate_on_gpus
-    from avatarcli.diffusion.pipeline import SamplingSettings
+    from avatarcli.diffusion.pipeline import SamplingSettings, SecondLook
+    from avatarcli.stages.second_look import FIRST_LOOK, fit_roughly, pictures_of
 
     hardware = hardware or Hardware()
     gpus = _gpus(device, hardware.gpus)
@@ -81,6 +84,14 @@ def generate_views(
         offload=hardware.offload,
         compiled=hardware.compile,
     )
+    if config.second_look:
+        first = replace(request.video, plan=plan.at_rest(), folder=out / FIRST_LOOK)
+        rough = first.folder / AVATAR_FILE
+        if not rough.exists():
+            generate_on_gpus(replace(request, video=first), gpus, progress)
+            fit_roughly(person, first.folder, seed=seed, device=device, progress=progress)
+        steps = max(1, round(config.second_look * config.steps))
+        request = replace(request, second_look=SecondLook(pictures_of(rough, first.plan, device), steps))
     generate_on_gpus(request, gpus, progress)
 
 

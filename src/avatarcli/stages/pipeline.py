@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HEAD_MODEL = "head/head.safetensors"
 # Settings that concern only one of the generators.
 _OF_REPROJECT: tuple[str, ...] = ("reproject_size",)
-_OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance")
+_OF_MMVDM: tuple[str, ...] = ("size", "weights", "steps", "guidance", "second_look")
 
 
 def _preprocess(context: StageContext) -> None:
@@ -101,6 +101,8 @@ def _generate_settings(config: CreateConfig) -> dict[str, Any]:
     if generate["generator"] == "mmvdm":
         generate["weights"] = model_digest(find_model(config.generate.weights))
     others = _OF_REPROJECT if generate["generator"] == "mmvdm" else _OF_MMVDM
+    if not config.generate.second_look:
+        others = (*others, "second_look")  # views of versions that knew none are current
     return {name: value for name, value in generate.items() if name not in others}
 
 

@@ -2,6 +2,7 @@
 no floating slips."""
 
 from avatarcli.diffusion.tones.around import Around, Ground
+from avatarcli.diffusion.tones.coarse import with_tones_of
 from avatarcli.diffusion.tones.detail import with_detail, without_islands
 from avatarcli.diffusion.tones.matching import SKIN_REGIONS, Tones, tone_error
 from avatarcli.diffusion.tones.nape import Nape
@@ -16,5 +17,6 @@ __all__ = [
     "agreed",
     "tone_error",
     "with_detail",
+    "with_tones_of",
     "without_islands",
 ]

@@ -7,12 +7,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.geometry.colors import from_log_colors, log_colors
-from avatarcli.geometry.fill import blur
+from avatarcli.geometry.fill import blur, halved
 
 MOST = 0.4  # a logarithm: tones are changed by half as much again at most
 COARSE = 1 / 20  # of the picture's width: how coarse a tone is
 _POOL = 4  # pixels along each side that wide blurs take together
 _KEPT = 0.5  # of a surface's own contrast, where its tone is changed by MOST and a factor of e more: dark noise would become loud
+_SOLID = 0.95  # alpha of pixels whose color is the person's alone
+_HARDLY = 0.05  # of the surroundings: changes fade where less than this is known
+
+
+def with_tones_of(picture: Tensor, other: Tensor) -> Tensor:
+    """A premultiplied RGBA picture [H, W, 4] in the coarse tones of another one of the same view, where both show the same."""
+    own, wanted = (halved(p) for p in (picture, other))
+    missing = log_colors(wanted[..., :3] / wanted[..., 3:].clamp(min=0.02))
+    missing = missing - log_colors(own[..., :3] / own[..., 3:].clamp(min=0.02))
+    told = torch.minimum(own[..., 3], wanted[..., 3]) > _SOLID
+    weight = (told & (missing.abs().amax(-1) < MOST))[..., None].to(picture)
+    layers = wide_blur(torch.cat([missing * weight, weight], dim=-1), own.shape[1] * COARSE)
+    return with_change(picture, layers[..., :3] / (layers[..., 3:] + _HARDLY))
 
 
 def with_change(picture: Tensor, change: Tensor) -> Tensor:

@@ -307,7 +307,7 @@ class Imagination:
             imagined = denoise(self._transformer, scene, noise, steps=_STEPS)
             repaired = self._repaired(scene, noise, level)
             skipped = int(torch.randint(_SKIPPED[0], _SKIPPED[1] + 1, (), generator=generator))
-            redrawn = denoise(self._transformer, scene, noise, steps=_STEPS, skipped=skipped)
+            redrawn = denoise(self._transformer, scene, noise, steps=_STEPS, again=_STEPS - skipped)
         kinds = [scene.latents, repaired, redrawn, imagined]
         latents = torch.stack([kind[:, 1:].flatten(0, 1) for kind in kinds], dim=1)
         plain = [self.autoencoder.decode(part[:, None])[:, 0] for part in latents[:, _IMAGINED].float().split(_DECODED)]
