@@ -6,8 +6,8 @@ sharper than they are (as in Instruct-NeRF2NeRF, arXiv 2303.12789).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,5 +51,7 @@ class _Within(SilentProgress):
 
     progress: Progress
 
-    def task(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        return self.progress.task("second look", total)
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        with self.progress.task("second look", total) as advance:
+            yield advance
