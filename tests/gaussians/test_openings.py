@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from avatarcli.gaussians.avatar import Avatar
-from avatarcli.gaussians.openings import at_rims, between_rims, detail, hidden_at_rest
+from avatarcli.gaussians.openings import at_rims, between_rims, detail, hidden_at_rest, rolled_lids
 from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.hidden import rolled_up
@@ -39,9 +39,9 @@ def test_irises_are_covered_most_finely_and_backs_of_eyes_not_at_all(mean_head: 
 
 
 def test_lids_roll_up_above_the_eyes(mean_head: PersonalHead) -> None:
-    model, lid = mean_head.model, rolled_up(mean_head.model)
+    model, lid = mean_head.model, rolled_up(mean_head)
     shut = torch.tensor(expression_vector(NAMED_EXPRESSIONS["blink"]))
-    way = torch.tensordot(shut, model.expression_basis, dims=1)
+    way = torch.tensordot(shut, mean_head.expression_basis, dims=1)
     assert (way[lid == 1].norm(dim=-1) > 0.004).all()
     eyes = mean_head.joints[[model.joint_names.index(name) for name in ("eye_l", "eye_r")]]
     apart = torch.cdist(mean_head.neutral[lid > 0.5], eyes).amin(-1)
@@ -89,6 +89,9 @@ def test_lids_and_lips_keep_their_shape_and_cover_and_take_colors(make_avatar: C
     held = torch.isin(binding, rims.nonzero()[:, 0])
     changed = (fitted.sh != avatar.sh).flatten(1).any(-1)
     assert changed[held].any()
+    rolled = torch.isin(binding, rolled_lids(avatar.head).nonzero()[:, 0])
+    assert rolled.any()
+    assert not changed[rolled].any()  # they lie in the shadow of their fold
     for name in ("log_scales", "opacity_logits"):
         before, after = getattr(avatar, name), getattr(fitted, name)
         assert torch.equal(after[held], before[held])

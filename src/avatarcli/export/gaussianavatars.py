@@ -44,7 +44,7 @@ def write_bound(folder: Path, avatar: Avatar, parameters: HeadParameters, fps: f
         origin,
     )
     vertices = torch.stack([_doubled(head, parameters[t : t + 1]) for t in range(len(parameters))])
-    basis = torch.cat([head.model.expression_basis, torch.zeros_like(head.model.expression_basis)], dim=1)
+    basis = torch.cat([head.expression_basis, torch.zeros_like(head.expression_basis)], dim=1)
     np.savez_compressed(
         folder / "parameters.npz",
         allow_pickle=False,

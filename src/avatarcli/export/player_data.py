@@ -103,7 +103,7 @@ def _pack_mesh(packer: _Packer, avatar: Avatar) -> None:
     packer.add("eye", eyes[used], "u1")
     names = [*_JOINTS, "eye_l", "eye_r"]
     packer.add("joints", head.joints[[model.joint_names.index(name) for name in names]], "f4")
-    basis = model.expression_basis[:, used]
+    basis = head.expression_basis[:, used]
     moved = [row.abs().amax(-1).nonzero()[:, 0] for row in basis]
     packer.add("expressionStart", np.cumsum([0, *map(len, moved)]), "u4")
     packer.add("expressionVertex", torch.cat(moved), "u2")

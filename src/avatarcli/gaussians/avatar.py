@@ -171,7 +171,7 @@ class Avatar:
             model = model or load_head_model()
             check_tensors(data, model)
             tensors = {key: value.float() if value.is_floating_point() else value.long() for key, value in data.items()}
-            head = PersonalHead(model, tensors.pop("head.neutral"), tensors.pop("head.joints"))
+            head = PersonalHead.at_rest(model, tensors.pop("head.neutral"), tensors.pop("head.joints"))
             framing, provenance = read_framing(metadata["framing"]), read_provenance(metadata["provenance"])
             avatar = _assemble(tensors, head, framing, provenance)
             if not avatar.rig().inverse_edges.isfinite().all():

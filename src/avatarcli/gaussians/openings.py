@@ -29,7 +29,7 @@ _VIEWS = tuple((yaw, pitch) for yaw in (-50.0, 0.0, 50.0) for pitch in (-20.0, 1
 _OFTEN = 3  # pictures: what shows in as many counts in full
 _LINING = 0.3  # of the cavity where they do not show it: no light may fall in from behind
 _IRIS, _WHITE = math.radians(28), math.radians(65)  # around an eye's axis; what turned eyes show of the white
-_FINE, _LID = 4.0, 3.0  # how densely irises are covered beside the white, and rolled-up lids, which unroll to as much
+_FINE, _LID = 4.0, 5.0  # how densely irises are covered beside the white, and rolled-up lids, which unroll to as much
 
 
 def between_rims(head: PersonalHead) -> Tensor:
@@ -37,14 +37,19 @@ def between_rims(head: PersonalHead) -> Tensor:
     return head.model.faces_in(*_INSIDE_MOUTH, "eye")
 
 
+def rolled_lids(head: PersonalHead) -> Tensor:
+    """Which triangles [F] (bool) are of lids that open eyes roll up."""
+    return rolled_up(head)[head.model.faces].mean(1) > 0.5
+
+
 def hidden_at_rest(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) show between lids and lips, or are of lids that open eyes roll up."""
-    return between_rims(head) | _lids(head)
+    return between_rims(head) | rolled_lids(head)
 
 
 def at_rims(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) are of lids, rolled up ones too, and of lips, without those that reach into the skin around."""
-    return head.model.faces_in(*RIMS) | _lids(head)
+    return head.model.faces_in(*RIMS) | rolled_lids(head)
 
 
 def detail(head: PersonalHead) -> Tensor:
@@ -52,7 +57,7 @@ def detail(head: PersonalHead) -> Tensor:
     teeth, tongue and eyes are never seen. Few and large ones there would stick out of the skin."""
     model = head.model
     density = torch.ones(len(model.faces))
-    density[_lids(head)] = _LID
+    density[rolled_lids(head)] = _LID
     inside = model.faces_in(*_INSIDE_MOUTH)
     often = (pixels_shown(head, "lip", _MOUTHS, _VIEWS) > 0).sum(0)
     density[inside] = (often[inside] / _OFTEN).clamp(max=1)
@@ -65,8 +70,3 @@ def detail(head: PersonalHead) -> Tensor:
     density[eye & (outward > math.cos(_IRIS))] = _FINE
     density[eye & (outward < math.cos(_WHITE))] = 0.0
     return density
-
-
-def _lids(head: PersonalHead) -> Tensor:
-    """Which triangles [F] (bool) are of rolled-up lids."""
-    return rolled_up(head.model)[head.model.faces].mean(1) > 0.5

@@ -20,7 +20,7 @@ from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density
 from avatarcli.gaussians.objective import Bounds, Shot, Wanted
-from avatarcli.gaussians.openings import RIMS, at_rims, between_rims
+from avatarcli.gaussians.openings import RIMS, at_rims, between_rims, rolled_lids
 from avatarcli.gaussians.pictures import FRONTAL, AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.recorder import Recorder
@@ -146,6 +146,7 @@ class _State:
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
         self._in_openings = _on(between_rims(self.fixed.head), self.binding)
         self._at_rims = _on(at_rims(self.fixed.head), self.binding)
+        self._on_lids = _on(rolled_lids(self.fixed.head), self.binding)
         self._surfaces = [
             Surface(chosen, self.start[chosen], self.normal[chosen], self.reach[chosen], thick)
             for chosen, thick in (
@@ -252,6 +253,8 @@ class _State:
         # Lids and lips turn and stretch as nothing else of a face does: needles that draw their edge at rest would stand out of it
         # as lashes, and what one cannot see through must stay so.
         _hold((self.parameters[key].grad for key in _CLOSED), ~self._at_rims)
+        # Rolled up, lids lie in the shadow of their fold. Unrolled with it, they would be bruised.
+        _hold((self.parameters["sh"].grad,), ~self._on_lids)
         for key, connected in self._connected.items():
             gradient = self.parameters[key].grad
             if gradient is not None:

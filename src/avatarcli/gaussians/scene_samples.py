@@ -18,7 +18,7 @@ from avatarcli.reproject.scene import Scene
 # How densely each region is covered beside plain skin. Eyes, lips and teeth carry the finest detail, the chest next to none, and
 # what hair and clothes hide needs only enough to fill gaps.
 _DENSITY = {
-    "face": 3.2, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.13, "eyelid": 8.0, "lip": 8.0, "nose": 3.2,
+    "face": 3.2, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.13, "eyelid": 24.0, "lip": 24.0, "nose": 3.2,
     "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 18.0, "tongue": 4.0, "teeth": 17.0,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7

@@ -12,7 +12,7 @@ from avatarcli.geometry.cameras import orbit_cameras
 from avatarcli.geometry.fill import ramp
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
-from avatarcli.head.model import HeadModel, PersonalHead
+from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 
 _SIZE, _DISTANCE, _AROUND = 192, 1.0, 1.3  # of the views: pixels, metres, and how much of the region's width they show
@@ -42,9 +42,9 @@ def pixels_shown(
     return torch.stack(shown)
 
 
-def rolled_up(model: HeadModel) -> Tensor:
+def rolled_up(head: PersonalHead) -> Tensor:
     """How far each vertex [N] is of a lid that open eyes roll up: 1 on it, falling to 0 towards the brow. The edge with the lashes,
     which is seen at all times, is not."""
-    shut = torch.tensor(expression_vector(NAMED_EXPRESSIONS["blink"])).to(model.mean)
-    way = torch.tensordot(shut, model.expression_basis, dims=1).norm(dim=-1)
-    return ramp(way, *_ROLLS) * model.in_regions("face")
+    shut = torch.tensor(expression_vector(NAMED_EXPRESSIONS["blink"])).to(head.neutral)
+    way = torch.tensordot(shut, head.expression_basis, dims=1).norm(dim=-1)
+    return ramp(way, *_ROLLS) * head.model.in_regions("face")

@@ -27,6 +27,7 @@ from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, expression_vector
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
+from avatarcli.head.shutting import shut_at_one
 from avatarcli.weights.shipped import weights_file
 
 FORMAT_VERSION = "1"
@@ -134,12 +135,18 @@ class HeadModel:
 class PersonalHead:
     """One person's head: the model with the identity (and a free-form residual) worked in, ready to be posed.
 
-    neutral [N, 3], joints [J, 3]: metres.
+    neutral [N, 3], joints [J, 3]: metres; expression_basis [52, N, 3]: what each expression at 1 adds, metres.
     """
 
     model: HeadModel
     neutral: Tensor
     joints: Tensor
+    expression_basis: Tensor
+
+    @classmethod
+    def at_rest(cls, model: HeadModel, neutral: Tensor, joints: Tensor) -> PersonalHead:
+        """The head with vertices [N, 3] and joints [J, 3] at rest, and blinks that shut its eyes."""
+        return cls(model, neutral, joints, shut_at_one(model, neutral))
 
     @classmethod
     def create(cls, model: HeadModel, identity: Tensor, residual: Tensor | None = None) -> PersonalHead:
@@ -147,7 +154,7 @@ class PersonalHead:
         neutral = model.neutral(identity)
         if residual is not None:
             neutral = neutral + residual
-        return cls(model, neutral, model.joints(identity))
+        return cls.at_rest(model, neutral, model.joints(identity))
 
     @classmethod
     def of(cls, model: HeadModel, track: PhotoFit) -> PersonalHead:
@@ -155,7 +162,8 @@ class PersonalHead:
         return cls.create(model, track.identity, track.residual)
 
     def to(self, device: torch.device | str) -> PersonalHead:
-        return PersonalHead(self.model.to(device), self.neutral.to(device), self.joints.to(device))
+        own = (value.to(device) for value in (self.neutral, self.joints, self.expression_basis))
+        return PersonalHead(self.model.to(device), *own)
 
     def vertices(self, expression: Tensor, gaze: Tensor, neck: Tensor) -> Tensor:
         """Posed vertices [T, N, 3].
@@ -164,10 +172,9 @@ class PersonalHead:
         neck [T, 3] rotation of the skull against the torso, axis-angle, radians. The lids do not follow the gaze by
         themselves: the eyeLook* expressions do that, as in ARKit.
         """
-        model = self.model
-        posed = self.neutral + torch.tensordot(expression, model.expression_basis, dims=1)
+        posed = self.neutral + torch.tensordot(expression, self.expression_basis, dims=1)
         posed = self._turn_eyes(posed, gaze)
-        return self.carry(posed, model.skinning, neck)
+        return self.carry(posed, self.model.skinning, neck)
 
     def posed(self, parameters: HeadParameters) -> Tensor:
         """Vertices [T, N, 3] in the head's own frame, before `head_pose`; see `vertices`."""

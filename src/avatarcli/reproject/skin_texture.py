@@ -11,8 +11,9 @@ from torch.nn import functional
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, borrow, pull_push, ramp
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.head.expressions import NAMED_EXPRESSIONS
 from avatarcli.head.hidden import rolled_up
-from avatarcli.head.model import PARTS, HeadModel, PersonalHead, is_region
+from avatarcli.head.model import PARTS, HeadModel, PersonalHead, is_region, still_head
 from avatarcli.reproject.eye_texture import EYES, ShownEye, paint_eyes
 from avatarcli.reproject.mouth_texture import exposure, paint_cavity, paint_teeth, paint_tongue, tooth_color
 from avatarcli.reproject.shading import hollows, lit, neighbour_mean
@@ -22,6 +23,9 @@ ATLAS_SIZE = 1024  # texels: a face spans about 350 of them, as many as pixels i
 _DEPTH_TOLERANCE = 0.003  # metres
 _FAR = 40.0  # texels: how far beyond what the photo shows its skin colors go on, before the typical one takes over
 _LID, _NEAR_EYE = 0.95, 0.035  # light of shut lids beside that of the skin around the eye; metres around its middle
+# Metres as far as a lid's colors are like those of the skin around it; light by which skin must be lighter to count e times as
+# much; texels of skin that are looked at, about.
+_LID_REACH, _LIGHTER, _SKIN_TEXELS = 0.008, 0.1, 1000
 _SMOOTHING = 4  # steps: borders of regions become about a centimetre wide
 
 
@@ -64,6 +68,10 @@ class Atlas:
         texel = raster.covered.nonzero()
         rows, columns = texel.unbind(-1)
         return cls(texel, raster.face[rows, columns], raster.weights[rows, columns], size)
+
+    def at(self, chosen: Tensor) -> Atlas:
+        """Some of its texels, chosen [K] by their number."""
+        return Atlas(self.texel[chosen], self.face[chosen], self.weights[chosen], self.size)
 
     def surface(self, attributes: Tensor, faces: Tensor) -> Tensor:
         """Per-vertex attributes [N, C] at the texels [T, C]."""
@@ -134,22 +142,26 @@ def bake_skin(head: PersonalHead, posed: Tensor, photo: PhotoView, atlas: Atlas)
 
 
 def _with_shut_lids(head: PersonalHead, atlas: Atlas, values: Tensor, bare: Tensor) -> Tensor:
-    """The texture [T, 3] with lids, as far as open eyes roll them up, in the color of the skin around the eye.
+    """The texture [T, 3] with lids, as far as open eyes roll them up, in the colors of the skin around the shut eye.
 
     Rolled up they are a narrow band in the shadow of a fold: unrolled as the photo shows them, they would be bruised.
     bare [T]: how surely the photo shows bare skin.
     """
     model = head.model
-    share = atlas.surface(rolled_up(model)[:, None], model.faces)
+    share = atlas.surface(rolled_up(head)[:, None], model.faces)
     points = atlas.surface(head.neutral, model.faces)
-    face = is_region(model.face_region, "face")[atlas.face]
+    shut = head.posed(still_head(NAMED_EXPRESSIONS["blink"]))[0]
+    face = is_region(model.face_region, "face")[atlas.face] & (bare > 0.5) & (share[:, 0] == 0)
     for name in EYES:
-        distance = (points - head.joints[model.joint_names.index(name)]).norm(dim=-1)
-        near = distance < _NEAR_EYE
-        skin = values[near & face & (bare > 0.5) & (share[:, 0] == 0)]
+        near = (points - head.joints[model.joint_names.index(name)]).norm(dim=-1) < _NEAR_EYE
+        lid, skin = ((near & chosen).nonzero()[:, 0] for chosen in (share[:, 0] > 0, face))
+        skin = skin[:: len(skin) // _SKIN_TEXELS + 1]
         if len(skin):
-            lid = _LID * skin.median(0).values
-            values = torch.where(near[:, None], torch.lerp(values, lid, share), values)
+            places = (atlas.at(chosen).surface(shut, model.faces) for chosen in (lid, skin))
+            # Shut, a lid bulges into the light: of the skin around it what lies in the shadow of the brow counts less.
+            nearness = -0.5 * (torch.cdist(*places) / _LID_REACH).square() + values[skin].mean(-1) / _LIGHTER
+            color = _LID * nearness.softmax(-1) @ values[skin]
+            values = values.index_put((lid,), torch.lerp(values[lid], color, share[lid]))
     return values
 
 

@@ -213,7 +213,8 @@ class Studio:
         found = misfit.camera.to(self.device), misfit.parameters.to(self.device)
         reference = make_reference(frames.rgba[0, 0], backdrop, *found, _generator(number, "faults", photo))
         neutral, joints = misfit.head.neutral.to(self.device), misfit.head.joints.to(self.device)
-        return Conditioner(PersonalHead(self._model_there, neutral, joints), reference)
+        head = PersonalHead(self._model_there, neutral, joints, self._model_there.expression_basis)
+        return Conditioner(head, reference)
 
     def _misfit(
         self, subject: StudioSubject, camera: Camera, parameters: HeadParameters, generator: torch.Generator

@@ -123,7 +123,8 @@ def fit_truth(model: HeadModel, truth: TrueHead, error: TrackerError, statistics
     rest = HeadParameters.at_rest()
     expression = statistics.found_expression(truth.parameters.expression, error.expression)
     return Misfit(
-        head=PersonalHead.create(model, identity, residual),
+        # The studio's people blink as the model does, whoever they are.
+        head=PersonalHead(model, neutral, model.joints(identity), model.expression_basis),
         identity=identity,
         residual=residual,
         camera=move_camera(truth.camera, pivot(model), error),

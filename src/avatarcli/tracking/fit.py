@@ -22,6 +22,7 @@ from avatarcli.geometry.rotations import rigid
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel
 from avatarcli.head.photo_fit import PhotoFit
+from avatarcli.head.shutting import shut_at_one
 from avatarcli.tracking.gaze import fit_gaze, look_expression
 from avatarcli.tracking.priors import expression_prior, facing, landmark_normals, landmark_sigma
 from avatarcli.tracking.residual import Measurement, free_form_offset
@@ -73,15 +74,14 @@ class _Linear:
 
     @classmethod
     def anybody(cls, model: HeadModel) -> _Linear:
-        mean, identity, expression = (
-            value.numpy() for value in (model.mean, model.identity_basis, model.expression_basis)
-        )
+        expression = shut_at_one(model, model.mean)
+        mean, identity, expression = (value.numpy() for value in (model.mean, model.identity_basis, expression))
         return cls(mean, identity, expression, model.joint_mean, model.joint_basis)
 
     @classmethod
     def person(cls, model: HeadModel, neutral: Tensor, joints: Tensor) -> _Linear:
         nobody = np.zeros((0, *neutral.shape), dtype=np.float32)
-        basis = model.expression_basis.numpy()
+        basis = shut_at_one(model, neutral).numpy()
         return cls(neutral.numpy(), nobody, basis, joints, torch.zeros(0, *joints.shape))
 
     def landmarks(self, model: HeadModel) -> Shape:

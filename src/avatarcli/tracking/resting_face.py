@@ -18,6 +18,7 @@ from avatarcli.arrays import Float64
 from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
+from avatarcli.head.shutting import shut_at_one
 from avatarcli.tracking.fit import landmark_shape, moved_joints
 from avatarcli.tracking.frames import Beliefs, Poses, first_poses, solve_frames, solve_shared
 from avatarcli.tracking.gaze import IRIS_LANDMARKS, eye_geometry
@@ -97,7 +98,8 @@ def fit_person(
     resting = solve_frames(shape, calm, precision, still, resting, 3)
     # … a smooth offset of the mesh …
     identity = torch.from_numpy(poses.identity).float()
-    lasting = torch.tensordot(torch.from_numpy(expression).float(), model.expression_basis, dims=1)
+    moved = shut_at_one(model, model.mean)
+    lasting = torch.tensordot(torch.from_numpy(expression).float(), moved, dims=1)
     neutral, joints = model.neutral(identity) + lasting, model.joints(identity)
     residual = free_form_offset(model, neutral, joints, _measured(shape, resting, calm, spread, normals))
     shape = replace(shape, base=shape.base + model.landmarks(residual)[:SURFACE_LANDMARKS].double().numpy())
@@ -106,7 +108,7 @@ def fit_person(
         resting = solve_frames(shape, calm, precision, still, resting, 2)
         shape = replace(shape, base=shape.base + _point_offsets(shape, resting, calm))
 
-    head = PersonalHead(model, neutral + residual, moved_joints(model, joints, residual))
+    head = PersonalHead.at_rest(model, neutral + residual, moved_joints(model, joints, residual))
     gaze = fit_gazes(
         resting, *eye_geometry(model, head.neutral, head.joints), seen[rest][:, IRIS_LANDMARKS, :2].astype(np.float64)
     )
