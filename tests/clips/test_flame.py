@@ -20,6 +20,7 @@ from avatarcli.clips.flame_map import FlameMap, make_map, nearest_in_bounds
 from avatarcli.errors import ClipError
 from avatarcli.head.expressions import EXPRESSION_INDEX
 from avatarcli.head.model import HeadModel, gaze_from_expression
+from avatarcli.head.shutting import shut_at_one
 
 # What a unit of each expression coefficient does, and how much of it.
 ACTIONS = {
@@ -61,10 +62,8 @@ def flame_like(model: HeadModel) -> dict[str, np.ndarray]:
     ours = model.neutral(identity).double().numpy()
     vertices = (moved(ours) - SHIFT) @ TURN / SCALE
     joints = (model.joints(identity).double().numpy() - SHIFT) @ TURN / SCALE
-    deltas = [
-        gain * moved(model.expression_basis[EXPRESSION_INDEX[name]].double().numpy()) @ TURN / SCALE
-        for name, gain in ACTIONS.items()
-    ]
+    basis = shut_at_one(model, model.mean).double().numpy()
+    deltas = [gain * moved(basis[EXPRESSION_INDEX[name]]) @ TURN / SCALE for name, gain in ACTIONS.items()]
     shapedirs = np.zeros((len(used), 3, IDENTITY_SIZE + len(deltas)), np.float32)
     shapedirs[:, :, IDENTITY_SIZE:] = np.stack(deltas, -1)
     regressor = np.zeros((5, len(used)))

@@ -133,9 +133,10 @@ def default_map() -> Path:
 def make_map(flame: FlameModel, model: HeadModel) -> FlameMap:
     """The map of a FLAME model. Raises ClipError when the two heads do not come to lie on each other."""
     from avatarcli.clips.flame_align import match_surfaces
+    from avatarcli.head.shutting import shut_at_one
 
     match = match_surfaces(flame, model)
-    action = model.expression_basis.double().numpy()[:, match.rows] * 1000  # [52, P, 3] millimetres
+    action = shut_at_one(model, model.mean).double().numpy()[:, match.rows] * 1000  # [52, P, 3] millimetres
     a = action.reshape(len(action), -1)
     # What FLAME does at the matched points, in our frame.
     moved = np.concatenate([flame.expression, flame.jaw])

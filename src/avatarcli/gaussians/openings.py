@@ -17,6 +17,7 @@ from avatarcli.head.hidden import pixels_shown, rolled_up
 from avatarcli.head.model import PersonalHead
 
 RIMS = ("lip", "eyelid")  # regions around the openings
+_BEHIND = {"lip": ("mouth_cavity",), "eyelid": ("eye_socket",)}  # into what they turn at the edge of their opening
 _INSIDE_MOUTH = ("mouth_cavity", "teeth", "tongue")
 # Mouths and views (yaw, pitch; degrees) that between them show whatever can be seen of a mouth's inside.
 _MOUTHS: tuple[dict[str, float], ...] = (
@@ -49,7 +50,18 @@ def hidden_at_rest(head: PersonalHead) -> Tensor:
 
 def at_rims(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) are of lids, rolled up ones too, and of lips, without those that reach into the skin around."""
-    return head.model.faces_in(*RIMS) | rolled_lids(head)
+    model = head.model
+    inward = [model.faces_in(rim, *behind) & ~model.faces_in(*behind) for rim, behind in _BEHIND.items()]
+    return torch.stack([*inward, rolled_lids(head)]).any(0)
+
+
+def at_edges(head: PersonalHead) -> Tensor:
+    """Which triangles [F] (bool) draw the edge of an opening: all lids, and lips where they turn into the mouth."""
+    model = head.model
+    mouth, inside = at_rims(head) & model.in_regions("lip")[model.faces].any(-1), model.in_regions(*_BEHIND["lip"])
+    turning = torch.zeros(model.vertex_count, dtype=torch.bool)
+    turning[model.faces[mouth & inside[model.faces].any(-1)]] = True
+    return at_rims(head) & (~mouth | turning[model.faces].any(-1))
 
 
 def detail(head: PersonalHead) -> Tensor:

@@ -20,7 +20,7 @@ from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density
 from avatarcli.gaussians.objective import Bounds, Shot, Wanted
-from avatarcli.gaussians.openings import RIMS, at_rims, between_rims, rolled_lids
+from avatarcli.gaussians.openings import RIMS, at_edges, at_rims, between_rims, rolled_lids
 from avatarcli.gaussians.pictures import FRONTAL, AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.recorder import Recorder
@@ -34,7 +34,7 @@ _RATES = {
 }  # fmt: skip
 _PER_GAUSSIAN = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "basis")
 _SHAPE = ("quaternions", "log_scales")
-_CLOSED = (*_SHAPE, "opacity_logits")
+_CLOSED, _PLACE = (*_SHAPE, "opacity_logits"), ("means", "basis")
 # What is left of the rates at the end of a run. Positions and correctives fall more: late steps should settle detail, not move it.
 _SETTLING, _SETTLED, _OTHERS = ("means", "basis", "nudge"), 0.1, 0.3
 REACH_OF_SKIN = 0.004  # metres: hair may move, faces may not melt
@@ -50,6 +50,9 @@ _COMB = 0.75
 # Of its brightness, by which a photo may change what is combed. At the outline it shows such hair aslant and mixed with what stands
 # behind, and Adam follows the faintest pull as far as a strong one: from aside there would be light streaks and dark blots.
 _SHADE = 0.08
+# By which lids that open eyes roll up may differ from the color that they began with. Pictures show them in the shadow of their
+# fold; unrolled with all of it, they would be bruised.
+_FOLD = 0.06
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
 _CHECKPOINTS, _FEWEST_STEPS = 5, 50  # parts of a run after which progress is kept, and how long such a part is at least
 
@@ -105,6 +108,7 @@ def optimise(
         state.step(loss, step / schedule.iterations, photo=index < schedule.photos)
         if step % _HOLD_EVERY == 0 or step + 1 == schedule.iterations:
             state.hold_surfaces()
+            state.hold_lids()
         if bust is not None and (step % _HOLD_IN_BUST_EVERY == 0 or step + 1 == schedule.iterations):
             state.hold_in(bust)
         if state.density.due(step, schedule.iterations):
@@ -132,7 +136,7 @@ class _State:
     optimizer: Adam
     density: Density
     follows: Tensor  # [G]: a `Follows` for each
-    combed: Tensor  # [G, K, 3]: the colors from which what does not follow all hardly departs
+    combed: Tensor  # [G, K, 3]: the colors from which lids and what does not follow all hardly depart
 
     def __post_init__(self) -> None:
         count = len(self.parameters["nudge"])
@@ -146,7 +150,8 @@ class _State:
         self._recorder = Recorder(self.parameters, Bounds(self.moving, self.start, self.reach))
         self._in_openings = _on(between_rims(self.fixed.head), self.binding)
         self._at_rims = _on(at_rims(self.fixed.head), self.binding)
-        self._on_lids = _on(rolled_lids(self.fixed.head), self.binding)
+        self._at_edges = _on(at_edges(self.fixed.head), self.binding)
+        self._on_lids = _on(rolled_lids(self.fixed.head), self.binding).nonzero()[:, 0]
         self._surfaces = [
             Surface(chosen, self.start[chosen], self.normal[chosen], self.reach[chosen], thick)
             for chosen, thick in (
@@ -244,17 +249,17 @@ class _State:
         if self._drawn_means.grad is not None:
             self.density.add(self._drawn_means.grad, self._focal)
         # Adam would follow the faintest pull of a pixel at the lips as far as a strong one.
-        self.density.pull[self._in_openings] = 0
+        self.density.pull[self._in_openings | self._at_edges] = 0
         free = (self.follows <= (Follows.PHOTOS if photo else Follows.ALL)) & ~self._in_openings
         _hold((self.parameters[key].grad for key in _PER_GAUSSIAN), free)
         # What does not follow all pictures keeps its shape and its tint: one photo alone, where it shows little, would spoil both.
         every = self.follows == Follows.ALL
         _hold((self.parameters[key].grad for key in _SHAPE), every)
         # Lids and lips turn and stretch as nothing else of a face does: needles that draw their edge at rest would stand out of it
-        # as lashes, and what one cannot see through must stay so.
+        # as lashes, and what one cannot see through must stay so. The edge itself is the head model's: moved one by one, Gaussians
+        # would fray it.
         _hold((self.parameters[key].grad for key in _CLOSED), ~self._at_rims)
-        # Rolled up, lids lie in the shadow of their fold. Unrolled with it, they would be bruised.
-        _hold((self.parameters["sh"].grad,), ~self._on_lids)
+        _hold((self.parameters[key].grad for key in _PLACE), ~self._at_edges)
         for key, connected in self._connected.items():
             gradient = self.parameters[key].grad
             if gradient is not None:
@@ -281,6 +286,13 @@ class _State:
         model = self.fixed.head.model
         skin = _on(model.faces_in(*_SKIN), self.binding) & ~self._at_rims
         return skin & (self.reach <= REACH_OF_SKIN)
+
+    @torch.no_grad()
+    def hold_lids(self) -> None:
+        """Bring rolled-up lids back to nearly the color that they began with."""
+        sh, begun = self.parameters["sh"], self.combed[self._on_lids]
+        most = _FOLD / SH_C0
+        sh[self._on_lids] = sh[self._on_lids].clamp(begun - most, begun + most)
 
     def hold_surfaces(self) -> None:
         """Bring clothes back to where they cling, and skin to the face."""
@@ -313,7 +325,7 @@ class _State:
     def take(self, avatar: Avatar, follows: Tensor) -> None:
         """Go on from a changed avatar of as many Gaussians. follows [G]: a `Follows` for each."""
         avatar, self.follows = avatar.to(str(self.start.device)), follows.to(self.follows)
-        self.combed = avatar.sh.clone()
+        self.combed = torch.where((self.follows == Follows.ALL)[:, None, None], self.combed, avatar.sh)
         with torch.no_grad():
             for key in ("means", "quaternions", "log_scales", "opacity_logits", "sh"):
                 # In their place: a recorder knows them by it.

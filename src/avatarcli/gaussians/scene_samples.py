@@ -18,15 +18,15 @@ from avatarcli.reproject.scene import Scene
 # How densely each region is covered beside plain skin. Eyes, lips and teeth carry the finest detail, the chest next to none, and
 # what hair and clothes hide needs only enough to fill gaps.
 _DENSITY = {
-    "face": 3.2, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.13, "eyelid": 24.0, "lip": 24.0, "nose": 3.2,
+    "face": 3.2, "scalp": 0.25, "ear": 0.8, "neck": 0.5, "torso": 0.13, "eyelid": 16.0, "lip": 24.0, "nose": 3.2,
     "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 18.0, "tongue": 4.0, "teeth": 17.0,
 }  # fmt: skip
 _SHELL_DENSITY = 0.7
 # Metres that eyes lie deeper than the head model's: Gaussians are drawn in the order of their middles, and a lid's may lie farther
 # back than the bulge of an eye beside it, which would shine through.
 _SUNK = 0.001
-# Wider by so much than elsewhere lids, lips and tongue begin, for the fit leaves their sizes alone, and what shows through gaps is
-# dark.
+# Wider by so much than elsewhere lids, lips, tongue and eyes begin, for the fit leaves their sizes alone, and what shows through
+# gaps is dark.
 _WIDER = 1.25
 _NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
 _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
@@ -79,7 +79,7 @@ def sample_skin(
     triangle = order[triangle]
     points, normals, tangents = _surface(head.neutral, model.faces, triangle, barycentric)
     uv = (model.uv[model.face_uv[triangle]] * barycentric[..., None]).sum(1)
-    wider = 1 + (_WIDER - 1) * (at_rims(head) | model.faces_in("tongue"))[triangle]
+    wider = 1 + (_WIDER - 1) * (at_rims(head) | model.faces_in("tongue", "eye"))[triangle]
     sunk = _SUNK * model.faces_in("eye")[triangle]
     return SurfaceSamples(
         points=points - sunk[:, None] * normals,

@@ -30,7 +30,7 @@ from avatarcli.reproject.skin_texture import skin_likeness
 
 # How densely each region is covered where the views show it. What they hide needs only enough to fill gaps.
 _SEEN = {
-    "face": 3.2, "scalp": 1.0, "ear": 1.2, "neck": 0.8, "torso": 0.4, "eyelid": 24.0, "lip": 24.0, "nose": 3.2,
+    "face": 3.2, "scalp": 1.0, "ear": 1.2, "neck": 0.8, "torso": 0.4, "eyelid": 16.0, "lip": 24.0, "nose": 3.2,
     "mouth_cavity": 2.0, "eye_socket": 0.5, "eye": 18.0, "tongue": 4.0, "teeth": 17.0,
 }  # fmt: skip
 _HIDDEN = 0.04

@@ -1,7 +1,7 @@
 """Blinks that shut a person's eyes.
 
-The head model's blink moves the lids of all heads by the same way. For nearly all of them it is too long: lids meet at two thirds
-of it, at the outer corner at half, and then the upper one runs over the lower one, down to the cheek. For wide eyes it is too short.
+The head model's blink moves the lids of all heads by the same way. For nearly all of them it is too long: lids meet at two
+thirds of it, at the outer corner at half, and then the upper one runs over the lower one, down to the cheek.
 """
 
 from __future__ import annotations
