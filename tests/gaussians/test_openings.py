@@ -106,8 +106,8 @@ def test_lids_and_lips_keep_their_shape_and_cover_and_take_colors(make_avatar: C
     rolled = torch.isin(binding, rolled_lids(avatar.head).nonzero()[:, 0])
     assert rolled.any()
     darkened = SH_C0 * (avatar.sh - fitted.sh).flatten(1).amax(-1)
-    assert darkened[rolled].amax() < 0.061
-    assert darkened[held & ~rolled].amax() > 0.08
+    assert darkened[rolled].amax() < 0.101
+    assert darkened[held & ~rolled].amax() > 0.12
     # What draws the edges of openings stays where the head model has it, the rest of the lips may move.
     edges = torch.isin(binding, at_edges(avatar.head).nonzero()[:, 0])
     assert (held & ~edges).any()

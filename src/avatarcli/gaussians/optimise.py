@@ -52,7 +52,7 @@ _COMB = 0.75
 _SHADE = 0.08
 # By which lids that open eyes roll up may differ from the color that they began with. Pictures show them in the shadow of their
 # fold; unrolled with all of it, they would be bruised.
-_FOLD = 0.06
+_FOLD = 0.1
 _CHECKPOINT = ".checkpoint.safetensors"  # hidden: a working file, not part of the result
 _CHECKPOINTS, _FEWEST_STEPS = 5, 50  # parts of a run after which progress is kept, and how long such a part is at least
 

@@ -25,8 +25,8 @@ _SHELL_DENSITY = 0.7
 # Metres that eyes lie deeper than the head model's: Gaussians are drawn in the order of their middles, and a lid's may lie farther
 # back than the bulge of an eye beside it, which would shine through.
 _SUNK = 0.001
-# Wider by so much than elsewhere lids, lips, tongue and eyes begin, for the fit leaves their sizes alone, and what shows through
-# gaps is dark.
+# Wider by so much than elsewhere lids, lips and tongue begin, for the fit leaves their sizes alone, and what shows through gaps is
+# dark.
 _WIDER = 1.25
 _NEIGHBOURHOOD = 0.002  # metres: cells by which triangles are put in order
 _VISIBLE = 0.25  # coverage of the shell below which no Gaussian is spent on it
@@ -79,7 +79,7 @@ def sample_skin(
     triangle = order[triangle]
     points, normals, tangents = _surface(head.neutral, model.faces, triangle, barycentric)
     uv = (model.uv[model.face_uv[triangle]] * barycentric[..., None]).sum(1)
-    wider = 1 + (_WIDER - 1) * (at_rims(head) | model.faces_in("tongue", "eye"))[triangle]
+    wider = 1 + (_WIDER - 1) * (at_rims(head) | model.faces_in("tongue"))[triangle]
     sunk = _SUNK * model.faces_in("eye")[triangle]
     return SurfaceSamples(
         points=points - sunk[:, None] * normals,
