@@ -36,9 +36,9 @@ from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
 
 _STEPS = 5  # of denoising, as many as in use
-# How noisy truths are made before the transformer repairs them in one step, and how many steps are skipped, at least and at most,
-# when they are drawn anew: detail is lost or wrong, nothing is moved far.
-_LEVELS, _SKIPPED = (200, 800), (2, 3)
+# How noisy truths are made before the transformer repairs them in one step, and how many steps, at least and at most, they are
+# drawn anew by: detail is lost or wrong, nothing is moved far.
+_LEVELS, _AGAIN = (200, 800), (2, 3)
 # How often latents are the truth's own, repaired, drawn anew, and imagined; the most noise that is added to the truth's own.
 _TRUE, _REPAIRED, _REDRAWN, _IMAGINED = range(4)
 _SHARES, _NOISE = (0.1, 0.35, 0.35, 0.2), 0.25
@@ -306,8 +306,8 @@ class Imagination:
         with torch.autocast("cuda", torch.bfloat16, enabled=self._device.type == "cuda"):
             imagined = denoise(self._transformer, scene, noise, steps=_STEPS)
             repaired = self._repaired(scene, noise, level)
-            skipped = int(torch.randint(_SKIPPED[0], _SKIPPED[1] + 1, (), generator=generator))
-            redrawn = denoise(self._transformer, scene, noise, steps=_STEPS, again=_STEPS - skipped)
+            again = int(torch.randint(_AGAIN[0], _AGAIN[1] + 1, (), generator=generator))
+            redrawn = denoise(self._transformer, scene, noise, steps=_STEPS, again=again)
         kinds = [scene.latents, repaired, redrawn, imagined]
         latents = torch.stack([kind[:, 1:].flatten(0, 1) for kind in kinds], dim=1)
         plain = [self.autoencoder.decode(part[:, None])[:, 0] for part in latents[:, _IMAGINED].float().split(_DECODED)]
