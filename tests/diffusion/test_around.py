@@ -61,7 +61,7 @@ def sitter() -> Sitter:
 
 def test_clothes_go_on_behind_by_their_side(sitter: Sitter) -> None:
     blank = torch.zeros(SIZE, SIZE)
-    ground = sitter.around(sitter.coat, blank).seen_by(sitter.view(torch.pi), blank, blank, blank)
+    ground = sitter.around(sitter.coat, blank).seen_by(sitter.view(torch.pi), blank, blank, blank, blank)
     chest = slice(SIZE * 7 // 8, SIZE * 15 // 16)
     # From behind, the left side is on the left.
     for columns, color in ((slice(30, 50), BLUE), (slice(78, 98), RED)):
@@ -88,7 +88,7 @@ def test_a_bare_chest_is_not_dressed_and_the_back_is(sitter: Sitter) -> None:
     # Labels may take some of the skin for clothes.
     labels = torch.maximum(open_coat, sitter.coat * ((column - SIZE // 2).abs() < 4))
     around = Around.of(sitter.head, sitter.shell, photo, labels, blank)
-    front, behind = (around.seen_by(sitter.view(yaw), blank, blank, blank) for yaw in (0.0, torch.pi))
+    front, behind = (around.seen_by(sitter.view(yaw), blank, blank, blank, blank) for yaw in (0.0, torch.pi))
     chest = slice(SIZE * 7 // 8, SIZE * 15 // 16)
     assert front.dressed[chest, SIZE // 2 - 8 : SIZE // 2 + 8].max() < 0.3
     assert front.dressed[chest, SIZE // 2 - 36 : SIZE // 2 - 24].min() > 0.7
@@ -178,7 +178,11 @@ def shortened(
         return picture
     model = sitter.head.model
     raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
-    ground = around.seen_by(camera, *(model.shows(raster, *names) for names in (SKIN_REGIONS, ("neck",), ("scalp",))))
+    ground = around.seen_by(
+        camera,
+        *(model.shows(raster, *names) for names in (SKIN_REGIONS, ("neck",), ("scalp",))),
+        torch.zeros(SIZE, SIZE),
+    )
     return nape.shortened(picture, camera, ground, raster.covered.float(), Tones(SKIN, bald=bald))
 
 

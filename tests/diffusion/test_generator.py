@@ -62,7 +62,8 @@ def request_of(tmp_path_factory: pytest.TempPathFactory, mean_head: PersonalHead
     photo = PhotoView(
         picture[..., :3], picture[..., 3], blank, blank, blank + 1, skin, skin, ears, light=light, camera=camera
     )
-    return GenerateRequest(folder, head, reference, video, settings, tones, around, photo, seed=1, signature="")
+    lift = torch.zeros_like(head.neutral)
+    return GenerateRequest(folder, head, reference, video, settings, tones, around, photo, lift, seed=1, signature="")
 
 
 def uneven_plan(framing: Framing) -> Plan:

@@ -47,7 +47,7 @@ def tinted(picture: Tensor, tint: Tensor) -> Tensor:
 def ground(skin: Tensor = NO_SCALP, scalp: Tensor = NO_SCALP) -> Ground:
     """A view of somebody whose clothes and hanging hair are not known."""
     nothing = torch.zeros(SIZE, SIZE)
-    return Ground(skin, nothing, scalp, torch.zeros(SIZE, SIZE, 4), nothing, nothing, nothing)
+    return Ground(skin, nothing, scalp, torch.zeros(SIZE, SIZE, 4), nothing, nothing, nothing, nothing)
 
 
 def is_picture(picture: Tensor, before: Tensor) -> None:
@@ -332,6 +332,11 @@ def test_unseen_skin_is_no_darker_than_where_the_photo_sees_it_turn_away() -> No
     right = tones.matched(darker, hint, where)
     is_picture(right, darker)
     assert 0.45 < light(right) < 0.65
+    # Where the photo's dark side was made lighter, so is what follows on it.
+    lifts = [torch.zeros(SIZE, SIZE), torch.full((SIZE, SIZE), 0.4), 0.4 * (X < 44).float()]
+    as_taken, all_alike, farther = (light(tones.matched(half(0.45), hint, replace(where, lift=lift))) for lift in lifts)
+    assert all_alike == pytest.approx(as_taken, abs=1e-4)
+    assert 1.15 < farther / as_taken < math.exp(0.4)
     # What is lighter than that may be so.
     assert light(tones.matched(half(0.9), hint, where)) > 0.8
 

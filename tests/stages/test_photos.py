@@ -58,6 +58,7 @@ def test_photos_share_a_head_and_the_light_in_any_order(photos: list[Path], tmp_
     assert _loaded(there, "content") is person
     assert _loaded(there, "made anew") is not person
     _, further = person.photos
+    assert not person.lift.any()  # the sides are known as they are lit
     assert further.portrait.size == further.track.camera.width
     assert further.exact
 

@@ -36,9 +36,10 @@ class GenerateRequest:
     """All that the result depends on, on the CPU.
 
     weights: a model's folder (see avatarcli.weights.models): the transformer ours, int8 or full, or CogVideoX-2B's; the autoencoder
-    ours or CogVideoX's. photo: the reference, and what is known of its pixels. signature: a hash of the weights, by which groups
-    of an earlier run are known to be of the same model. nape: where hair must end behind, if that is known. further: other photos
-    of the person. second_look: what pictures begin with. offload, compiled: see Hardware; they change nothing but time and memory.
+    ours or CogVideoX's. photo: the reference, and what is known of its pixels. lift [N, 3]: as `side_lift` gives it. signature: a
+    hash of the weights, by which groups of an earlier run are known to be of the same model. nape: where hair must end behind, if
+    that is known. further: other photos of the person. second_look: what pictures begin with. offload, compiled: see Hardware; they
+    change nothing but time and memory.
     """
 
     weights: Path
@@ -49,6 +50,7 @@ class GenerateRequest:
     tones: Tones
     around: Around
     photo: PhotoView
+    lift: Tensor
     seed: int
     signature: str
     nape: Nape | None = None
@@ -166,7 +168,8 @@ def _finish(
     vertices = request.head.in_world(plan.parameters[frame : frame + 1])[0]
     raster = rasterize_mesh(vertices, model.faces, camera)
     regions = (model.shows(raster, *names) for names in (request.tones.bare_regions, ("neck",), ("scalp",)))
-    ground = request.around.seen_by(camera, *regions)
+    lift = raster.interpolate(request.lift.mean(-1, keepdim=True), model.faces)[..., 0]
+    ground = request.around.seen_by(camera, *regions, lift=lift)
     moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
     way = functional.normalize(camera.centre, dim=-1)
     exact = [photo.camera for photo in (request.reference, *request.further) if photo.exact]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, optimise
-from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule
+from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.gaussians.view_samples import sample_views
@@ -80,8 +80,10 @@ def distill_avatar(
         low = dressed(head, avatar.binding) & (bust.share(avatar.means) > 0.5)
         bust.hold(avatar.means, avatar.quaternions, avatar.log_scales, low.nonzero()[:, 0])
     # A photo that is a little out of place would be painted beside what the others show.
-    seen = [photo for photo in person.photos if photo.exact]
-    photos = training_photos(seen, avatar, config.photo_size)
+    photos, taken = (
+        training_photos([photo for photo in seen if photo.exact], avatar, config.photo_size)
+        for seen in (person.photos, person.taken)
+    )
     closer = close_up(person.frontal, avatar, config.photo_size)
     shown = photos if closer is None else [*photos, closer]
     every = _PHOTO_EVERY if len(photos) == 1 else _PHOTOS_EVERY
@@ -93,7 +95,7 @@ def distill_avatar(
         avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
     hidden = between_rims(head), hidden_at_rest(head)
     pictures = AtHand(ViewPictures(shown, video, head, authority, hidden, clothes, bust), device)
-    judge = _Judge(out, pictures, schedule, len(photos))
+    judge = _Judge(out, pictures, schedule, taken)
     # The baseline paints strands on its shell.
     hair = (
         None
@@ -142,7 +144,7 @@ class _Judge:
     folder: Path
     pictures: PictureSource
     schedule: Schedule
-    photos: int  # beside close-ups of them
+    taken: Sequence[TrainingPicture]  # the photos in their own light, without close-ups
 
     def halfway(self, avatar: Avatar) -> None:
         """Compare with the pictures shown so far, and with the held-out ones. Kept in a file, for the run may be stopped."""
@@ -154,8 +156,10 @@ class _Judge:
     def finish(self, avatar: Avatar) -> None:
         """Compare with the photos and with all pictures, and write what was kept halfway beside that."""
         halfway = self.folder / _HALFWAY_FILE
-        groups = {"photo": range(self.photos), "all": range(self.schedule.photos, len(self.pictures))}
-        scores = {name: self._quality(avatar, group) for name, group in groups.items()}
+        scores = {
+            "photo": asdict(fit_quality(avatar, self.taken)),
+            "all": self._quality(avatar, range(self.schedule.photos, len(self.pictures))),
+        }
         scores |= read_json(halfway) or {}
         write_json(self.folder / FIT_FILE, scores)
         halfway.unlink(missing_ok=True)

@@ -76,6 +76,7 @@ def generate_views(
         tones=tones,
         around=around,
         photo=photo,
+        lift=person.lift,
         seed=seed,
         signature=digest,
         # Other photos, profiles above all, know more of hair behind than the frontal one.

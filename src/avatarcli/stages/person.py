@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from avatarcli.capture.preprocessed import TRACK_FILE, Preprocessed
 from avatarcli.head.model import load_head_model
 from avatarcli.reproject.scene import SeenPerson
+from avatarcli.reproject.side_light import side_lift, softened
 from avatarcli.stages.artefacts import fitted_photos
 from avatarcli.stages.photos import BY_LANDMARKS
 from avatarcli.workspace import Subject
@@ -22,18 +26,26 @@ def preprocess_folder(subject: Subject) -> Path:
 
 @dataclass(frozen=True)
 class Person:
-    """photos: all that there are, the frontal one first."""
+    """photos: all that there are, the frontal one first; lift [N, 3]: how much lighter they show the head's vertices than they were
+    taken, see `side_lift`; taken: the photos as they were taken."""
 
     photos: Sequence[Preprocessed]
+    lift: Tensor
+    taken: Sequence[Preprocessed]
 
     @classmethod
     def load(cls, preprocess: Path) -> Person:
-        """Read a preprocess folder. Raises OSError when a file is missing."""
+        """Read a preprocess folder. Raises OSError when a file is missing.
+
+        A single photo that is lit from one side gets softer light. Several photos know how the sides look.
+        """
         further = [
             Preprocessed.load(preprocess / entry["folder"], exact=entry["fitted_by"] == BY_LANDMARKS)
             for entry in fitted_photos(preprocess)[1:]
         ]
-        return cls([Preprocessed.load(preprocess), *further])
+        frontal, model = Preprocessed.load(preprocess), load_head_model()
+        lift = torch.zeros_like(model.mean) if further else side_lift(model, frontal)
+        return cls([softened(model, frontal, lift), *further], lift, [frontal, *further])
 
     @property
     def frontal(self) -> Preprocessed:

@@ -35,7 +35,8 @@ _REACHES = 3.0  # how far hair reaches below the nape behind, by how far it reac
 class Ground:
     """What the fitted person has at each pixel of a view, [H, W] in [0, 1]. skin: what is bare unless something covers it;
     neck; scalp; cloth [H, W, 4]: the photo's clothes carried there, and how sure they are; dressed: how likely there are clothes;
-    hairy: how likely hair hangs beside the neck at that height; hanging: whether any may hang down to there."""
+    hairy: how likely hair hangs beside the neck at that height; hanging: whether any may hang down to there; lift: by how much, a
+    logarithm, the photo's dark side was made lighter there."""
 
     skin: Tensor
     neck: Tensor
@@ -44,13 +45,13 @@ class Ground:
     dressed: Tensor
     hairy: Tensor
     hanging: Tensor
+    lift: Tensor
 
     def halved(self) -> Ground:
         """The same in pictures of half the size."""
-        skin, neck, scalp, dressed, hairy, hanging = halved(
-            torch.stack([self.skin, self.neck, self.scalp, self.dressed, self.hairy, self.hanging], dim=-1)
-        ).unbind(-1)
-        return Ground(skin, neck, scalp, halved(self.cloth), dressed, hairy, hanging)
+        layers = (self.skin, self.neck, self.scalp, self.dressed, self.hairy, self.hanging, self.lift)
+        skin, neck, scalp, *others = halved(torch.stack(layers, dim=-1)).unbind(-1)
+        return Ground(skin, neck, scalp, halved(self.cloth), *others)
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,12 @@ class Around:
         dressed, hairy, hanging = (part.reshape(-1) for part in (dressed, hairy, hanging))
         return cls(shell, cloth.view(-1, 4), dressed, hairy, hanging, ends, top)
 
-    def seen_by(self, camera: Camera, skin: Tensor, neck: Tensor, scalp: Tensor) -> Ground:
-        """The values as a camera sees them, continued beyond the shell. skin, neck, scalp [H, W]: see `Ground`."""
+    def seen_by(self, camera: Camera, skin: Tensor, neck: Tensor, scalp: Tensor, lift: Tensor) -> Ground:
+        """The values as a camera sees them, continued beyond the shell. skin, neck, scalp, lift [H, W]: see `Ground`."""
         raster = rasterize_mesh(self.shell.vertices, self.shell.faces, camera)
         values = torch.cat([self.cloth, torch.stack([self.dressed, self.hairy, self.hanging], dim=-1)], dim=-1)
         seen = pull_push(raster.interpolate(values, self.shell.faces), raster.covered.float())
-        return Ground(skin, neck, scalp, seen[..., :4], *seen[..., 4:].unbind(-1))
+        return Ground(skin, neck, scalp, seen[..., :4], *seen[..., 4:].unbind(-1), lift=lift)
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:

@@ -193,17 +193,18 @@ class Tones:
     def _no_darker(self, logs: Tensor, photo: Tensor, hint: Tensor, ground: Ground, opaque: Tensor) -> Tensor:
         """Change of skin, as logarithms [H, W, 1], that the photo does not see: no darker than where it turns out of sight.
 
-        On the side away from the light a model goes on into the dark, until skin is as dark as hair. photo [H, W, 3]: its colors
-        carried here; hint: see `matched`.
+        On the side away from the light a model goes on into the dark, until skin is as dark as hair. Where that side was made
+        lighter, so is what the photo does not see of it. photo [H, W, 3]: its colors carried here; hint: see `matched`.
         """
         shown, facing = hint[..., 3] > _SOLID, hint[..., 4]
         skin = ground.skin * (1 - ground.dressed) * (1 - ground.hairy)
         skin = skin * tint_likeness(logs.exp() - COLOR_FLOOR, self.skin, _ANY_TINT)
         turning = ramp(facing, *_TURNS) * (1 - ramp(facing, *_SQUARE)) * shown
         turning = turning * skin * opaque * tint_likeness(photo, self.skin, _ANY_TINT)
-        light = log_colors(photo).mean(-1)
+        light = log_colors(photo).mean(-1) - ground.lift
         layers = wide_blur(torch.stack([light * turning, turning], dim=-1), logs.shape[1] * _FAR)
         wanted, known = layers[..., :1] / layers[..., 1:].clamp(min=1e-3), ramp(layers[..., 1], 0.0, _TOLD)
+        wanted = wanted + ground.lift[..., None]
         unseen = known * (1 - ramp(facing, *_SQUARE) * shown)
         now = logs.mean(-1, keepdim=True)
         return _toned(now, wanted, skin, unseen, opaque, COARSE, (0.0, 1.0, MOST)).clamp(min=0)
