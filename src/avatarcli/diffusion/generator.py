@@ -167,9 +167,9 @@ def _finish(
     camera = plan.cameras[view]
     vertices = request.head.in_world(plan.parameters[frame : frame + 1])[0]
     raster = rasterize_mesh(vertices, model.faces, camera)
-    regions = (model.shows(raster, *names) for names in (request.tones.bare_regions, ("neck",), ("scalp",)))
+    skin, neck, scalp = (model.shows(raster, *names) for names in (request.tones.bare_regions, ("neck",), ("scalp",)))
     lift = raster.interpolate(request.lift.mean(-1, keepdim=True), model.faces)[..., 0]
-    ground = request.around.seen_by(camera, *regions, lift=lift)
+    ground = request.around.seen_by(camera, skin, neck, scalp, lift)
     moved = raster.interpolate((vertices - in_photo).norm(dim=-1, keepdim=True), model.faces)[..., 0]
     way = functional.normalize(camera.centre, dim=-1)
     exact = [photo.camera for photo in (request.reference, *request.further) if photo.exact]

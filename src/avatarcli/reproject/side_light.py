@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.capture.portrait import Label
+from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.geometry.colors import from_log_colors, log_colors
 from avatarcli.geometry.fill import blur, pull_push, ramp, resized
-from avatarcli.geometry.mesh import rasterize_mesh, sample_image, vertex_normals, visible_points
+from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.reproject.shading import neighbour_mean
 
@@ -33,10 +33,10 @@ _ROUNDS, _ODD = 6, 0.15  # of the robust fit; a logarithm: what is farther off t
 # most, of 40 in another's .41), with more it clearly comes from one side.
 _ONE_SIDED = (0.4, 0.65)
 _SIDE = (0.866, 0.0, 0.5)
-_EVENED = 0.6  # of the difference, at most: light from one side stays light from one side
-_TURNED = (-0.4, 0.5)  # cosines to the camera: all of it where the photo sees nothing, none where it sees well
-_OUTSIDE = ("face", "nose", "ear", "neck", "scalp", "torso", "lip")
-_HAIR, _CLOTHES = 0.4, 0.2  # as much as skin
+_EVENED = 0.55  # of the difference, at most: light from one side stays light from one side
+_TURNED = (-0.4, 0.65)  # cosines to the camera: all of it where the photo sees nothing, none where it sees well
+_BARE = ("face", "nose", "ear", "neck", "lip")
+_HAIR, _CLOTHES = 0.3, 0.1  # as much as skin
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def softened(model: HeadModel, photo: Preprocessed, lift: Tensor) -> Preprocesse
     posed = PersonalHead.of(model, photo.track).posed(photo.track.parameters())[0]
     raster = rasterize_mesh(posed, model.faces, camera)
     # Eyes and teeth look their own ways.
-    change = pull_push(raster.interpolate(lift, model.faces), model.shows(raster, *_OUTSIDE))
-    change = _by_kind(portrait.resized(_SIZE).labels, change)
+    change = pull_push(raster.interpolate(lift, model.faces), model.shows(raster, *_BARE, "scalp", "torso"))
+    change = _by_kind(model, portrait.resized(_SIZE), raster, change)
     change = resized(change, portrait.size, portrait.size)
     picture, foreground = (
         from_log_colors(log_colors(colors) + change) for colors in (portrait.photo, portrait.foreground)
@@ -134,17 +134,19 @@ def softened(model: HeadModel, photo: Preprocessed, lift: Tensor) -> Preprocesse
     return replace(photo, portrait=replace(portrait, photo=picture, foreground=foreground))
 
 
-def _by_kind(labels: Tensor | None, lift: Tensor) -> Tensor:
-    """A change of skin [H, W, 3], less of it, and none of its tint, on hair and clothes. labels: as of `Portrait`."""
-    if labels is None:
-        return lift
-    share = torch.ones_like(lift[..., 0])
-    for label, part in ((Label.HAIR, _HAIR), (Label.HAT, _HAIR), (Label.CLOTHES, _CLOTHES)):
-        share[labels == label] = part
-    person, skin = (labels != Label.BACKGROUND).float(), (labels == Label.SKIN).float()
-    layers = blur(torch.stack([person * share, person * skin, person], dim=-1), _COARSE * len(lift))
-    share, skin = (layers[..., :2] / layers[..., 2:].clamp(min=1e-3)).split(1, dim=-1)
-    return share * torch.lerp(lift.mean(-1, keepdim=True), lift, skin)
+def _by_kind(model: HeadModel, portrait: Portrait, raster: MeshRaster, lift: Tensor) -> Tensor:
+    """A lift of skin [S, S, 3], less of it, and none of its tint, on hair and clothes. portrait, raster: of that size.
+
+    Labels alone do not tell: in the dark they take a cheek for hair. Beside the face's own outline it is some.
+    """
+    bare, clothes = model.shows(raster, *_BARE), portrait.region(Label.CLOTHES)
+    clothes = model.shows(raster, "torso") if clothes is None else clothes
+    bare = bare * (1 - clothes)
+    share = torch.lerp(torch.lerp(torch.tensor(_HAIR), torch.tensor(1.0), bare), torch.tensor(_CLOTHES), clothes)
+    person = (portrait.matte > 0.5).float()
+    layers = blur(torch.stack([person * share, person * bare, person], dim=-1), _COARSE * len(lift))
+    share, bare = (layers[..., :2] / layers[..., 2:].clamp(min=1e-3)).split(1, dim=-1)
+    return share * torch.lerp(lift.mean(-1, keepdim=True), lift, bare)
 
 
 def _even_normals(model: HeadModel, head: PersonalHead) -> Tensor:

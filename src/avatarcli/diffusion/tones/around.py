@@ -134,7 +134,8 @@ class Around:
         raster = rasterize_mesh(self.shell.vertices, self.shell.faces, camera)
         values = torch.cat([self.cloth, torch.stack([self.dressed, self.hairy, self.hanging], dim=-1)], dim=-1)
         seen = pull_push(raster.interpolate(values, self.shell.faces), raster.covered.float())
-        return Ground(skin, neck, scalp, seen[..., :4], *seen[..., 4:].unbind(-1), lift=lift)
+        dressed, hairy, hanging = seen[..., 4:].unbind(-1)
+        return Ground(skin, neck, scalp, seen[..., :4], dressed, hairy, hanging, lift)
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:
