@@ -17,6 +17,7 @@ from avatarcli.gaussians.adam import Adam, Moments
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Correctives
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import THICK_CLOTHES, Surface, Witness, dressed, find_strays
+from avatarcli.gaussians.color_range import ColorRange
 from avatarcli.gaussians.correctives import may_follow
 from avatarcli.gaussians.density import Density
 from avatarcli.gaussians.objective import Bounds, Shot, Wanted
@@ -72,6 +73,7 @@ def optimise(
     *,
     reach: Tensor | None = None,
     bust: Bust | None = None,
+    colors: ColorRange | None = None,
     device: str,
     folder: Path | None = None,
     advance: Callable[[int], None] = lambda steps: None,
@@ -81,7 +83,7 @@ def optimise(
     """Fit the avatar to the pictures. With a folder, progress is kept there and a later call goes on from it.
 
     reach [G]: metres that each Gaussian may stray from where it starts before that counts as a fault; default REACH_OF_SKIN.
-    bust: the shape that clothes keep to.
+    bust: the shape that clothes keep to. colors: what Gaussians keep to; default: none are held.
     judge: sees the avatar once, before the first step that may show a held-out picture.
     comb: changes the avatar (on the CPU) late in the run, but not the number of Gaussians, and says what each of them `Follows` [G]
     from then on.
@@ -91,7 +93,8 @@ def optimise(
         reach = torch.full((avatar.count,), REACH_OF_SKIN)
     reach = torch.where(_on(at_rims(avatar.head), avatar.binding), reach.clamp(max=_REACH_AT_RIMS), reach)
     bust = None if bust is None else bust.to(device)
-    state = _State.create(avatar.to(device), reach.to(device), len(pictures))
+    colors = ColorRange.free(avatar.means) if colors is None else colors
+    state = _State.create(avatar.to(device), reach.to(device), colors.to(device), len(pictures))
     at_hand = AtHand(pictures, device)
     first = 0
     if folder is not None and (folder / _CHECKPOINT).exists():
@@ -132,6 +135,7 @@ class _State:
     binding: Tensor
     start: Tensor
     reach: Tensor
+    colors: ColorRange
     normal: Tensor
     optimizer: Adam
     density: Density
@@ -169,8 +173,8 @@ class _State:
         }
 
     @classmethod
-    def create(cls, avatar: Avatar, reach: Tensor, pictures: int) -> _State:
-        """The beginning of a fit. reach [G]: as `optimise` takes it; pictures: how many there are, each with a nudge and a tint."""
+    def create(cls, avatar: Avatar, reach: Tensor, colors: ColorRange, pictures: int) -> _State:
+        """The beginning of a fit. reach [G], colors: as `optimise` takes them; pictures: how many, each with a nudge and a tint."""
         c = avatar.correctives
         zeros = avatar.means.new_zeros
         tensors = {
@@ -190,6 +194,7 @@ class _State:
             binding=avatar.binding,
             start=avatar.means.clone(),
             reach=reach,
+            colors=colors,
             # Starts are discs on a surface; their last axis is its normal.
             normal=quaternion_to_matrix(avatar.quaternions)[..., 2],
             optimizer=Adam(),
@@ -272,6 +277,7 @@ class _State:
         self.optimizer.step(self.parameters, rates)
         if photo:
             self._hold_shades()
+        self.colors.hold(self.parameters["sh"], every)
 
     @torch.no_grad()
     def _hold_shades(self) -> None:
@@ -349,7 +355,7 @@ class _State:
             p["log_scales"] += moved.log_shrink[:, None]
         self.binding, self.start, self.reach = self.binding[source], self.start[source], self.reach[source]
         self.normal, self.follows = self.normal[source], self.follows[source]
-        self.combed = self.combed[source]
+        self.combed, self.colors = self.combed[source], self.colors.part(source)
         self._rebind()
         self.density = Density.empty(len(source), p["means"].device)
 
@@ -360,6 +366,7 @@ class _State:
             "normal": self.normal,
             "follows": self.follows,
             "combed": self.combed,
+            **{f"colors.{name}": bound for name, bound in self.colors._asdict().items()},
             "pull": self.density.pull,
             "seen": self.density.seen,
         }
@@ -377,6 +384,7 @@ class _State:
         self.binding, self.start, self.reach = tensors["binding"], tensors["start"], tensors["reach"]
         self.normal, self.follows = tensors["normal"], tensors["follows"]
         self.combed = tensors["combed"]
+        self.colors = ColorRange(*(tensors[f"colors.{name}"] for name in ColorRange._fields))
         self.parameters = {key: tensors[key].requires_grad_(True) for key in self.parameters}
         names = [field.name for field in fields(Moments)]
         self.optimizer.moments = {

@@ -40,6 +40,7 @@ from avatarcli.stages.training_pictures import (
     ViewPictures,
     close_up,
     photo_picture,
+    shown_colors,
     training_photos,
     with_shown_clothes,
 )
@@ -102,6 +103,11 @@ def distill_avatar(
         if video.generator == REPROJECT
         else HairPhoto.of(person.frontal.portrait, person.frontal.track, config.photo_size)
     )
+    colors = None
+    if reach is not None:
+        # Held-out pictures have no say: they judge.
+        told = (pictures[n].to("cpu") for n in [*range(schedule.photos), *schedule.shown(len(pictures))])
+        colors = shown_colors(avatar, (picture for picture in told if picture.moment <= 0))
     surface = HairSurface.of(avatar, authority.share)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(
@@ -110,6 +116,7 @@ def distill_avatar(
             schedule,
             reach=reach,
             bust=bust,
+            colors=colors,
             device=device,
             folder=out,
             advance=advance,

@@ -7,7 +7,7 @@ both speak of the same place, one of them must give way, else the avatar shows b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
+from avatarcli.gaussians.color_range import ColorRange, agreed_colors
 from avatarcli.gaussians.openings import RIMS
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
@@ -30,7 +31,7 @@ from avatarcli.geometry.fill import blur, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.face_points import CHIN
-from avatarcli.head.model import PersonalHead
+from avatarcli.head.model import PersonalHead, is_region
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
@@ -56,6 +57,12 @@ _FINER = 1.25  # times as many pixels on a face as the whole photo has there: a 
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the color of clothes
 _BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
+_WHOLE = (0.7, 0.95)  # alpha: at an outline background shines through
+# Regions whose colors pictures must agree on, whatever covers them, and only where bare.
+_AGREED, _AGREED_BARE = ("ear", "neck", "torso"), ("face", "scalp")
+_DECIDED = 0.5  # of what a photo sees at best: so well seen, a place has the photo's color
+# Share of a picture's width, and metres: where the depth jumps by more nearby, a pixel may show what is before or what is behind.
+_BESIDE, _JUMP = 1 / 128, 0.02
 _OPAQUE = 2.2  # logit of 0.9, as plain starts have it
 
 
@@ -205,19 +212,54 @@ def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
     return photo_sight(splats, photo) * (1 - ramp(lengths(splats.means - still.means), *_MOVED))
 
 
-def photo_sight(splats: Splats, photo: TrainingPicture) -> Tensor:
-    """How well the photo sees each Gaussian [G] of an avatar that is posed as the photo shows it: in [0, 1]."""
+def photo_sight(splats: Splats, photo: TrainingPicture, nearest: Tensor | None = None) -> Tensor:
+    """How well the photo sees each Gaussian [G] of an avatar that is posed as the photo shows it: in [0, 1].
+
+    nearest [H, W]: its `first_depth`, if that is at hand.
+    """
     pixels, depth = photo.camera.project(splats.means)
     # The start's Gaussians are discs; their last axis is the normal, outward.
     normals = quaternion_to_matrix(splats.quaternions)[..., 2]
     facing = (functional.normalize(photo.camera.centre - splats.means, dim=-1) * normals).sum(-1)
-    nearest = first_depth(splats, photo.camera)
+    nearest = first_depth(splats, photo.camera) if nearest is None else nearest
     seen = sample_image(torch.stack([nearest, photo.alpha, photo.trust], dim=-1), pixels)
     size = torch.tensor([photo.camera.width, photo.camera.height])
     visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 0] + BEHIND)
     # Where the photo shows background, nothing stands, however obliquely it looks there.
     square = torch.maximum(ramp(facing, *SQUARE), (seen[:, 1] < 1 - _CONTRADICTION).float())
     return visible * seen[:, 2] * square
+
+
+def shown_colors(start: Avatar, pictures: Iterable[TrainingPicture]) -> ColorRange:
+    """What pictures at rest, the photos among them, agree on about the start's skin and clothes.
+
+    What a photo sees squarely it decides about, and nothing is held there. Nor are hair, which is combed, and what stands off the
+    face, beards and glasses: both are finer than what views agree on.
+    """
+    rig, worn = start.rig(), start.binding >= len(start.head.model.faces)
+    shown, weights, decided = [], [], torch.zeros_like(worn)
+    for picture in pictures:
+        splats, camera = start.splats(rig, picture.parameters), picture.camera
+        depth = first_depth(splats, camera)
+        pixels, _ = camera.project(splats.means)
+        layers = torch.stack([picture.alpha, _off_edges(depth)], dim=-1)
+        rgba = sample_image(torch.cat([picture.color, layers], dim=-1), pixels)
+        sight = photo_sight(splats, picture, depth) * ramp(rgba[:, 3], *_WHOLE) * rgba[:, 4]
+        shown.append(rgba[:, :3] / rgba[:, 3:4].clamp(min=_SOLID))
+        weights.append(sight)
+        decided |= (picture.moment < 0) & (sight > _DECIDED)
+    model = start.head.model
+    region = model.region[model.faces[start.binding % len(model.faces)]].amax(1)
+    held = is_region(region, *_AGREED) | (~worn & is_region(region, *_AGREED_BARE))
+    return agreed_colors(start.means, torch.stack(shown), torch.stack(weights), held & ~decided)
+
+
+def _off_edges(depth: Tensor) -> Tensor:
+    """1 [H, W] where a depth [H, W] goes on evenly, 0 where it jumps: there it may be the one or the other that a pixel shows."""
+    reach = max(1, round(depth.shape[1] * _BESIDE))
+    both = torch.stack([depth, -depth])[None]
+    farthest, nearest = functional.max_pool2d(both, 2 * reach + 1, stride=1, padding=reach)[0]
+    return ((farthest + nearest) < _JUMP).float()
 
 
 @dataclass(frozen=True)
