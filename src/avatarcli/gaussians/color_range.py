@@ -56,10 +56,10 @@ def agreed_colors(points: Tensor, shown: Tensor, weights: Tensor, held: Tensor) 
     of = held.nonzero()[:, 0]
     if not (len(told) and len(of)):
         return bounds
-    own = _middle(shown[:, told], weights[:, told])
+    own = middle_colors(shown[:, told], weights[:, told])
     # Where pictures disagree, of two places beside each other each could follow another of them.
     _, near = neighbours(points[told], points[told], _AROUND)
-    own = _middle(own[near.T], torch.ones(near.T.shape))
+    own = middle_colors(own[near.T], torch.ones(near.T.shape))
     _, near = neighbours(points[told], points[of], _AROUND)
     around = own[near]
     bounds.low[of] = (around.amin(1) - _MARGIN - 0.5) / SH_C0
@@ -67,7 +67,7 @@ def agreed_colors(points: Tensor, shown: Tensor, weights: Tensor, held: Tensor) 
     return bounds
 
 
-def _middle(colors: Tensor, weights: Tensor) -> Tensor:
+def middle_colors(colors: Tensor, weights: Tensor) -> Tensor:
     """Of colors [V, N, 3] with weights [V, N] the one [N, 3] that is nearest to all: a median, for a mean of two is neither."""
     cost = torch.stack([(weights * (colors - own).norm(dim=-1)).sum(0) for own in colors])
     chosen = cost.masked_fill(weights <= 0, torch.inf).argmin(0)

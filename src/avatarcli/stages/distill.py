@@ -35,12 +35,12 @@ from avatarcli.reproject.teeth import part_teeth
 from avatarcli.stages.artefacts import AVATAR_FILE, FIT_FILE
 from avatarcli.stages.person import Person
 from avatarcli.stages.shown_clothes import ShownClothes
+from avatarcli.stages.shown_colors import shown_colors
 from avatarcli.stages.training_pictures import (
     Authority,
     ViewPictures,
     close_up,
     photo_picture,
-    shown_colors,
     training_photos,
     with_shown_clothes,
 )
@@ -107,7 +107,7 @@ def distill_avatar(
     if reach is not None:
         # Held-out pictures have no say: they judge.
         told = (pictures[n].to("cpu") for n in [*range(schedule.photos), *schedule.shown(len(pictures))])
-        colors = shown_colors(avatar, (picture for picture in told if picture.moment <= 0))
+        colors = shown_colors(avatar, (picture for picture in told if picture.moment <= 0), hair)
     surface = HairSurface.of(avatar, authority.share)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(

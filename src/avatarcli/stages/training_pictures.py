@@ -7,7 +7,7 @@ both speak of the same place, one of them must give way, else the avatar shows b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,6 @@ from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
-from avatarcli.gaussians.color_range import ColorRange, agreed_colors
 from avatarcli.gaussians.openings import RIMS
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rasterize import rasterize
@@ -31,7 +30,7 @@ from avatarcli.geometry.fill import blur, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.face_points import CHIN
-from avatarcli.head.model import PersonalHead, is_region
+from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
@@ -56,13 +55,7 @@ _CLOSE_UP = 1.3  # of the face's height: the side of a close-up
 _FINER = 1.25  # times as many pixels on a face as the whole photo has there: a close-up with fewer shows nothing new
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
 _SOLID = 0.8  # alpha from which a photo's pixel tells the color of clothes
-_BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
-_WHOLE = (0.7, 0.95)  # alpha: at an outline background shines through
-# Regions whose colors pictures must agree on, whatever covers them, and only where bare.
-_AGREED, _AGREED_BARE = ("ear", "neck", "torso"), ("face", "scalp")
-_DECIDED = 0.5  # of what a photo sees at best: so well seen, a place has the photo's color
-# Share of a picture's width, and metres: where the depth jumps by more nearby, a pixel may show what is before or what is behind.
-_BESIDE, _JUMP = 1 / 128, 0.02
+BARE = 0.2  # likeness to the face's typical skin: a neck lies in the shade
 _OPAQUE = 2.2  # logit of 0.9, as plain starts have it
 
 
@@ -230,38 +223,6 @@ def photo_sight(splats: Splats, photo: TrainingPicture, nearest: Tensor | None =
     return visible * seen[:, 2] * square
 
 
-def shown_colors(start: Avatar, pictures: Iterable[TrainingPicture]) -> ColorRange:
-    """What pictures at rest, the photos among them, agree on about the start's skin and clothes.
-
-    What a photo sees squarely it decides about, and nothing is held there. Nor are hair, which is combed, and what stands off the
-    face, beards and glasses: both are finer than what views agree on.
-    """
-    rig, worn = start.rig(), start.binding >= len(start.head.model.faces)
-    shown, weights, decided = [], [], torch.zeros_like(worn)
-    for picture in pictures:
-        splats, camera = start.splats(rig, picture.parameters), picture.camera
-        depth = first_depth(splats, camera)
-        pixels, _ = camera.project(splats.means)
-        layers = torch.stack([picture.alpha, _off_edges(depth)], dim=-1)
-        rgba = sample_image(torch.cat([picture.color, layers], dim=-1), pixels)
-        sight = photo_sight(splats, picture, depth) * ramp(rgba[:, 3], *_WHOLE) * rgba[:, 4]
-        shown.append(rgba[:, :3] / rgba[:, 3:4].clamp(min=_SOLID))
-        weights.append(sight)
-        decided |= (picture.moment < 0) & (sight > _DECIDED)
-    model = start.head.model
-    region = model.region[model.faces[start.binding % len(model.faces)]].amax(1)
-    held = is_region(region, *_AGREED) | (~worn & is_region(region, *_AGREED_BARE))
-    return agreed_colors(start.means, torch.stack(shown), torch.stack(weights), held & ~decided)
-
-
-def _off_edges(depth: Tensor) -> Tensor:
-    """1 [H, W] where a depth [H, W] goes on evenly, 0 where it jumps: there it may be the one or the other that a pixel shows."""
-    reach = max(1, round(depth.shape[1] * _BESIDE))
-    both = torch.stack([depth, -depth])[None]
-    farthest, nearest = functional.max_pool2d(both, 2 * reach + 1, stride=1, padding=reach)[0]
-    return ((farthest + nearest) < _JUMP).float()
-
-
 @dataclass(frozen=True)
 class Authority:
     """What pictures at rest leave to the photos.
@@ -302,21 +263,26 @@ def with_shown_clothes(
     """
     sh, opacity = start.sh, start.opacity_logits
     worn = dressed(start.head, start.binding)
-    face = start.head.model.faces_in("face")
-    on_face = face[start.binding % len(face)] & (start.binding < len(face))
-    skin = SH_C0 * start.sh[on_face, 0].median(0).values + 0.5
+    skin = face_color(start)
     # What all views show as skin lies on a neck beside the collar that the photo shows at its place.
-    bare = skin_likeness(SH_C0 * start.sh[:, 0] + 0.5, skin) > _BARE
+    bare = skin_likeness(SH_C0 * start.sh[:, 0] + 0.5, skin) > BARE
     for photo, share in zip(photos, authority.share, strict=True):
         pixels, _ = photo.camera.project(start.splats(start.rig(), photo.parameters).means)
         rgba = sample_image(torch.cat([photo.color, photo.alpha[..., None]], dim=-1), pixels)
         color = rgba[:, :3] / rgba[:, 3:].clamp(min=_SOLID)
-        shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID) & ~(bare & (skin_likeness(color, skin) < _BARE))
+        shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID) & ~(bare & (skin_likeness(color, skin) < BARE))
         sh = torch.where(shown[:, None, None], (color[:, None] - 0.5) / SH_C0, sh)
         opacity = torch.where(shown, opacity.clamp(min=_OPAQUE), opacity)
         reach = torch.where(shown, reach.clamp(max=REACH_OF_SHOWN_CLOTHES), reach)
         worn = worn & ~shown
     return replace(start, sh=sh, opacity_logits=opacity), reach
+
+
+def face_color(start: Avatar) -> Tensor:
+    """The middle color [3] of the face's skin."""
+    face = start.head.model.faces_in("face")
+    on_face = face[start.binding % len(face)] & (start.binding < len(face))
+    return SH_C0 * start.sh[on_face, 0].median(0).values + 0.5
 
 
 @dataclass(frozen=True)
