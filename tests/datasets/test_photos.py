@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from avatarcli.capture.profile_points import NearEar
 from avatarcli.datasets.collect import SETTINGS_FILE, write_captured
 from avatarcli.datasets.photos import LondonPhotos, Portraits, evaluated_people, london_people
 from avatarcli.errors import PhotoError, UsageError
@@ -145,6 +147,31 @@ def test_a_profiles_camera_is_found_from_its_outline(side: int, mean_head: Perso
     assert fit.trusted
     found, expected = fit.camera.project(face)[0], near.project(face)[0]
     assert (found - expected).norm(dim=-1).median() < 8
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_ear_tells_a_nod_that_the_outline_does_not(side: int, mean_head: PersonalHead, sitting: Sitting) -> None:
+    """The outline of a long chin looks like a nod: here the person's face is not the fitted head's."""
+    frontal, size = sitting.cameras[0], sitting.cameras.width
+    turn = axis_angle_to_matrix(torch.tensor([0.0, -side * math.pi / 2, 0.0]))
+    upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    true = Camera(rigid(upright @ turn, torch.tensor([0.0, 0.0, 1.2])), frontal.K, size, size)
+    model, neutral = mean_head.model, mean_head.neutral.clone()
+    below = ((0.0 - neutral[:, 1]) / 0.07).clamp(0, 1) * model.in_regions("face", "nose", "lip")
+    neutral[:, 2] += 0.02 * below
+    matte = rasterize_mesh(neutral, model.faces, true).covered.float().numpy()
+    ear = mean_head.neutral[model.in_regions("ear") & (side * mean_head.neutral[:, 0] > 0)]
+    place = true.project(ear)[0]
+    # The entrance of the ear canal lies before the middle of the ear, and a little below it.
+    seen = true.project(torch.tensor([[side * 0.0735, -0.0173, -0.009]]))[0][0].double().numpy()
+
+    def missed(ear_seen: NearEar | None) -> float:
+        fit = find_profile(mean_head, HeadParameters.at_rest(), 1.2, matte, ear_seen)
+        return float((fit.camera.project(ear)[0] - place).norm(dim=-1).median())
+
+    told = missed(NearEar(side, seen))
+    assert told < 5  # pixels of 1.4 mm
+    assert missed(None) > 2 * told
 
 
 def test_a_picture_without_a_person_gives_no_profile(mean_head: PersonalHead, sitting: Sitting) -> None:

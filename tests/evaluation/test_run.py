@@ -143,6 +143,42 @@ def test_benchmarks_are_lists_of_cases(tmp_path: Path) -> None:
     assert len(load_benchmark("london", tmp_path, limit=3)) == 3
 
 
+def test_given_photos_make_the_avatar_and_do_not_judge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = load_benchmark("london", tmp_path, limit=1, given=("profile-left", "3/4-right"))
+    (case,) = cases
+    assert [photo.name for photo in case.further] == ["123_neutral_right_3quarter.jpg", "123_neutral_left_profile.jpg"]
+    assert [target.name for target in case.targets] == ["3/4-left", "profile-right", "smiling"]
+    # The avatar of the front alone keeps its place in the workspace.
+    assert case.name != load_benchmark("london", tmp_path, limit=1)[0].name
+
+    made_of: list[Path] = []
+
+    def refuse(subject: Subject, photo: Path, *_: object, further: tuple[Path, ...]) -> None:
+        made_of.extend([photo, *further])
+        raise UsageError("not today")
+
+    monkeypatch.setattr("avatarcli.evaluation.run.run_pipeline", refuse)
+    report = evaluate_cases("london", cases, Workspace(tmp_path / "w"), CreateConfig(), "cpu", SilentProgress())
+    assert made_of == [case.photo, *case.further]
+    judged_by = {key.rsplit(".", 1)[0] for key in report.keys()}
+    assert judged_by >= {"3/4-left", "profile-right", "smiling"}
+    assert not judged_by & {"3/4-right", "profile-left"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("london", ["profile"], "no photo that is called 'profile': it has 3/4-left, 3/4-right, profile-left"),
+        ("london", ["3/4-left", "3/4-right", "profile-left", "profile-right", "smiling"], "leave out one --given"),
+        ("self", ["profile-left"], "one photo of each person"),
+    ],
+)
+def test_photos_that_cannot_be_given_are_refused(name: str, given: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match=message):
+        load_benchmark(name, tmp_path, given=given)
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("paris", "no benchmark is called 'paris'; there are self, london"), ("self", "has no cases")]
 )

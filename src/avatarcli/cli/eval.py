@@ -41,6 +41,13 @@ class _Benchmark:
         int | None,
         typer.Option("--limit", "--subjects", metavar="N", min=1, help="Only the benchmark's first N people."),
     ] = None
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PHOTO",
+            help="london: a photo that avatars are made of too, and not judged by, as profile-left; can be repeated.",
+        ),
+    ] = None
     quick: Annotated[bool, typer.Option("--quick", help="studio: a quarter of the pictures.")] = False
     generated: Annotated[
         bool, typer.Option("--generated", help="studio: judge also the frames that avatars are distilled from.")
@@ -51,6 +58,10 @@ class _Benchmark:
         of_studio, of_photos = self.benchmark == STUDIO, self.benchmark not in (None, STUDIO)
         if self.benchmark is None and (self.data is not None or self.limit is not None):
             raise UsageError("--data and --limit belong to a benchmark: add --benchmark self or --benchmark london")
+        if self.given and not of_photos:
+            raise UsageError(
+                "--given belongs to a benchmark with several photos of each person: add --benchmark london"
+            )
         if not of_studio and (self.assets is not None or self.quick or self.generated):
             raise UsageError("--assets, --quick and --generated belong to a benchmark: add --benchmark studio")
         if of_photos and (self.data is None or subjects):
@@ -153,7 +164,10 @@ def _run_benchmark(
         run = StudioRun(of.limit, of.quick, of.generated)
         return evaluate_studio(run, of.assets, place, config, device, progress)
     assert of.data is not None  # one of the two is given
-    cases: list[Case] = load_benchmark(name, of.data, of.limit)
+    cases: list[Case] = load_benchmark(name, of.data, of.limit, of.given or ())
     from avatarcli.evaluation.run import evaluate_cases
 
-    return evaluate_cases(name, cases, place, config, device, progress)
+    report = evaluate_cases(name, cases, place, config, device, progress)
+    if of.given:
+        report.settings["given"] = ", ".join(of.given)
+    return report

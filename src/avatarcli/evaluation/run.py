@@ -68,7 +68,8 @@ def evaluate_cases(
         for case in cases:
             result = Result(case.name)
             with written_down(result, metric_keys(case.targets)):
-                subject = run_pipeline(workspace.new_subject(case.name), case.photo, config, options).subject
+                place = workspace.new_subject(case.name)
+                subject = run_pipeline(place, case.photo, config, options, further=case.further).subject
                 result = _judged(subject, case.targets, instruments, computes_on)
             report.results.append(result)
             advance(1)

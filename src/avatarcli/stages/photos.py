@@ -30,6 +30,7 @@ from avatarcli.capture.measures import head_angles
 from avatarcli.capture.photo import head_crop
 from avatarcli.capture.portrait import Label, Portrait, find_hair
 from avatarcli.capture.preprocessed import Preprocessed
+from avatarcli.capture.profile_points import find_near_ear
 from avatarcli.capture.quality import MEASURES, PhotoQuality
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import NoFaceError, PhotoError
@@ -178,10 +179,13 @@ def _profile(photo: Source, frontal: PhotoFit, model: HeadModel, config: Preproc
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     whole_matte = torch.from_numpy(person_matte(picture))[None, None]
     matte = functional.interpolate(whole_matte, size, mode="area")[0, 0].numpy()
+    ear = find_near_ear(picture)
     head = PersonalHead.of(model, frontal)
     parameters = frontal.parameters()
     distance = float(frontal.camera.to_camera(torch.zeros(1, 3))[0, 2])
-    fit = find_profile(head, parameters, distance, matte)
+    fit = find_profile(head, parameters, distance, matte, None if ear is None else ear.scaled(size[1] / width))
+    if ear is not None and not fit.trusted:
+        fit = find_profile(head, parameters, distance, matte)
     if not fit.trusted:
         raise PhotoError(f"{photo}: neither a face nor the outline of a profile is found: leave this photo out")
     whole = fit.camera.resized(width, height)

@@ -1,7 +1,9 @@
-"""The camera of a profile photo, where no detector finds a face: the fitted head's outline is laid along the matte's.
+"""The camera of a profile photo, where no landmarks are found: the fitted head's outline is laid along the matte's, and its near
+ear on the photo's.
 
-From the brows down to the chin the front of a profile is bare skin, so there the matte's edge is the head's. The
-photo's distance and focal length are those of the person's frontal photo, as when somebody turns on a chair.
+From the brows down to the chin the front of a profile is bare skin, so there the matte's edge is the head's. A nod and a turn
+hardly change that edge, but they move the ear. No part of the head lies outside the matte. The photo's distance and focal length
+are those of the person's frontal photo, as when somebody turns on a chair.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
 from scipy.spatial import ConvexHull
 
 from avatarcli.arrays import Float64
+from avatarcli.capture.profile_points import NearEar
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.model import PersonalHead
+from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.parameters import HeadParameters
 
 _ROW = 2.0e-3  # metres: height of the rows in which outlines are compared
@@ -33,6 +37,9 @@ _HEAD, _SHARES, _REFINED = 0.23, 0.18 * 1.12 ** np.arange(15), 3
 # What hair adds to the area of a bald head above the chin: mean and standard deviation in log.
 _HAIR, _HAIR_SIGMA = 0.2, 0.2
 _CROWN, _CROWN_SIGMA = 0.015, 0.02  # metres that hair stands over the crown
+# Metres on the average head: where the detector sees the left ear (mean over avatars drawn from both sides), and how far off it is.
+_TRAGION, _EAR_NOISE = (0.0735, -0.0173, -0.009), 5e-3
+_OUTSIDE = 3e-3  # metres that the fitted skull may be too large for the matte
 _STEPS = np.array([0.1, 0.1, 0.06, 0.03, 8e-3, 8e-3])  # first steps of yaw, pitch, roll, log scale and shift
 
 
@@ -49,13 +56,19 @@ class ProfileFit:
 
 
 def fit_profile(
-    head: PersonalHead, parameters: HeadParameters, frontal: Camera, matte: NDArray[np.float32], side: int
+    head: PersonalHead,
+    parameters: HeadParameters,
+    frontal: Camera,
+    matte: NDArray[np.float32],
+    side: int,
+    ear: Float64 | None = None,
 ) -> ProfileFit:
     """side: +1 for a photo of the person's left side, −1 for the right one. matte [H, W] of the whole picture.
 
-    parameters: a single frame, of the frontal photo; frontal: its camera, for a picture of the same scale.
+    parameters: a single frame, of the frontal photo; frontal: its camera, for a picture of the same scale; ear [2]: pixels of the
+    near ear.
     """
-    outline = _Outline(head, parameters, frontal, matte, side)
+    outline = _Outline(head, parameters, frontal, matte, side, ear)
     start = outline.start()
     if start is None:
         return ProfileFit(outline.camera(np.zeros(6)), math.inf)
@@ -69,19 +82,25 @@ def fit_profile(
 
 
 def find_profile(
-    head: PersonalHead, parameters: HeadParameters, distance: float, matte: NDArray[np.float32]
+    head: PersonalHead,
+    parameters: HeadParameters,
+    distance: float,
+    matte: NDArray[np.float32],
+    near_ear: NearEar | None = None,
 ) -> ProfileFit:
-    """As `fit_profile`, where neither the side nor the size of the head in the picture is known.
+    """As `fit_profile`, where the size of the head in the picture is not known; without its ear, neither is the side.
 
     distance: metres from the camera to the head; matte [H, W] of a picture that shows one person.
     """
     height, width = matte.shape
     upright = rigid(torch.diag(torch.tensor([1.0, -1.0, -1.0])), torch.tensor([0.0, 0.0, distance]))
-    starts: dict[int, list[tuple[float, Camera]]] = {-1: [], 1: []}
+    ear = None if near_ear is None else near_ear.place
+    sides = (-1, 1) if near_ear is None else (near_ear.side,)
+    starts: dict[int, list[tuple[float, Camera]]] = {side: [] for side in sides}
     for share in _SHARES:
         frontal = Camera(upright, intrinsics(share * height * distance / _HEAD, width, height), width, height)
         for side, found in starts.items():
-            outline = _Outline(head, parameters, frontal, matte, side)
+            outline = _Outline(head, parameters, frontal, matte, side, ear)
             start = outline.start()
             if start is not None:
                 found.append((outline.cost(start) + _size_cost(head, outline.camera(start), matte), frontal))
@@ -89,7 +108,7 @@ def find_profile(
     for side, found in starts.items():
         # Before the head is nodded and tilted, the back of a head looks about as likely as its face: both sides are tried.
         for _, frontal in sorted(found, key=lambda start: start[0])[:_REFINED]:
-            fit = fit_profile(head, parameters, frontal, matte, side)
+            fit = fit_profile(head, parameters, frontal, matte, side, ear)
             fits.append(((fit.error / _NOISE) ** 2 + _size_cost(head, fit.camera, matte), fit))
     nothing = ProfileFit(Camera(upright, intrinsics(1.0, width, height), width, height), math.inf)
     return min(fits, key=lambda fit: fit[0])[1] if fits else nothing
@@ -112,6 +131,13 @@ def _size_cost(head: PersonalHead, camera: Camera, matte: NDArray[np.float32]) -
     return float(((ratio - _HAIR) / _HAIR_SIGMA) ** 2 + ((over - _CROWN) / _CROWN_SIGMA) ** 2)
 
 
+def _tragion(model: HeadModel, side: int) -> int:
+    """The vertex where the detector sees the left (side +1) or the right ear (−1)."""
+    skin = model.mean[model.part("skin")]
+    place = skin.new_tensor(_TRAGION) * skin.new_tensor([side, 1.0, 1.0])
+    return model.part("skin").start + int((skin - place).norm(dim=-1).argmin())
+
+
 class _Outline:
     """Outlines of head and matte in rows, in metres at the head's distance. Values: yaw off the profile, pitch, roll, log
     scale, shift right and down."""
@@ -123,6 +149,7 @@ class _Outline:
         frontal: Camera,
         matte: NDArray[np.float32],
         side: int,
+        ear: Float64 | None,
     ) -> None:
         model = head.model
         vertices = head.posed(parameters)[0]
@@ -131,6 +158,7 @@ class _Outline:
             torch.cat([vertices[model.in_regions("face", "nose", "lip")], landmarks[[_BROWS, _CHIN]]]).double().numpy()
         )
         self._side = side
+        self._tragion = vertices[_tragion(model, side)].double().numpy()
         self._depth = float(frontal.to_camera(torch.zeros(1, 3))[0, 2])
         self._focal = float(frontal.K[0, 0])
         self._size = (matte.shape[1], matte.shape[0])
@@ -141,6 +169,9 @@ class _Outline:
         edge = inside.shape[1] - np.argmax(inside[:, ::-1], axis=1) - 0.5
         height = (np.arange(len(inside)) + 0.5 - matte.shape[0] / 2) * self._pixel
         self._height = height
+        self._skull = vertices[model.in_regions("scalp")].double().numpy()
+        self._beyond = distance_transform_edt(matte <= 0.5) * self._pixel
+        self._ear = None if ear is None else (ear - [matte.shape[1] / 2, matte.shape[0] / 2]) * [-side, 1] * self._pixel
         self._edge = np.where(inside.any(1), (edge - matte.shape[1] / 2) * self._pixel, np.nan)
 
     def camera(self, values: Float64) -> Camera:
@@ -173,30 +204,45 @@ class _Outline:
         gap = self.distances(values)
         gap = np.where(np.isfinite(gap), gap, 5 * _NOISE)
         believed = (values[:4] / (_YAW, _PITCH, _ROLL, _LOG_SCALE)) ** 2
+        off = self._off_the_ear(values)
         # All rows together weigh as much as twenty: neighbours say the same thing.
-        return float(20 * np.log1p((gap / _NOISE) ** 2).mean() + believed.sum())
+        return float(20 * np.log1p((gap / _NOISE) ** 2).mean() + believed.sum()) + off + self._outside(values)
 
     def distances(self, values: Float64) -> Float64:
         """How far the matte's edge lies before the head's, by rows; NaN where there is no matte."""
         rows, edge = self._head(values)
         return self._matte(rows) - edge
 
+    def _off_the_ear(self, values: Float64) -> float:
+        """How unlikely the ear's place is, in squared standard deviations."""
+        if self._ear is None:
+            return 0.0
+        return float(np.square((self._seen(values, self._tragion)[0] - self._ear) / _EAR_NOISE).sum())
+
+    def _outside(self, values: Float64) -> float:
+        """How unlikely it is that so much of the skull lies outside the matte. Weighed as the outline is."""
+        pixels = self._seen(values, self._skull) * [-self._side, 1] / self._pixel + np.array(self._size) / 2
+        column, row = np.clip(pixels.astype(np.int64), 0, np.array(self._size) - 1).T
+        return float(20 * np.log1p((self._beyond[row, column] / _OUTSIDE) ** 2).mean())
+
     def _matte(self, rows: Float64) -> Float64:
         return np.asarray(np.interp(rows, self._height, self._edge, left=np.nan, right=np.nan))
 
     def _head(self, values: Float64) -> tuple[Float64, Float64]:
         """Heights [R] from the brows to the chin, and how far forward the head reaches there [R]."""
-        camera = self.camera(values)
-        w2c = camera.world_to_camera.double().numpy()
-        local = self._rows @ w2c[:3, :3].T + w2c[:3, 3]
-        local = local[:, :2] / local[:, 2:] * self._depth
-        forward = -self._side * local[:, 0]
-        top, bottom = local[-2:, 1]
+        forward, down = self._seen(values, self._rows).T
+        top, bottom = down[-2:]
         count = max(1, round((bottom - top) / _ROW))
-        row = np.floor((local[:, 1] - top) / max(bottom - top, 1e-6) * count).astype(np.int64)
+        row = np.floor((down - top) / max(bottom - top, 1e-6) * count).astype(np.int64)
         reach = np.full(count, -np.inf)
         inside = (row >= 0) & (row < count)
         np.maximum.at(reach, row[inside], forward[inside])
         known = np.isfinite(reach)
         heights = top + (np.arange(count) + 0.5) / count * (bottom - top)
         return heights[known], reach[known]
+
+    def _seen(self, values: Float64, points: Float64) -> Float64:
+        """Where points [..., 3] are seen: forward and down [N, 2], metres at the head's distance."""
+        w2c = self.camera(values).world_to_camera.double().numpy()
+        local = np.atleast_2d(points) @ w2c[:3, :3].T + w2c[:3, 3]
+        return np.asarray(local[:, :2] / local[:, 2:] * self._depth * [-self._side, 1])
