@@ -160,7 +160,7 @@ def test_given_photos_make_the_avatar_and_do_not_judge_it(tmp_path: Path, monkey
     monkeypatch.setattr("avatarcli.evaluation.run.run_pipeline", refuse)
     report = evaluate_cases("london", cases, Workspace(tmp_path / "w"), CreateConfig(), "cpu", SilentProgress())
     assert made_of == [case.photo, *case.further]
-    judged_by = {key.rsplit(".", 1)[0] for key in report.keys()}
+    judged_by = {key.rsplit(".", 1)[0] for key in report.results[0].failures}
     assert judged_by >= {"3/4-left", "profile-right", "smiling"}
     assert not judged_by & {"3/4-right", "profile-left"}
 

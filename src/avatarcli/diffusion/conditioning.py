@@ -17,7 +17,7 @@ from avatarcli.capture.photo import photo_window
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, pack_frames
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.fill import resized
+from avatarcli.geometry.fill import blur, ramp, resized
 from avatarcli.geometry.mesh import MeshRaster, rasterize_mesh, sample_image, vertex_normals, visible_points
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
@@ -38,6 +38,7 @@ _EXPRESSION_SCALE = 0.01
 _DEPTH_TOLERANCE = 0.006
 # How much a photo's direction counts beside how squarely it sees a place: from its own, it decides alone.
 _SAME_WAY = 1.0
+_PASSING = 1 / 50  # of a view's width: how softly photos pass into each other
 _GRAZING = 0.05  # cosine: a surface seen more obliquely than this in the photo has no usable pixels
 
 
@@ -184,15 +185,11 @@ class Conditioner:
 
         Of several photos, the one that sees a place squarely and from a direction near the view's.
         """
-        first, *others = self._sources
-        warp = first.carried(raster, self._faces)
-        best = _closeness(warp, first, camera)
-        for source in others:
-            other = source.carried(raster, self._faces)
-            closeness = _closeness(other, source, camera)
-            warp = torch.where((closeness > best)[..., None], other, warp)
-            best = torch.maximum(best, closeness)
-        return warp
+        warps = torch.stack([source.carried(raster, self._faces) for source in self._sources])
+        if len(warps) == 1:
+            return warps[0]
+        scores = torch.stack([_closeness(*found, camera) for found in zip(warps, self._sources, strict=True)])
+        return (_shares(warps, scores) * warps).sum(0)
 
     def _rays(self, camera: Camera, cells: Tensor) -> Tensor:
         """Unit viewing directions [F, h, w, 3] of the cells' centres in the reference camera's frame."""
@@ -238,6 +235,24 @@ def _closeness(warp: Tensor, source: _Source, camera: Camera) -> Tensor:
     ways = [functional.normalize(c.centre, dim=-1) for c in (camera, source.photo.camera)]
     along = (ways[0] * ways[1]).sum(-1).reshape(-1, 1, 1)
     return (warp[..., 4] + _SAME_WAY * (1 + along)) * (warp[..., 3] > 0)
+
+
+def _shares(warps: Tensor, scores: Tensor) -> Tensor:
+    """How much each of several photos counts [P, F, H, W, 1] in a view, by how well it serves it [P, F, H, W]; all together 1.
+
+    The best one counts. But photos pass into each other, and fade out before they end: a seam would be taken for a detail of the
+    person, and be drawn into the avatar as a line.
+    """
+    photos = len(scores)
+    visible = (warps[..., 3] > 0).float()
+    best = visible * (scores == scores.amax(0))
+    sigma = _PASSING * scores.shape[-1]
+    layers = torch.cat([best, visible, visible.amax(0, keepdim=True)])
+    soft = blur(layers.flatten(0, 1).permute(1, 2, 0).cpu(), sigma).permute(2, 0, 1).to(warps).view_as(layers)
+    # It ends where others go on; the head's outline is the end of all.
+    whole = soft[photos:-1] / soft[-1].clamp(min=1e-6)
+    shares = visible * (soft[:photos] * ramp(whole, 0.5, 1.0)).clamp(min=1e-4)
+    return (shares / shares.sum(0).clamp(min=1e-6))[..., None]
 
 
 def _of_frame(camera: Camera, frame: int) -> Camera:

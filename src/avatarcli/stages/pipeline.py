@@ -153,7 +153,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=7,
+        version=8,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,
