@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.diffusion.tones import SKIN_REGIONS, Around, Nape, Tones
+from avatarcli.diffusion.tones import SKIN_REGIONS, Around, Nape, Tones, lowest_hair
 from avatarcli.diffusion.tones.nape import _thin
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur
@@ -70,6 +70,27 @@ def test_clothes_go_on_behind_by_their_side(sitter: Sitter) -> None:
         assert there[..., 3].min() > 0.5
         assert ground.dressed[chest, columns].min() > 0.9
     assert ground.dressed[20 : SIZE // 2, 54:74].max() < 0.05  # the head is not dressed
+
+
+def test_a_tail_that_only_another_photo_shows_may_hang_behind(sitter: Sitter) -> None:
+    """The frontal photo shows no hair below the ears, a profile shows some down to the shoulders."""
+    camera, blank = sitter.view(torch.pi / 2), torch.zeros(SIZE, SIZE)
+    tail = blank.clone()
+    end = camera.project(torch.tensor([[0.0, -0.15, 0.0]]))[0][0, 1]
+    tail[SIZE // 3 : int(end), SIZE // 2 : SIZE // 2 + 8] = 1
+    tail[-1, 3] = 1  # a speck is no hair
+    shown = lowest_hair(tail, camera)
+    assert shown == pytest.approx(-0.15, abs=0.01)
+    assert lowest_hair(None, camera) == lowest_hair(blank, camera) == math.inf
+
+    alone = sitter.around(sitter.coat, blank)
+    told = Around.of(sitter.head, sitter.shell, sitter.photo, sitter.coat, blank, shown)
+    heights = sitter.shell.vertices[:, 1]
+    between = (heights > -0.14) & (heights < -0.11)
+    assert alone.hanging[between].max() < 0.1
+    assert told.hanging[between].min() > 0.9
+    below = heights < -0.18
+    assert torch.equal(alone.hanging[below], told.hanging[below])
 
 
 def test_a_photo_without_known_clothes_says_nothing_of_them(sitter: Sitter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from avatarcli.capture.portrait import Label
 from avatarcli.config import GenerateConfig, Hardware
-from avatarcli.diffusion.tones import Around, Nape, Tones
+from avatarcli.diffusion.tones import Around, Nape, Tones, lowest_hair
 from avatarcli.errors import DeviceError
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PersonalHead
@@ -66,7 +67,10 @@ def generate_views(
     framing, plan = _plan(head, shell, config, config.size)
     hair, clothes = portrait.region(Label.HAIR, Label.HAT), portrait.region(Label.CLOTHES)
     reference, *further = map(Reference.of, person.photos)
-    tones, around = Tones.of(photo, scalp, hair), Around.of(head, shell, photo, clothes, hair)
+    tones = Tones.of(photo, scalp, hair)
+    others = ((other.portrait.region(Label.HAIR), other.track.camera) for other in person.photos[1:])
+    hair_shown = min((lowest_hair(*other) for other in others), default=math.inf)
+    around = Around.of(head, shell, photo, clothes, hair, hair_shown)
     request = GenerateRequest(
         weights=weights,
         head=head,

@@ -28,6 +28,7 @@ _SOFTNESS = 0.3  # cells of blur a cell of distance from what is seen
 _ASIDE = 0.4  # of a ray's direction: how far to the side it points
 _HAIRY_ROW = 0.3  # of a side's cells in a row: with more hair among them it hangs there
 _CHECKED = 0.02  # metres below the ears and below all hair that the photo must show, for hair to be known to end
+_FEWEST_PIXELS = 0.01  # of a photo's width: fewer pixels of a row are single hairs
 _REACHES = 3.0  # how far hair reaches below the nape behind, by how far it reaches below the ears beside the neck
 
 
@@ -70,9 +71,16 @@ class Around:
 
     @classmethod
     def of(
-        cls, head: PersonalHead, shell: Shell, photo: PhotoView, clothes: Tensor | None, hair: Tensor | None
+        cls,
+        head: PersonalHead,
+        shell: Shell,
+        photo: PhotoView,
+        clothes: Tensor | None,
+        hair: Tensor | None,
+        hair_shown: float = math.inf,
     ) -> Around:
-        """clothes, hair [H, W]: 1 where the photo shows them; None where that is not known."""
+        """clothes, hair [H, W]: 1 where the photo shows them; None where that is not known. hair_shown: the height (metres) down to
+        which other photos show hair."""
         vertices = shell.vertices
         depth = rasterize_mesh(vertices, shell.faces, photo.camera).depth
         normals = vertex_normals(vertices, shell.faces)
@@ -124,6 +132,8 @@ class Around:
         hanging = lowest.flip(0).cummax(0).values.flip(0).float()
         hanging = torch.cat([hanging[:1].expand(_LONGER), hanging])[: len(hairy), None].expand(grid)
         hanging = torch.where((heights > ends)[:, None], hanging, hanging.minimum(hairy))
+        # A tail behind that only a profile shows would be bleached like the clothes before it.
+        hanging = torch.where((heights > hair_shown)[:, None], 1.0, hanging)
         clad = heights[((told[..., 3] > 0.5) & beside & aside).sum(1) > _FEW_IN_ROW]
         top = float(clad.amax()) if len(clad) else -math.inf
         dressed, hairy, hanging = (part.reshape(-1) for part in (dressed, hairy, hanging))
@@ -136,6 +146,17 @@ class Around:
         seen = pull_push(raster.interpolate(values, self.shell.faces), raster.covered.float())
         dressed, hairy, hanging = seen[..., 4:].unbind(-1)
         return Ground(skin, neck, scalp, seen[..., :4], dressed, hairy, hanging, lift)
+
+
+def lowest_hair(hair: Tensor | None, camera: Camera) -> float:
+    """The height (metres, in the head's middle) down to which a photo shows hair [H, W]; infinity where none is known."""
+    shown = torch.zeros(1, 1) if hair is None else hair
+    rows = torch.nonzero(shown.sum(1) > _FEWEST_PIXELS * camera.width)
+    if not len(rows):
+        return math.inf
+    depth = camera.to_camera(torch.zeros(1, 3))[:, 2]
+    lowest = torch.tensor([[camera.width / 2, float(rows[-1]) + 0.5]])
+    return float(camera.unproject(lowest, depth)[0, 1])
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:
