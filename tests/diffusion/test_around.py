@@ -79,9 +79,13 @@ def test_a_tail_that_only_another_photo_shows_may_hang_behind(sitter: Sitter) ->
     end = camera.project(torch.tensor([[0.0, -0.15, 0.0]]))[0][0, 1]
     tail[SIZE // 3 : int(end), SIZE // 2 : SIZE // 2 + 8] = 1
     tail[-1, 3] = 1  # a speck is no hair
-    shown = lowest_hair(tail, camera)
+    whole = torch.ones(SIZE, SIZE)
+    shown = lowest_hair(tail, whole, camera)
     assert shown == pytest.approx(-0.15, abs=0.01)
-    assert lowest_hair(None, camera) == lowest_hair(blank, camera) == math.inf
+    assert lowest_hair(None, whole, camera) == lowest_hair(blank, whole, camera) == math.inf
+    cut = whole.clone()
+    cut[int(end) + 1 :] = 0
+    assert lowest_hair(tail, cut, camera) == -math.inf
 
     alone = sitter.around(sitter.coat, blank)
     told = Around.of(sitter.head, sitter.shell, sitter.photo, sitter.coat, blank, shown)

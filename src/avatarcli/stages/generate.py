@@ -68,8 +68,10 @@ def generate_views(
     hair, clothes = portrait.region(Label.HAIR, Label.HAT), portrait.region(Label.CLOTHES)
     reference, *further = map(Reference.of, person.photos)
     tones = Tones.of(photo, scalp, hair)
-    others = ((other.portrait.region(Label.HAIR), other.track.camera) for other in person.photos[1:])
-    hair_shown = min((lowest_hair(*other) for other in others), default=math.inf)
+    hair_shown = min(
+        (lowest_hair(p.portrait.region(Label.HAIR), p.portrait.inside, p.track.camera) for p in person.photos[1:]),
+        default=math.inf,
+    )
     around = Around.of(head, shell, photo, clothes, hair, hair_shown)
     request = GenerateRequest(
         weights=weights,

@@ -29,6 +29,7 @@ _ASIDE = 0.4  # of a ray's direction: how far to the side it points
 _HAIRY_ROW = 0.3  # of a side's cells in a row: with more hair among them it hangs there
 _CHECKED = 0.02  # metres below the ears and below all hair that the photo must show, for hair to be known to end
 _FEWEST_PIXELS = 0.01  # of a photo's width: fewer pixels of a row are single hairs
+_CUT = 0.02  # of a photo's width, above its lower border: hair that reaches so far goes on below it
 _REACHES = 3.0  # how far hair reaches below the nape behind, by how far it reaches below the ears beside the neck
 
 
@@ -148,15 +149,19 @@ class Around:
         return Ground(skin, neck, scalp, seen[..., :4], dressed, hairy, hanging, lift)
 
 
-def lowest_hair(hair: Tensor | None, camera: Camera) -> float:
-    """The height (metres, in the head's middle) down to which a photo shows hair [H, W]; infinity where none is known."""
+def lowest_hair(hair: Tensor | None, inside: Tensor, camera: Camera) -> float:
+    """The height (metres, in the head's middle) down to which a photo shows hair [H, W]: -inf where its lower border cuts hair off,
+    infinity where none is known. inside [H, W]: 1 where the photo is."""
     shown = torch.zeros(1, 1) if hair is None else hair
-    rows = torch.nonzero(shown.sum(1) > _FEWEST_PIXELS * camera.width)
+    few = _FEWEST_PIXELS * camera.width
+    rows = torch.nonzero(shown.sum(1) > few)
     if not len(rows):
         return math.inf
+    last = float(rows[-1])
+    if last > float(torch.nonzero(inside.sum(1) > few)[-1]) - _CUT * camera.width:
+        return -math.inf
     depth = camera.to_camera(torch.zeros(1, 3))[:, 2]
-    lowest = torch.tensor([[camera.width / 2, float(rows[-1]) + 0.5]])
-    return float(camera.unproject(lowest, depth)[0, 1])
+    return float(camera.unproject(torch.tensor([[camera.width / 2, last + 0.5]]), depth)[0, 1])
 
 
 def _carried(color: Tensor, sure: Tensor) -> Tensor:
