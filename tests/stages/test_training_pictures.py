@@ -123,7 +123,7 @@ def test_eyes_are_drawn_as_the_start_has_them_and_shut_lids_when_they_are_shut(m
         eyes = region == REGIONS.index("eye")
         assert changed[-1][eyes].float().mean() > 0.6 or not eyes.any()
         assert not changed[-1][region == REGIONS.index("scalp")].any()
-    assert min(int(where.sum()) for where in changed) > 20
+    assert min(int(where.sum()) for where in changed) > 8  # shut lids end at the lower ones
 
 
 def test_from_behind_a_picture_stays_as_it_is(mean_head: PersonalHead) -> None:

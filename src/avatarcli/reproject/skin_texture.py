@@ -157,9 +157,9 @@ def _with_shut_lids(head: PersonalHead, atlas: Atlas, values: Tensor, bare: Tens
         lid, skin = ((near & chosen).nonzero()[:, 0] for chosen in (share[:, 0] > 0, face))
         skin = skin[:: len(skin) // _SKIN_TEXELS + 1]
         if len(skin):
-            places = (atlas.at(chosen).surface(shut, model.faces) for chosen in (lid, skin))
+            on_lid, around = (atlas.at(chosen).surface(shut, model.faces) for chosen in (lid, skin))
             # Shut, a lid bulges into the light: of the skin around it what lies in the shadow of the brow counts less.
-            nearness = -0.5 * (torch.cdist(*places) / _LID_REACH).square() + values[skin].mean(-1) / _LIGHTER
+            nearness = -0.5 * (torch.cdist(on_lid, around) / _LID_REACH).square() + values[skin].mean(-1) / _LIGHTER
             color = _LID * nearness.softmax(-1) @ values[skin]
             values = values.index_put((lid,), torch.lerp(values[lid], color, share[lid]))
     return values

@@ -74,8 +74,8 @@ class _Linear:
 
     @classmethod
     def anybody(cls, model: HeadModel) -> _Linear:
-        expression = shut_at_one(model, model.mean)
-        mean, identity, expression = (value.numpy() for value in (model.mean, model.identity_basis, expression))
+        bases = model.mean, model.identity_basis, shut_at_one(model, model.mean)
+        mean, identity, expression = (value.numpy() for value in bases)
         return cls(mean, identity, expression, model.joint_mean, model.joint_basis)
 
     @classmethod
