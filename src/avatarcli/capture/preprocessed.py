@@ -17,7 +17,7 @@ _PLACE_FILE = "crop.json"
 @dataclass(frozen=True)
 class Preprocessed:
     """place: where the portrait was cut out of the photo; None in workspaces of older versions, and for pictures that no
-    photo was cut for. exact: its face was found, or its ear. A profile laid along its outline alone is some millimetres off."""
+    photo was cut for. exact: its face was found. A profile laid along its outline is some millimetres off."""
 
     portrait: Portrait
     track: PhotoFit

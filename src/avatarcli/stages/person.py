@@ -15,7 +15,7 @@ from avatarcli.head.model import load_head_model
 from avatarcli.reproject.scene import SeenPerson
 from avatarcli.reproject.side_light import side_lift, softened
 from avatarcli.stages.artefacts import fitted_photos
-from avatarcli.stages.photos import BY_OUTLINE
+from avatarcli.stages.photos import BY_LANDMARKS
 from avatarcli.workspace import Subject
 
 
@@ -40,7 +40,7 @@ class Person:
         A single photo that is lit from one side gets softer light. Several photos know how the sides look.
         """
         further = [
-            Preprocessed.load(preprocess / entry["folder"], exact=entry["fitted_by"] != BY_OUTLINE)
+            Preprocessed.load(preprocess / entry["folder"], exact=entry["fitted_by"] == BY_LANDMARKS)
             for entry in fitted_photos(preprocess)[1:]
         ]
         frontal, model = Preprocessed.load(preprocess), load_head_model()

@@ -53,8 +53,7 @@ _SKIN, _SQUARE = ("face", "nose"), 0.3
 _FEW = 60  # vertices: seen by both photos, fewer do not tell their light
 _MOST_GAIN = 2.5  # of linear light; more is another picture, not another lamp
 
-# How a photo was fitted. By its outline alone a profile is some millimetres off.
-_BY_LANDMARKS, _BY_EAR, BY_OUTLINE = "landmarks", "outline and ear", "outline"
+BY_LANDMARKS, _BY_OUTLINE = "landmarks", "outline"  # how a photo was fitted
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,6 @@ class _Fitted:
     judged: Judged
     gain: Tensor
     distance: float | None  # of its face from the frontal photo's, see `check_same_person`
-    by: str = _BY_LANDMARKS  # how it was fitted
 
     def to_json(self, folder: str) -> dict[str, Any]:
         """The photo's entry in `photos.json`. folder: where its files lie, from the preprocess folder."""
@@ -77,7 +75,7 @@ class _Fitted:
             **moment,
             "folder": folder,
             "yaw": round(yaw, 1),
-            "fitted_by": self.by,
+            "fitted_by": BY_LANDMARKS if self.judged.photo.exact else _BY_OUTLINE,
             "gain": [round(float(value), 3) for value in self.gain],
             "face_distance": self.distance if self.distance is None else round(self.distance, 3),
             "quality": self.judged.quality.to_json(),
@@ -115,14 +113,13 @@ def preprocess_photos(
         check_quality(by_key[first], reference.quality, progress, force=force)
         done = [_Fitted(by_key[first], reference, torch.ones(3), None)]
         for key in order[1:]:
-            photo, distance, by = by_key[key], None, _BY_LANDMARKS
+            photo, distance = by_key[key], None
             try:
                 if key in looks:
                     judged = looks[key].judged(tracks[key], model, any_side=True)
                     distance = check_same_person(looks[first], looks[key], photo, progress, force=force)
                 else:
                     judged = _profile(photo, reference.photo.track, model, config)
-                    by = _BY_EAR if judged.photo.exact else BY_OUTLINE
                 check_quality(photo, judged.quality, progress, force=force)
             except PhotoError as error:
                 if leave_out is None:
@@ -132,7 +129,7 @@ def preprocess_photos(
                 continue
             gain = _gain(reference.photo, judged.photo, model)
             lit = replace(judged.photo, portrait=_with_gain(judged.photo.portrait, gain))
-            done.append(_Fitted(photo, replace(judged, photo=lit), gain, distance, by))
+            done.append(_Fitted(photo, replace(judged, photo=lit), gain, distance))
             advance(1)
         folders = _write(done, out, model)
         advance(1)
@@ -204,7 +201,7 @@ def _profile(photo: Source, frontal: PhotoFit, model: HeadModel, config: Preproc
     # Nod and tilt are as good as exchanged at 90°: only the turn is told.
     values = {measure.name: math.nan for measure in MEASURES} | {"yaw": head_angles(track)[0]}
     quality = PhotoQuality(values, 1.0, 1, 1, True, any_side=True, pictures=photo.pictures)
-    return Judged(Preprocessed(portrait, track, crop.place, exact=fit.exact), quality, crop.image)
+    return Judged(Preprocessed(portrait, track, crop.place, exact=False), quality, crop.image)
 
 
 def _gain(reference: Preprocessed, other: Preprocessed, model: HeadModel) -> Tensor:

@@ -39,30 +39,20 @@ _HAIR, _HAIR_SIGMA = 0.2, 0.2
 _CROWN, _CROWN_SIGMA = 0.015, 0.02  # metres that hair stands over the crown
 # Metres on the average head: where the detector sees the left ear (mean over avatars drawn from both sides), and how far off it is.
 _TRAGION, _EAR_NOISE = (0.0735, -0.0173, -0.009), 5e-3
-_EXACT = (
-    12e-3  # metres that the ear may be off; profiles of ten photos of five people: 2 to 11 mm, without the ear 3 to 32
-)
 _OUTSIDE = 3e-3  # metres that the fitted skull may be too large for the matte
 _STEPS = np.array([0.1, 0.1, 0.06, 0.03, 8e-3, 8e-3])  # first steps of yaw, pitch, roll, log scale and shift
 
 
 @dataclass(frozen=True)
 class ProfileFit:
-    """camera: of the whole picture; error: median distance of the outlines, metres; ear: how far its ear is off, metres, infinity
-    if nothing is known of it."""
+    """camera: of the whole picture; error: median distance of the outlines, metres."""
 
     camera: Camera
     error: float
-    ear: float = math.inf
 
     @property
     def trusted(self) -> bool:
         return self.error < _TRUSTED
-
-    @property
-    def exact(self) -> bool:
-        """Whether the photo's pixels can be carried through the head."""
-        return self.trusted and self.ear < _EXACT
 
 
 def fit_profile(
@@ -88,8 +78,7 @@ def fit_profile(
     ).x
     distances = outline.distances(found)
     seen = distances[np.isfinite(distances)]
-    error = float(np.median(np.abs(seen))) if len(seen) >= _FEWEST else math.inf
-    return ProfileFit(outline.camera(found), error, outline.off_the_ear(found))
+    return ProfileFit(outline.camera(found), float(np.median(np.abs(seen))) if len(seen) >= _FEWEST else math.inf)
 
 
 def find_profile(
@@ -215,7 +204,7 @@ class _Outline:
         gap = self.distances(values)
         gap = np.where(np.isfinite(gap), gap, 5 * _NOISE)
         believed = (values[:4] / (_YAW, _PITCH, _ROLL, _LOG_SCALE)) ** 2
-        off = 0.0 if self._ear is None else (self.off_the_ear(values) / _EAR_NOISE) ** 2
+        off = self._off_the_ear(values)
         # All rows together weigh as much as twenty: neighbours say the same thing.
         return float(20 * np.log1p((gap / _NOISE) ** 2).mean() + believed.sum()) + off + self._outside(values)
 
@@ -224,11 +213,11 @@ class _Outline:
         rows, edge = self._head(values)
         return self._matte(rows) - edge
 
-    def off_the_ear(self, values: Float64) -> float:
-        """Metres from the head's ear to the photo's; infinity where nothing is known of that."""
-        return (
-            math.inf if self._ear is None else float(np.linalg.norm(self._seen(values, self._tragion)[0] - self._ear))
-        )
+    def _off_the_ear(self, values: Float64) -> float:
+        """How unlikely the ear's place is, in squared standard deviations."""
+        if self._ear is None:
+            return 0.0
+        return float(np.square((self._seen(values, self._tragion)[0] - self._ear) / _EAR_NOISE).sum())
 
     def _outside(self, values: Float64) -> float:
         """How unlikely it is that so much of the skull lies outside the matte. Weighed as the outline is."""
