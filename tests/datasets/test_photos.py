@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from avatarcli.capture.profile_points import NearEar
 from avatarcli.datasets.collect import SETTINGS_FILE, write_captured
 from avatarcli.datasets.photos import LondonPhotos, Portraits, evaluated_people, london_people
 from avatarcli.errors import PhotoError, UsageError
@@ -21,6 +20,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import PersonalHead
+from avatarcli.head.near_ear import NearEar
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing, Window
 from avatarcli.progress import SilentProgress

@@ -4,13 +4,13 @@ landmarker, sees profiles too, and knows six points of a face."""
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from avatarcli.arrays import Float64, Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
+from avatarcli.head.near_ear import NearEar
 from avatarcli.weights.shipped import weights_file
 
 _DETECTOR = "face_detector.tflite"  # in the landmarker's archive
@@ -22,18 +22,6 @@ _FRAMINGS = ((0.25, 0.0, 0.0), (0.1, 0.0, 0.0), (0.4, 0.03, 0.0), (0.3, -0.03, 0
 _FEWEST = 4  # framings that must show the face
 _NOSE, _RIGHT_EAR, _LEFT_EAR = 2, 4, 5
 _MIRRORED = (1, 0, 2, 3, 5, 4)  # the points of a mirrored face
-
-
-@dataclass(frozen=True)
-class NearEar:
-    """side: +1 for the person's left ear, −1 for the right one; place [2]: pixels of its tragion."""
-
-    side: int
-    place: Float64
-
-    def scaled(self, ratio: float) -> NearEar:
-        """In the same picture at `ratio` times the size."""
-        return NearEar(self.side, self.place * ratio)
 
 
 def find_near_ear(image: Pixels) -> NearEar | None:

@@ -19,10 +19,10 @@ from scipy.optimize import minimize
 from scipy.spatial import ConvexHull
 
 from avatarcli.arrays import Float64
-from avatarcli.capture.profile_points import NearEar
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
 from avatarcli.head.model import HeadModel, PersonalHead
+from avatarcli.head.near_ear import NearEar
 from avatarcli.head.parameters import HeadParameters
 
 _ROW = 2.0e-3  # metres: height of the rows in which outlines are compared
