@@ -87,7 +87,7 @@ def test_the_avatar_resembles_the_photo(subject: Subject) -> None:
     assert psnr(drawn.color, portrait.foreground * portrait.matte[..., None], inside) > 16
     back = avatar.framing.cameras(torch.tensor([torch.pi]), torch.zeros(1), 64)[0]
     alpha = avatar.render(avatar.rig(), HeadParameters.at_rest(), back).alpha
-    assert alpha[16:48, 24:40].min() > 0.7  # there is a back of the head
+    assert alpha[16:48, 24:40].min() > 0.6  # there is a back of the head, of the few Gaussians that lips and lids leave
 
 
 def test_info_tells_how_well_the_views_are_shown(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:

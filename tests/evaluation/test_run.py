@@ -52,7 +52,7 @@ def test_without_weights_everything_else_is_measured_and_the_rest_fails_aloud(
     assert "avatar weights judges" in page
     assert page.count("data:image/jpeg") == 4  # photo, truth, render, error
     # An avatar laid out from the photo looks like it, and its landmarks agree.
-    assert result.values["photo.psnr"] > 18
+    assert result.values["photo.psnr"] > 17
     assert result.values["photo.iou"] > 0.85
     assert result.values["3d.triangulation"] < 5
     assert result.values["temporal.flicker"] < 3

@@ -92,7 +92,9 @@ def decoder(
     minutes: _Minutes = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the decoder of the small autoencoder alone, to make use of the photo that is carried into each view.
+    """Train the small autoencoder's decoder alone.
+
+    It learns to make use of the photo that is carried into each view.
 
     Run the same command again to continue a run that was stopped.
 
