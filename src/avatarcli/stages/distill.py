@@ -81,10 +81,10 @@ def distill_avatar(
         low = dressed(head, avatar.binding) & (bust.share(avatar.means) > 0.5)
         bust.hold(avatar.means, avatar.quaternions, avatar.log_scales, low.nonzero()[:, 0])
     # A photo that is a little out of place would be painted beside what the others show.
-    photos, taken = (
-        training_photos([photo for photo in seen if photo.exact], avatar, config.photo_size)
-        for seen in (person.photos, person.taken)
-    )
+    photos = training_photos([photo for photo in person.photos if photo.exact], avatar, config.photo_size)
+    taken = photos
+    if person.lift.any():
+        taken = training_photos([photo for photo in person.taken if photo.exact], avatar, config.photo_size)
     closer = close_up(person.frontal, avatar, config.photo_size)
     shown = photos if closer is None else [*photos, closer]
     every = _PHOTO_EVERY if len(photos) == 1 else _PHOTOS_EVERY
