@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from avatarcli.diffusion.autoencoder import SmallVideoAutoencoder, with_normalised_hint
@@ -20,7 +20,9 @@ from avatarcli.studio.sample import StudioSample
 from avatarcli.training.decoder import DecoderBatch, decoder_batch, decoder_loss, disturbed, patches
 from avatarcli.training.loop import TrainConfig, train
 from avatarcli.training.pool.encoding import Tone
+from avatarcli.training.pool.imagined import decoder_errors
 from avatarcli.training.run import train_decoder
+from avatarcli.weights.lpips import Lpips
 
 SIZE = 32
 
@@ -134,6 +136,37 @@ def test_a_recolored_person_has_one_tone_in_all_pictures() -> None:
     assert (colors[0, :3] != torch.tensor([90, 120, 60])).any()
     assert torch.equal(changed.maps, person.maps)
     assert torch.equal(changed.hint[..., 4, :, :], person.hint[..., 4, :, :])
+
+
+class MeanColor(Lpips):
+    """Tells pictures apart by their mean color."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def distances(self, images: Tensor, targets: Tensor) -> Tensor:
+        return (images.mean((2, 3)) - targets.mean((2, 3))).abs().sum(1)
+
+
+def test_views_from_the_front_are_judged_by_their_looks() -> None:
+    class HalfBright(nn.Module):
+        """Half as bright as the truth without a hint, as bright with it."""
+
+        def forward(self, latents: Tensor, hint: Tensor) -> Tensor:
+            shown = hint[:, :, 3:4].amax((2, 3, 4), keepdim=True)
+            return torch.cat([(0.25 + 0.25 * shown).expand(-1, -1, 3, 16, 16), torch.ones(len(hint), 1, 1, 16, 16)], 2)
+
+    truth = torch.full((2, 4, 16, 16), 255, dtype=torch.uint8)
+    truth[:, :3] = 128
+    hint = torch.full((2, 5, 16, 16), 255, dtype=torch.uint8)
+    hint[1] = 0  # nothing of the second view is in the photo
+    person = {"truth": truth, "hint": hint, "plain": truth, "latents": torch.zeros(2, 4, 16, 2, 2)}
+    scores = decoder_errors(HalfBright(), person, torch.device("cpu"), MeanColor())
+    assert scores[3:, 1].tolist() == [1, 1]
+    with_hint, without = scores[3:, 0].tolist()
+    assert with_hint == pytest.approx(0, abs=0.01)
+    assert without == pytest.approx(3 * 0.25, abs=0.01)
+    assert decoder_errors(HalfBright(), person, torch.device("cpu"))[3:].abs().max() == 0
 
 
 def test_the_command_changes_the_decoder_and_nothing_else(tmp_path: Path) -> None:

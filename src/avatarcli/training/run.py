@@ -91,7 +91,9 @@ def train_decoder(out: Path, config: str, start: Path, progress: Progress, *, ch
     network = _channels_last(Lpips("vgg")).to(process.device) if perceptual else None
     transformer = load_transformer(start / TRANSFORMER_FOLDER)
     of_first = progress if process.rank == 0 else SilentProgress()
-    with ImaginedPeople(settings.studio, settings.pool, transformer, before, folder, out, process, of_first) as people:
+    with ImaginedPeople(
+        settings.studio, settings.pool, transformer, before, folder, out, process, of_first, network
+    ) as people:
         curriculum = _curriculum(None, settings, clock, None, people.source)
         result = train(
             model.decoder,

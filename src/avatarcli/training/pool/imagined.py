@@ -34,6 +34,7 @@ from avatarcli.training.pool.renderer import HELD_OUT_SUFFIX, Orders
 from avatarcli.training.pool.store import LatentStore
 from avatarcli.training.settings import PoolTable, SourceSettings, StudioTable
 from avatarcli.training.sources import Source
+from avatarcli.weights.lpips import Lpips
 
 _STEPS = 5  # of denoising, as many as in use
 # How noisy truths are made before the transformer repairs them in one step, and how many steps, at least and at most, they are
@@ -47,6 +48,8 @@ _DECODED = 32  # pictures decoded at a time
 _PAUSE, _SAY_EVERY, _PATIENCE = 0.1, 15.0, 240.0  # seconds
 _ON_SHEET = 4  # people
 _FRONT = 0.5  # share of a view's person that the photo must show for the view to be scored as one from the front
+_MEASURES = ("inside", "inside without hint", "outside", "LPIPS", "LPIPS without hint")
+_GREY = 0.92  # behind people whom a network compares
 
 
 class PictureStore:
@@ -92,7 +95,7 @@ class ImaginedPeople(Companion[DecoderBatch]):
     """People of the studio and real ones, of one training process; as a context manager it ends what it started.
 
     transformer: what imagines them, on the process's device; autoencoder: as it was before the training, there too, from
-    `autoencoder_folder`. out: the training's folder, which keeps the held-out people.
+    `autoencoder_folder`. out: the training's folder, which keeps the held-out people. network: says how different pictures look.
 
     Raises:
         AssetsError: the asset pack is not whole.
@@ -109,7 +112,9 @@ class ImaginedPeople(Companion[DecoderBatch]):
         out: Path,
         process: Process,
         progress: Progress,
+        network: Lpips | None = None,
     ) -> None:
+        self._network = network
         self._studio, self._table, self._process, self._progress = studio, pool, process, progress
         self._imagination = Imagination(transformer, autoencoder, process.device)
         self._folder, self._out = autoencoder_folder, out
@@ -173,16 +178,16 @@ class ImaginedPeople(Companion[DecoderBatch]):
             self._held_out[name] = [self._judged(StudioSample.load(path), number) for number, path in enumerate(files)]
 
     def judge(self, model: nn.Module) -> dict[str, float]:
-        """Mean absolute errors: inside the warp of views from the front, with the hint and without it; outside the warp."""
+        """Mean absolute errors: inside the warp of views from the front, with the hint and without it; outside the warp. With a
+        network also how different from the truth imagined views from the front look to it, with the hint and without: the errors do
+        not tell detail that lies a pixel off from detail that is missing."""
         found = {}
         for name, people in self._held_out.items():
-            sums = torch.zeros(3, 2, dtype=torch.float64)
+            sums = torch.zeros(len(_MEASURES), 2, dtype=torch.float64)
             for person in people:
-                sums += _errors(model, person, self._process.device)
+                sums += decoder_errors(model, person, self._process.device, self._network)
             of_all = combined(sums, "sum")
-            for measure, (total, count) in zip(
-                ("inside", "inside without hint", "outside"), of_all.tolist(), strict=True
-            ):
+            for measure, (total, count) in zip(_MEASURES, of_all.tolist(), strict=True):
                 if count:
                     found[f"{name} {measure}"] = total / count
         return found
@@ -334,12 +339,18 @@ def _decoded(
     return decoder(latents, hint if shown else without_hint(latents, hint.shape[-1]))[:, 0].float().clamp(0, 1)
 
 
-def _errors(decoder: nn.Module, person: Mapping[str, Tensor], device: torch.device) -> Tensor:
-    """Sums of absolute errors and what they are of [3, 2]: inside the warp with the hint and without, in views from the front that
-    were drawn anew; against the decoder as it was, of what the photo does not show of imagined ones."""
+def decoder_errors(
+    decoder: nn.Module, person: Mapping[str, Tensor], device: torch.device, network: Lpips | None = None
+) -> Tensor:
+    """Sums of what _MEASURES names, and what they are of [5, 2].
+
+    Absolute errors inside the warp, with the hint and without, are of views from the front that were drawn anew; those outside of
+    imagined views, against the decoder as it was. Without a network there are no distances.
+    """
     truth, hint, plain = (person[name].float().to(device) / 255 for name in ("truth", "hint", "plain"))
     seen, there = (hint[:, 3:4] > 0.5).float(), (truth[:, 3:4] > 0.5).float()
-    front = (seen.sum((1, 2, 3)) > _FRONT * there.sum((1, 2, 3))).float().view(-1, 1, 1, 1)
+    is_front = seen.sum((1, 2, 3)) > _FRONT * there.sum((1, 2, 3))
+    front = is_front.float().view(-1, 1, 1, 1)
     blind, full = (_decoded(decoder, person, device, shown=shown, kind=_REDRAWN) for shown in (False, True))
     imagined = _decoded(decoder, person, device, shown=True)
     away = 1 - functional.max_pool2d(seen, 33, 1, 16)
@@ -347,4 +358,9 @@ def _errors(decoder: nn.Module, person: Mapping[str, Tensor], device: torch.devi
         (((made - wanted).abs().mean(1, keepdim=True) * mask).sum(), mask.sum())
         for made, wanted, mask in ((full, truth, front * seen), (blind, truth, front * seen), (imagined, plain, away))
     ]
+    for shown in (imagined, _decoded(decoder, person, device, shown=False)):
+        far = truth.new_zeros(())
+        if network is not None and bool(is_front.any()):
+            far = network.distances(*(p[is_front, :3] + (1 - p[is_front, 3:]) * _GREY for p in (shown, truth))).sum()
+        sums.append((far, is_front.sum() if network is not None else far))
     return torch.tensor([[float(total), float(count)] for total, count in sums], dtype=torch.float64)
