@@ -141,7 +141,7 @@ def test_a_camera_that_sees_the_head_alone_is_left_alone(plain: Bust) -> None:
     assert torch.equal(plain.outlined(picture, above), picture)
 
 
-def test_what_stands_out_is_shortened_and_what_has_left_comes_back(plain: Bust) -> None:
+def test_what_stands_out_moves_in_and_what_has_left_comes_back(plain: Bust) -> None:
     """On the back: a disc that lies on it, a needle that stands out, one beyond the edge of the shoulder, and a stray."""
     start = torch.tensor([[0.0, -0.18, -0.09], [0.0, -0.18, -0.09], [0.138, -0.18, 0.0], [0.0, -0.18, -0.09]])
     means = start.clone()
@@ -153,15 +153,31 @@ def test_what_stands_out_is_shortened_and_what_has_left_comes_back(plain: Bust) 
     before = log_scales.clone()
     for _ in range(4):
         plain.hold(means, quaternions, log_scales, torch.tensor([0, 1, 2, 3]))
-    assert torch.equal(means[:3], start[:3])
+    assert torch.equal(means[0], start[0])
     assert (means[3] - start[3]).norm() < 0.003
     assert torch.equal(log_scales[0], before[0])
-    assert (log_scales[1:3, 0].exp() < 0.004).all()
+    tips = means[1:3] + 2 * log_scales[1:3, :1].exp() * torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    assert (plain.depth_at(tips) > -0.0035).all()
+    assert (plain.depth_at(means[1:3]) > plain.depth_at(start[1:3])).all()
     assert torch.equal(log_scales[:, 1:], before[:, 1:])
     # What is not chosen stays.
     alone = before.clone()
     plain.hold(means, quaternions, alone, torch.tensor([0]))
     assert torch.equal(alone, before)
+
+
+def test_a_curved_surface_stays_closed(plain: Bust) -> None:
+    """At the side of the shoulder discs are tangents: they sink until they fit in rather than shrink to grains."""
+    side = torch.tensor([[0.14, -0.18, 0.0]])
+    side[0, 0] += float(plain.depth_at(side)[0])
+    assert plain.depth_at(side).abs() < 0.001
+    means, lying = side.clone(), torch.tensor([[0.0, math.pi / 2, 0.0]])
+    log_scales = torch.tensor([[0.012, 0.006, 0.001]]).log()
+    for _ in range(20):
+        plain.hold(means, matrix_to_quaternion(axis_angle_to_matrix(lying)), log_scales, torch.tensor([0]))
+    assert log_scales[0, 0].exp() > 0.010
+    assert (means - side).norm() < 0.006
+    assert means[0, 1:].equal(side[0, 1:]) or (means - side)[0, 1:].abs().max() < 0.001
 
 
 def test_a_photo_knows_the_outline_better_where_it_is_believed(plain: Bust) -> None:

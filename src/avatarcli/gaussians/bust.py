@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.pictures import TrainingPicture
+from avatarcli.gaussians.rig import lengths
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, pull_push, ramp, resized
 from avatarcli.geometry.mesh import sample_image
@@ -40,6 +41,7 @@ _OUTSIDE = 0.003  # metres that an axis of a Gaussian, as far as it is seen, may
 _SEEN = 2.0  # deviations from its middle as far as which a Gaussian is seen
 # Share of an axis that one hold leaves at least, for others follow; and the logarithm of a length (metres) that stays in any case.
 _STILL, _SHORT = 0.25, math.log(0.0015)
+_MOVE = 0.004  # metres that one hold moves at most what stands out
 _CLEAN = 0.9  # alpha from which a view's pixel has the color of cloth, and not of what is behind it
 _SOFT = 0.004  # metres across an outline from all to nothing: two pixels of a view
 
@@ -182,24 +184,45 @@ class Bust:
 
     @torch.no_grad()
     def hold(self, means: Tensor, quaternions: Tensor, log_scales: Tensor, chosen: Tensor) -> None:
-        """Bring chosen Gaussians [K] (indices) back, in place, that lie outside of the shape, and shorten what stands out of it.
+        """Bring chosen Gaussians [K] (indices) back, in place, that lie outside of the shape or stand out of it.
 
+        Those that stand out move in; shortened is only what yet stands out then: on a curved surface or beside an edge Gaussians
+        would become too short to close it.
         means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres.
         """
         depth = self.depth_at(means[chosen])
         left = chosen[depth < -_OUTSIDE]
-        aside = self.cell * torch.eye(3, device=means.device)
-        inward = self.depth_at(means[left, None] + aside) - self.depth_at(means[left, None] - aside)
-        means[left] -= depth[depth < -_OUTSIDE][:, None] * functional.normalize(inward, dim=-1)
-        places = means[chosen]
-        scales = log_scales[chosen]
-        ends = quaternion_to_matrix(quaternions[chosen]).mT * (_SEEN * scales.exp())[..., None]
-        outermost = self.depth_at(torch.stack([places[:, None] + ends, places[:, None] - ends])).amin(0)
+        means[left] -= depth[depth < -_OUTSIDE][:, None] * self._inward(means[left])
+        out = chosen[(self._outermost(means[chosen], quaternions[chosen], log_scales[chosen]) < -_OUTSIDE).any(-1)]
+        ends = means[out, None] + self._ends(quaternions[out], log_scales[out])
+        excess = (-_OUTSIDE - self.depth_at(ends)).clamp(min=0)[..., None]
+        # Of two opposite ends both may stand out; then these shifts add up across the surface and cancel along it.
+        shift = (excess * self._inward(ends)).sum(1) / (excess > 0).sum(1).clamp(min=1)
+        means[out] += shift * (_MOVE / lengths(shift).clamp(min=_MOVE))[:, None]
+        places, scales = means[out], log_scales[out]
+        outermost = self._outermost(places, quaternions[out], scales)
         # What the axis uses up of the depth, and how much of that is there.
         depth = self.depth_at(places)[:, None]
         share = (depth + _OUTSIDE).clamp(min=0) / (depth - outermost).clamp(min=1e-6)
         shorter = (scales + share.clamp(_STILL, 1).log()).maximum(scales.clamp(max=_SHORT))
-        log_scales[chosen] = torch.where(outermost < -_OUTSIDE, shorter, scales)
+        log_scales[out] = torch.where(outermost < -_OUTSIDE, shorter, scales)
+
+    def _inward(self, points: Tensor) -> Tensor:
+        """The unit directions [..., 3] in which it gets deeper at points [..., 3]."""
+        aside = self.cell * torch.eye(3, device=points.device)
+        deeper = self.depth_at(points[..., None, :] + aside) - self.depth_at(points[..., None, :] - aside)
+        return functional.normalize(deeper, dim=-1)
+
+    def _outermost(self, means: Tensor, quaternions: Tensor, log_scales: Tensor) -> Tensor:
+        """Metres [K, 3] that the outer end of each axis of K Gaussians lies inside."""
+        ends = means[:, None] + self._ends(quaternions, log_scales)
+        return self.depth_at(ends).unflatten(1, (2, 3)).amin(1)
+
+    @staticmethod
+    def _ends(quaternions: Tensor, log_scales: Tensor) -> Tensor:
+        """From their middles to both ends of each axis [K, 6, 3] of K Gaussians, in metres."""
+        axes = quaternion_to_matrix(quaternions).mT * (_SEEN * log_scales.exp())[..., None]
+        return torch.cat([axes, -axes], dim=1)
 
 
 def _continued(filled: npt.NDArray[Any], first: Tensor, size: float, reach: float, edge: float) -> npt.NDArray[Any]:
