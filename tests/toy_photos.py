@@ -9,6 +9,7 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
+from avatarcli.gaussians.start import Start
 from avatarcli.geometry.cameras import Camera
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.parameters import HeadParameters
@@ -40,3 +41,8 @@ def bare(head: PersonalHead) -> Avatar:
         provenance={},
         **start_gaussians(samples, SH_C0)._asdict(),
     )
+
+
+def start_of(head: PersonalHead) -> Start:
+    """`bare`, as pictures are prepared with it."""
+    return Start(bare(head), "cpu")

@@ -22,6 +22,7 @@ from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
+from drawing import drawn_on
 
 AvatarMaker = Callable[..., Avatar]
 SIZE, COUNT = 160, 6000
@@ -55,7 +56,7 @@ class Person:
 
     def combed(self, seed: int = 0) -> tuple[Avatar, Tensor]:
         """The combed avatar, and which Gaussians [G] (bool) do not follow the views any more."""
-        avatar, follows = comb(self.avatar, self.photo, self.surface, seed)
+        avatar, follows = comb(self.avatar, self.photo, self.surface, seed=seed, device="cpu")
         return avatar, follows > Follows.ALL
 
 
@@ -242,3 +243,9 @@ def test_bald_heads_and_hats_have_no_strands(person: Person, label: Label) -> No
 
 def test_a_portrait_without_labels_tells_nothing(person: Person) -> None:
     assert HairPhoto.of(replace(person.portrait, labels=None), person.track, SIZE) is None
+
+
+def test_combing_draws_on_the_device_of_the_fit(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = drawn_on(monkeypatch)
+    comb(person.avatar, person.photo, person.surface, seed=0, device="elsewhere")
+    assert devices == ["elsewhere"]

@@ -13,6 +13,7 @@ from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.initialise import start_gaussians
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
+from avatarcli.gaussians.start import Start
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
@@ -68,7 +69,7 @@ def frontal(start: Avatar) -> TrainingPicture:
 
 def painted(start: Avatar, photo: TrainingPicture, camera: Camera) -> tuple[Tensor, Tensor]:
     grey = torch.cat([GREY, torch.ones(1)]).expand(SIZE, SIZE, 4)
-    return ShownClothes.of(start, [photo]).paint(grey, HeadParameters.at_rest(), camera)
+    return ShownClothes.of(Start(start, "cpu"), [photo]).paint(grey, HeadParameters.at_rest(), camera)
 
 
 @pytest.mark.parametrize("degrees", [30.0, -30.0, 55.0])
@@ -121,7 +122,7 @@ def test_of_several_photos_the_frontal_one_decides(bust: Avatar) -> None:
     first = replace(frontal(bust), trust=half)
     grey = torch.cat([GREY, torch.ones(1)]).expand(SIZE, SIZE, 4)
     camera = view(bust, 0.0)
-    picture, share = ShownClothes.of(bust, [first, green]).paint(grey, HeadParameters.at_rest(), camera)
+    picture, share = ShownClothes.of(Start(bust, "cpu"), [first, green]).paint(grey, HeadParameters.at_rest(), camera)
     _, torso = seen(bust.head, camera)
     sure, columns = torso & (share > 0.95), torch.arange(SIZE)
     for side, color in ((columns < SIZE // 2 - 4, RED), (columns > SIZE // 2 + 4, green.color[0, 0])):

@@ -11,6 +11,7 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.color_range import ColorRange
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.pictures import FRONTAL, TrainingPicture
+from avatarcli.gaussians.start import Start
 from avatarcli.geometry.colors import log_colors
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
@@ -49,7 +50,7 @@ def test_a_neck_has_no_spot_that_one_view_alone_imagines(mean_head: PersonalHead
     sides = (30.0, 50.0, 70.0, 90.0, 110.0)
     for others, allowed in ((plain, False), (spotted, True)):
         pictures = [picture(spotted if degrees == 70.0 else others, degrees) for degrees in sides]
-        agreed = shown_colors(plain, pictures)
+        agreed = shown_colors(Start(plain, "cpu"), pictures)
         assert (may_be(agreed, DARK)[left].float().mean() > 0.9) == allowed
         assert allowed or may_be(agreed, DARK)[left].float().mean() < 0.05
         # What none of them sees, on the other side, takes what is nearest; eyes and lips are not held.
@@ -64,9 +65,9 @@ def test_what_the_photo_sees_squarely_it_decides_about(mean_head: PersonalHead) 
     pendant = of_regions(start, "neck", "torso") & normal_ahead & (start.means[:, 0].abs() < 0.03)
     plain, worn = colored(start, torch.zeros_like(pendant)), colored(start, pendant)
     views = [picture(plain, degrees) for degrees in (-40.0, 0.0, 40.0)]
-    agreed = shown_colors(plain, [picture(worn, 0.0, FRONTAL), *views])
+    agreed = shown_colors(Start(plain, "cpu"), [picture(worn, 0.0, FRONTAL), *views])
     assert may_be(agreed, DARK)[pendant].float().mean() > 0.5
-    assert may_be(shown_colors(plain, views), DARK)[pendant].float().mean() < 0.05
+    assert may_be(shown_colors(Start(plain, "cpu"), views), DARK)[pendant].float().mean() < 0.05
 
 
 def test_hair_beside_a_neck_is_not_painted_on_its_skin(mean_head: PersonalHead) -> None:
@@ -87,9 +88,11 @@ def test_hair_beside_a_neck_is_not_painted_on_its_skin(mean_head: PersonalHead) 
         SIZE,
         log_colors(torch.tensor(DARK)),
     )
-    believed, doubted = (may_be(shown_colors(plain, [photo, *views], h), DARK)[hidden] for h in (None, hair))
+    believed, doubted = (
+        may_be(shown_colors(Start(plain, "cpu"), [photo, *views], h), DARK)[hidden] for h in (None, hair)
+    )
     assert believed.float().mean() > 0.5
     assert doubted.float().mean() < 0.15
     # Where the views show hair too, it is hair.
     views = [picture(hairy, degrees) for degrees in (-60.0, -30.0, 30.0, 60.0)]
-    assert may_be(shown_colors(plain, [photo, *views], hair), DARK)[hidden].float().mean() > 0.8
+    assert may_be(shown_colors(Start(plain, "cpu"), [photo, *views], hair), DARK)[hidden].float().mean() > 0.8

@@ -14,6 +14,7 @@ from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.pictures import FRONTAL, TrainingPicture
+from avatarcli.gaussians.start import Start
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
@@ -23,6 +24,8 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.multiview.framing import Framing
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.multiview.plan import make_plan
+from avatarcli.stages.shown_clothes import ShownClothes
+from avatarcli.stages.shown_colors import shown_colors
 from avatarcli.stages.training_pictures import (
     Authority,
     ViewPictures,
@@ -30,9 +33,11 @@ from avatarcli.stages.training_pictures import (
     draw_openings,
     face_mask,
     photo_authority,
+    training_photos,
     without_contradictions,
 )
-from toy_photos import SIZE, bare, track_of, view
+from drawing import drawn_on
+from toy_photos import SIZE, start_of, track_of, view
 
 
 def open_mouth() -> HeadParameters:
@@ -95,13 +100,13 @@ def test_the_mask_follows_the_chin_down(mean_head: PersonalHead) -> None:
 
 
 def test_an_open_mouth_is_drawn_as_the_start_has_it_and_nothing_else_is(mean_head: PersonalHead) -> None:
-    camera, start = view(mean_head, 0.0), bare(mean_head)
+    camera, start = view(mean_head, 0.0), start_of(mean_head)
     region = seen_regions(mean_head, open_mouth(), camera)
     inside = torch.isin(region, torch.tensor([REGIONS.index(name) for name in ("mouth_cavity", "teeth", "tongue")]))
     assert inside.sum() > 20
     picture = torch.full((SIZE, SIZE, 4), 0.3)
     draw_openings(picture, start, between_rims(mean_head) & ~in_eyes(mean_head), open_mouth(), camera)
-    drawn = start.render(start.rig(), open_mouth(), camera)
+    drawn = start.draw(open_mouth(), camera)
     middle = -torch.nn.functional.max_pool2d(-inside.float()[None], 3, stride=1, padding=1)[0] > 0
     assert (picture[..., :3] - drawn.color)[middle].abs().mean() < 0.03
     assert (picture[..., 3] - drawn.alpha)[middle].abs().mean() < 0.03
@@ -111,7 +116,7 @@ def test_an_open_mouth_is_drawn_as_the_start_has_it_and_nothing_else_is(mean_hea
 
 
 def test_eyes_are_drawn_as_the_start_has_them_and_shut_lids_when_they_are_shut(mean_head: PersonalHead) -> None:
-    camera, start = view(mean_head, 0.0), bare(mean_head)
+    camera, start = view(mean_head, 0.0), start_of(mean_head)
     shut = torch.tensor([expression_vector(NAMED_EXPRESSIONS["blink"])])
     changed = []
     for expression, hidden in ((shut * 0, between_rims(mean_head)), (shut, hidden_at_rest(mean_head))):
@@ -128,14 +133,14 @@ def test_eyes_are_drawn_as_the_start_has_them_and_shut_lids_when_they_are_shut(m
 
 def test_from_behind_a_picture_stays_as_it_is(mean_head: PersonalHead) -> None:
     picture = torch.full((SIZE, SIZE, 4), 0.3)
-    draw_openings(picture, bare(mean_head), hidden_at_rest(mean_head), open_mouth(), view(mean_head, 180.0))
+    draw_openings(picture, start_of(mean_head), hidden_at_rest(mean_head), open_mouth(), view(mean_head, 180.0))
     assert (picture == 0.3).all()
 
 
 def test_a_photos_eye_on_the_heads_lid_is_not_believed(mean_head: PersonalHead) -> None:
     camera, rest = view(mean_head, 0.0), HeadParameters.at_rest()
-    start, eyes = bare(mean_head), seen_regions(mean_head, rest, camera) == REGIONS.index("eye")
-    alpha = start.render(start.rig(), rest, camera).alpha.clamp(0, 1)
+    start, eyes = start_of(mean_head), seen_regions(mean_head, rest, camera) == REGIONS.index("eye")
+    alpha = start.draw(rest, camera).alpha.clamp(0, 1)
     photo = TrainingPicture(camera, rest, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
     landmarks, _ = camera.project(mean_head.model.landmarks(mean_head.neutral))
     trust = [
@@ -161,7 +166,7 @@ def photo_of(head: PersonalHead, size: int) -> Preprocessed:
 
 
 def test_a_close_up_shows_the_photos_face_more_finely(mean_head: PersonalHead) -> None:
-    photo, start = photo_of(mean_head, 256), bare(mean_head)
+    photo, start = photo_of(mean_head, 256), start_of(mean_head)
     close = close_up(photo, start, 96)
     assert close is not None
     assert close.moment == FRONTAL
@@ -180,7 +185,7 @@ def test_a_close_up_shows_the_photos_face_more_finely(mean_head: PersonalHead) -
 
 
 def test_a_photo_that_is_no_finer_has_no_close_up(mean_head: PersonalHead) -> None:
-    assert close_up(photo_of(mean_head, 100), bare(mean_head), 96) is None
+    assert close_up(photo_of(mean_head, 100), start_of(mean_head), 96) is None
 
 
 def test_from_behind_no_face_counts(mean_head: PersonalHead) -> None:
@@ -199,9 +204,9 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
     photo = TrainingPicture(
         plan.cameras[0], HeadParameters.at_rest(), -1, torch.zeros(8, 8, 3), torch.zeros(8, 8), torch.zeros(8, 8)
     )
-    start = bare(mean_head)
+    start = start_of(mean_head)
     hidden = between_rims(mean_head), hidden_at_rest(mean_head)
-    authority = Authority(start, torch.zeros(1, start.count), torch.ones(1, 3))
+    authority = Authority(start, torch.zeros(1, start.avatar.count), torch.ones(1, 3))
     pictures = ViewPictures([photo], video, mean_head, authority, hidden)
     assert len(pictures) == 5
     assert pictures[0] is photo
@@ -229,25 +234,25 @@ def test_heads_at_rest_are_believed_everywhere_and_expressions_on_the_face(
 
 
 def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(mean_head: PersonalHead) -> None:
-    start = bare(mean_head)
+    start = start_of(mean_head)
     turn = torch.deg2rad(torch.tensor(30.0))
     parameters = HeadParameters.at_rest()
     parameters = replace(
         parameters, head_pose=rigid(axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0])), torch.zeros(3))[None]
     )
     camera = view(mean_head, 30.0)  # it looks at the turned head from the front
-    alpha = start.render(start.rig(), parameters, camera).alpha.clamp(0, 1)
+    alpha = start.draw(parameters, camera).alpha.clamp(0, 1)
     photo = TrainingPicture(camera, parameters, -1, torch.zeros(SIZE, SIZE, 3), alpha, torch.ones(SIZE, SIZE))
     share = photo_authority(start, photo)
-    region = mean_head.model.region[mean_head.model.faces[start.binding]].long()
+    region = mean_head.model.region[mean_head.model.faces[start.avatar.binding]].long()
     nose = (region == REGIONS.index("nose")).all(-1)
     assert share[nose].max() > 0.9
     lips = (region == REGIONS.index("lip")).all(-1)
     talking = photo_authority(start, replace(photo, parameters=replace(parameters, expression=open_mouth().expression)))
     assert share[lips].max() > 0.5
-    assert talking[lips & (start.means[:, 1] < start.means[lips, 1].mean())].max() < 0.1
+    assert talking[lips & (start.avatar.means[:, 1] < start.avatar.means[lips, 1].mean())].max() < 0.1
     torso = (region == REGIONS.index("torso")).all(-1)
-    front, back = start.means[:, 2] > 0.03, start.means[:, 2] < -0.08
+    front, back = start.avatar.means[:, 2] > 0.03, start.avatar.means[:, 2] < -0.08
     assert share[torso & front].max() > 0.9
     assert share[torso & back].max() == 0
 
@@ -268,17 +273,53 @@ def test_views_beside_the_photo_leave_to_it_what_its_expression_does_not_move(me
 
 
 def test_each_photo_decides_beside_its_own_direction(mean_head: PersonalHead) -> None:
-    start, rest = bare(mean_head), HeadParameters.at_rest()
+    start, rest = start_of(mean_head), HeadParameters.at_rest()
     photos = []
     for moment, degrees in ((-1, 0.0), (-2, 90.0)):
         camera = view(mean_head, degrees)
-        alpha = start.render(start.rig(), rest, camera).alpha
+        alpha = start.draw(rest, camera).alpha
         photos.append(
             TrainingPicture(camera, rest, moment, alpha[..., None].repeat(1, 1, 3), alpha, torch.ones_like(alpha))
         )
     alone, both = Authority.of(start, photos[:1]), Authority.of(start, photos)
     for degrees, known in ((0.0, True), (90.0, False), (-90.0, False)):
         camera = view(mean_head, degrees)
-        head = start.render(start.rig(), rest, camera).alpha > 0.9
+        head = start.draw(rest, camera).alpha > 0.9
         assert (alone.trust(rest, camera)[head].mean() < 0.5) == known
         assert (both.trust(rest, camera)[head].mean() < 0.5) == (known or degrees == 90.0)
+
+
+def test_pictures_are_prepared_on_the_device_of_the_fit(
+    mean_head: PersonalHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one draw on another: a GPU's fit would wait for the CPU's kernels to be compiled."""
+    framing, hidden = Framing.of(mean_head.neutral), (between_rims(mean_head), hidden_at_rest(mean_head))
+    face = mean_head.neutral[mean_head.model.in_regions("face")]
+    video = MultiViewVideo(tmp_path, make_plan(framing, face, views=2, face_views=1, frames=2, size=64), framing, "toy")
+    for place in video.plan.pictures:
+        video.write_frame(*place, torch.full((64, 64, 4), 0.5))
+    devices, start = drawn_on(monkeypatch), Start(start_of(mean_head).avatar, "elsewhere")
+    seen, drawn = photo_of(mean_head, 256), 0
+
+    def draws() -> bool:
+        """Whether something has been drawn since this was last asked."""
+        nonlocal drawn
+        before, drawn = drawn, len(devices)
+        return drawn > before
+
+    photos = training_photos([seen, seen], start, 64)
+    assert draws()
+    assert close_up(seen, start, 64) is not None
+    assert draws()
+    authority = Authority.of(start, photos)
+    assert draws()
+    clothes = ShownClothes.of(start, photos)
+    assert draws()
+    views = ViewPictures(photos, video, mean_head, authority, hidden, clothes)
+    pictures = []
+    for index in range(len(photos), len(views)):
+        pictures.append(views[index])
+        assert draws()
+    shown_colors(start, [*photos, *(picture for picture in pictures if picture.moment == 0)])
+    assert draws()
+    assert set(devices) == {"elsewhere"}

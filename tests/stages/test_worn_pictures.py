@@ -12,6 +12,7 @@ from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.pictures import TrainingPicture
+from avatarcli.gaussians.start import Start
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.stages.training_pictures import (
@@ -21,14 +22,14 @@ from avatarcli.stages.training_pictures import (
     with_shown_clothes,
     without_contradictions,
 )
-from toy_photos import SIZE, bare, track_of, view
+from toy_photos import SIZE, bare, start_of, track_of, view
 
 
 def test_shoulders_that_the_views_do_not_know_are_not_believed(mean_head: PersonalHead) -> None:
     """The photo's matte reaches beyond the start on one side, below the chin and above it: below, it does not count there."""
     camera, rest = view(mean_head, 0.0), HeadParameters.at_rest()
-    model, start = mean_head.model, bare(mean_head)
-    alpha = start.render(start.rig(), rest, camera).alpha.clamp(0, 1)
+    model, start = mean_head.model, start_of(mean_head)
+    alpha = start.draw(rest, camera).alpha.clamp(0, 1)
     landmarks, _ = camera.project(model.landmarks(mean_head.neutral))
     chin = int(landmarks[152, 1])
     column = 20
@@ -64,7 +65,7 @@ def cut_off(head: PersonalHead, label: Label) -> tuple[TrainingPicture, Portrait
 
 def test_clothes_go_on_below_the_border_of_a_photo(mean_head: PersonalHead) -> None:
     photo, portrait = cut_off(mean_head, Label.CLOTHES)
-    made = continued_below(photo, portrait, bare(mean_head))
+    made = continued_below(photo, portrait, start_of(mean_head))
     border = SIZE - 30
     assert torch.equal(made.color[:border], photo.color[:border])
     assert torch.equal(made.trust[:border], photo.trust[:border])
@@ -87,7 +88,7 @@ def test_of_a_neckline_nobody_knows_how_it_goes_on(mean_head: PersonalHead) -> N
     labels = portrait.labels
     assert labels is not None
     labels[: border - shown] = int(Label.SKIN)
-    made = continued_below(photo, portrait, bare(mean_head))
+    made = continued_below(photo, portrait, start_of(mean_head))
     assert made.trust[border : border + shown // 2, 20:50].min() > 0.9
     assert made.trust[border + shown + 1 :].max() < 0.1
 
@@ -109,7 +110,7 @@ def test_nobody_fades_out_at_the_border_of_a_photo(mean_head: PersonalHead) -> N
 def test_below_the_border_nothing_but_clothes_goes_on(mean_head: PersonalHead, label: Label | None) -> None:
     photo, portrait = cut_off(mean_head, label or Label.CLOTHES)
     portrait = portrait if label else replace(portrait, labels=None)
-    made = continued_below(photo, portrait, bare(mean_head))
+    made = continued_below(photo, portrait, start_of(mean_head))
     assert torch.equal(made.trust[: SIZE - 30], photo.trust[: SIZE - 30])
     assert made.trust[SIZE - 30 :].max() == 0
 
@@ -121,7 +122,7 @@ def test_skin_that_is_labelled_as_clothes_does_not_go_on(mean_head: PersonalHead
     assert labels is not None
     color[:, neckline], color[:40], labels[:40] = skin, skin, int(Label.SKIN)
     photo = replace(photo, color=color * photo.alpha[..., None])
-    made = continued_below(photo, replace(portrait, foreground=color), bare(mean_head))
+    made = continued_below(photo, replace(portrait, foreground=color), start_of(mean_head))
     low = slice(SIZE - 30, made.camera.height)
     assert made.trust[low, 76:84].max() < 0.1
     assert made.trust[low, 20:60].min() > 0.9
@@ -136,11 +137,12 @@ def test_clothes_that_a_photo_shows_start_as_it_shows_them(mean_head: PersonalHe
     red = torch.tensor([0.8, 0.1, 0.1]).expand(SIZE, SIZE, 3)
     ones = torch.ones(SIZE, SIZE)
     photo = TrainingPicture(camera, rest, -1, red, ones, ones)
-    authority = Authority.of(start, [photo])
+    authority = Authority.of(Start(start, "cpu"), [photo])
 
     def made(of: Avatar) -> tuple[Avatar, Tensor]:
         faint = replace(of, opacity_logits=torch.full_like(of.opacity_logits, -1.0))
-        return with_shown_clothes(faint, torch.full((of.count,), 0.015), [photo], authority)
+        worn, reach = with_shown_clothes(Start(faint, "cpu"), torch.full((of.count,), 0.015), [photo], authority)
+        return worn.avatar, reach
 
     worn, reach = made(start)
     front, back = torso & (authority.share[0] > 0.9), torso & (start.means[:, 2] < -0.08)

@@ -37,6 +37,7 @@ def rasterize(
     background: Tensor | None = None,
     *,
     backend: Backend = "auto",
+    device: str | None = None,
 ) -> Rasterized:
     """What `camera` sees of N Gaussians (Kerbl et al. 2023; EWA splatting, Zwicker et al. 2002).
 
@@ -47,7 +48,8 @@ def rasterize(
     colors: [N, C] with C ≥ 1; any meaning, they are blended as they are.
     camera: one camera (world_to_camera [4, 4]); gradients do not reach it.
     background: color behind the Gaussians [C]; None is black, so the color comes out multiplied by alpha.
-    backend: "auto" takes gsplat for tensors on CUDA and the CPU kernels otherwise. "reference" is slow and plain.
+    backend: "auto" takes gsplat on CUDA and the CPU kernels otherwise. "reference" is slow and plain.
+    device: where to draw; None: where the Gaussians are, to where the picture comes in any case.
 
     Differentiable with respect to the five tensors and the background. The CPU and gsplat backends compute in float32,
     the reference in the tensors' own type. A Gaussian behind the camera, outside the picture or (CPU, reference) not
@@ -56,6 +58,10 @@ def rasterize(
     Raises ValueError when shapes do not fit, DeviceError when the backend cannot run here.
     """
     _check_shapes((means, quaternions, scales, opacities, colors), camera, background)
+    home = means.device
+    means, quaternions, scales, opacities, colors = (
+        tensor.to(device or home) for tensor in (means, quaternions, scales, opacities, colors)
+    )
     if backend == "auto":
         backend = "gsplat" if means.is_cuda else "cpu"
     # Imported here: numba and gsplat are slow to load, and a program needs only one of them.
@@ -67,7 +73,7 @@ def rasterize(
         from avatarcli.gaussians.rasterize_reference import rasterize_reference as draw
     else:
         raise ValueError(f'rasterize knows the backends "auto", "cpu", "gsplat" and "reference", got "{backend}"')
-    color, alpha = draw(means, quaternions, scales, opacities, colors, camera)
+    color, alpha = (layer.to(home) for layer in draw(means, quaternions, scales, opacities, colors, camera))
     if background is not None:
         color = color + (1.0 - alpha)[..., None] * background.to(color)
     return Rasterized(color, alpha)

@@ -84,8 +84,11 @@ class HairSurface:
         return normals, authority[0], authority.amax(0)
 
 
-def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, seed: int) -> tuple[Avatar, Tensor]:
-    """The avatar (on the CPU) with strands where its photos do not see hair, and which pictures each Gaussian `Follows` [G]."""
+def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, device: str) -> tuple[Avatar, Tensor]:
+    """The avatar (on the CPU) with strands where its photos do not see hair, and which pictures each Gaussian `Follows` [G].
+
+    device: where it is drawn; see `rasterize`.
+    """
     normals, frontal, authority = surface.at(avatar.means)
     hair, at_home = find_hair(avatar, photo, frontal)
     follows = torch.full((avatar.count,), int(Follows.ALL))
@@ -116,17 +119,17 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, seed: int) -> t
     quaternions[hair[turned]] = matrix_to_quaternion(frame)[turned]
     log_scales[hair[turned]] = _long(log_scales[hair], share * grain.aspect.log())[turned]
     combed = replace(avatar, quaternions=quaternions, log_scales=log_scales, sh=sh)
-    shown = _shown(combed, photo)[hair] > _SHOWN * grain.scale**2
+    shown = _shown(combed, photo, device)[hair] > _SHOWN * grain.scale**2
     follows[hair] = torch.where(share < _COMBED, Follows.ALL, torch.where(shown, Follows.PHOTOS, Follows.NONE))
     return combed, follows
 
 
-def _shown(avatar: Avatar, photo: HairPhoto) -> Tensor:
+def _shown(avatar: Avatar, photo: HairPhoto, device: str) -> Tensor:
     """How many of the photo's pixels each Gaussian [G] fills."""
     splats = avatar.splats(avatar.rig(), photo.parameters)
     with torch.enable_grad():
         colors = torch.zeros(avatar.count, 1, requires_grad=True)
-        rasterize(*splats._replace(colors=colors), photo.camera).color.sum().backward()
+        rasterize(*splats._replace(colors=colors), photo.camera, device=device).color.sum().backward()
     assert colors.grad is not None
     return colors.grad[:, 0]
 

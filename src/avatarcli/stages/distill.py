@@ -16,7 +16,6 @@ from avatarcli.files import read_json, replacing, write_json
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.bust import Bust
-from avatarcli.gaussians.clothes import dressed
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.fit_quality import fit_quality
 from avatarcli.gaussians.glasses import find_glasses
@@ -26,6 +25,7 @@ from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.optimise import REACH_OF_SKIN, optimise
 from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_scene
+from avatarcli.gaussians.start import Start
 from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.gaussians.view_samples import sample_views
 from avatarcli.head.model import PersonalHead
@@ -68,32 +68,33 @@ def distill_avatar(
     head, samples, reach, bust = _start(person, video, config, seed, generator)
     if reach is not None and not (reach > REACH_OF_SKIN).any():
         progress.warn("the imagined views show no hair and no clothes: try another --seed, or --generator reproject")
-    start = start_gaussians(samples, SH_C0)
+    gaussians, expressions = start_gaussians(samples, SH_C0), video.plan.parameters.expression
     avatar = Avatar(
         head=head,
-        correctives=new_correctives(len(start.means), config.correctives, generator, video.plan.parameters.expression),
+        correctives=new_correctives(len(gaussians.means), config.correctives, generator, expressions),
         framing=video.framing,
         provenance=provenance,
-        **start._asdict(),
+        **gaussians._asdict(),
     )
+    start = Start(avatar, device)
     if bust is not None:
         # Where clothes will not be, a photo that shows some must not be believed: it would tear others.
-        low = dressed(head, avatar.binding) & (bust.share(avatar.means) > 0.5)
+        low = start.dressed & (bust.share(avatar.means) > 0.5)
         bust.hold(avatar.means, avatar.quaternions, avatar.log_scales, low.nonzero()[:, 0])
     # A photo that is a little out of place would be painted beside what the others show.
-    photos = training_photos([photo for photo in person.photos if photo.exact], avatar, config.photo_size)
+    photos = training_photos([photo for photo in person.photos if photo.exact], start, config.photo_size)
     taken = photos
     if person.lift.any():
-        taken = training_photos([photo for photo in person.taken if photo.exact], avatar, config.photo_size)
-    closer = close_up(person.frontal, avatar, config.photo_size)
+        taken = training_photos([photo for photo in person.taken if photo.exact], start, config.photo_size)
+    closer = close_up(person.frontal, start, config.photo_size)
     shown = photos if closer is None else [*photos, closer]
     every = _PHOTO_EVERY if len(photos) == 1 else _PHOTOS_EVERY
     schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(shown))
-    authority = Authority.of(avatar, photos)
+    authority = Authority.of(start, photos)
     clothes = None
     if reach is not None:
-        clothes = ShownClothes.of(avatar, photos)
-        avatar, reach = with_shown_clothes(avatar, reach, photos, authority)
+        clothes = ShownClothes.of(start, photos)
+        start, reach = with_shown_clothes(start, reach, photos, authority)
     hidden = between_rims(head), hidden_at_rest(head)
     pictures = AtHand(ViewPictures(shown, video, head, authority, hidden, clothes, bust), device)
     judge = _Judge(out, pictures, schedule, taken)
@@ -107,11 +108,11 @@ def distill_avatar(
     if reach is not None:
         # Held-out pictures have no say: they judge.
         told = (pictures[n].to("cpu") for n in [*range(schedule.photos), *schedule.shown(len(pictures))])
-        colors = shown_colors(avatar, (picture for picture in told if picture.moment <= 0), hair)
-    surface = HairSurface.of(avatar, authority.share)
+        colors = shown_colors(start, (picture for picture in told if picture.moment <= 0), hair)
+    surface = HairSurface.of(start.avatar, authority.share)
     with progress.task("distill", config.iterations) as advance:
         avatar = optimise(
-            avatar,
+            start.avatar,
             pictures,
             schedule,
             reach=reach,
@@ -121,7 +122,7 @@ def distill_avatar(
             folder=out,
             advance=advance,
             judge=judge.halfway,
-            comb=None if hair is None else partial(comb, photo=hair, surface=surface, seed=seed),
+            comb=None if hair is None else partial(comb, photo=hair, surface=surface, seed=seed, device=device),
         )
     judge.finish(avatar.to(device))
     with replacing(out / AVATAR_FILE) as unfinished:

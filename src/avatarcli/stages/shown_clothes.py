@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.gaussians.avatar import Avatar, Splats
-from avatarcli.gaussians.clothes import dressed
 from avatarcli.gaussians.pictures import TrainingPicture
-from avatarcli.gaussians.rasterize import rasterize
+from avatarcli.gaussians.start import FAINT, Start
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp, resized
 from avatarcli.geometry.mesh import sample_image
@@ -30,7 +28,6 @@ _COARSE = 2  # the surface is drawn at this fraction of a picture's size: it is 
 # two find what is near in depth; a chin before a collar must not bend it.
 _SMOOTH = (1 / 40, 1 / 64, 1 / 85)
 _SAME = 0.012  # metres of depth between pixels of the same surface
-_FAINT = 0.05  # alpha below which nothing is told
 _ASLANT = 0.05  # cosine below which a disc's plane tells no depth
 _OFF = 0.015  # metres that a plane may lead away from its disc
 # A photo knows what it sees: at these cosines between its direction and the surface's, and no more metres than that behind the
@@ -39,13 +36,6 @@ SQUARE = (0.3, 0.6)
 BEHIND = 0.015
 _SOLID = (0.6, 0.95)  # alpha from which a photo's pixel tells the color of clothes
 _SOFT = 1 / 256  # of a picture's width: deviation of the border of what is painted
-
-
-def first_depth(splats: Splats, camera: Camera) -> Tensor:
-    """Metres [H, W] to the first thing that a camera sees of Gaussians."""
-    _, depth = camera.project(splats.means)
-    drawn = rasterize(*splats._replace(colors=depth[:, None]), camera)
-    return drawn.color[..., 0] / drawn.alpha.clamp(min=_FAINT)
 
 
 class _Surface(NamedTuple):
@@ -61,23 +51,22 @@ class ShownClothes:
     """What photos show of clothes. start: Gaussians on the surface of head and clothes; photos: the frontal one first;
     depths: metres [H, W] of what each of them shows."""
 
-    start: Avatar
+    start: Start
     photos: Sequence[TrainingPicture]
     depths: Sequence[Tensor]
 
     @classmethod
-    def of(cls, start: Avatar, photos: Sequence[TrainingPicture]) -> ShownClothes:
-        rig = start.rig()
-        return cls(start, photos, [first_depth(start.splats(rig, photo.parameters), photo.camera) for photo in photos])
+    def of(cls, start: Start, photos: Sequence[TrainingPicture]) -> ShownClothes:
+        return cls(start, photos, [start.depth(photo.parameters, photo.camera) for photo in photos])
 
     def paint(self, picture: Tensor, parameters: HeadParameters, camera: Camera) -> tuple[Tensor, Tensor]:
         """A premultiplied RGBA view [H, W, 4] of a head at rest with the photos' clothes.
 
         Also returns how far each pixel is the photos' [H, W], in [0, 1].
         """
-        splats, worn = self.start.splats(self.start.rig(), parameters), dressed(self.start.head, self.start.binding)
-        top = int(camera.project(splats.means[worn])[0][:, 1].amin().clamp(0, camera.height - _COARSE))
-        surface = _seen_surface(splats, worn, camera.cropped(0, top, camera.width, camera.height - top))
+        worn = self.start.splats(parameters).means[self.start.dressed]
+        top = int(camera.project(worn)[0][:, 1].amin().clamp(0, camera.height - _COARSE))
+        surface = _seen_surface(self.start, parameters, camera.cropped(0, top, camera.width, camera.height - top))
         pose = parameters.head_pose[0]
         surface = surface._replace(
             points=(surface.points - pose[:3, 3]) @ pose[:3, :3], normals=surface.normals @ pose[:3, :3]
@@ -110,14 +99,15 @@ def _carried(surface: _Surface, photo: TrainingPicture, nearest: Tensor) -> tupl
     return color.view_as(surface.points), share.view_as(surface.worn) * surface.worn
 
 
-def _seen_surface(splats: Splats, worn: Tensor, camera: Camera) -> _Surface:
-    """The smooth surface of clothes that a camera sees of a start's discs. worn [G] (bool): which of them are clothes."""
+def _seen_surface(start: Start, parameters: HeadParameters, camera: Camera) -> _Surface:
+    """The smooth surface of clothes that a camera sees of a start's discs."""
     height, width = camera.height // _COARSE, camera.width // _COARSE
     coarse = camera.resized(width, height)
     # The start's Gaussians are discs; their last axis is the normal, outward.
+    splats = start.splats(parameters)
     facets = quaternion_to_matrix(splats.quaternions)[..., 2]
-    drawn = rasterize(*splats._replace(colors=torch.cat([splats.means, facets, worn[:, None]], dim=-1)), coarse)
-    layers = drawn.color / drawn.alpha.clamp(min=_FAINT)[..., None]
+    drawn = start.draw(parameters, coarse, torch.cat([splats.means, facets, start.dressed[:, None]], dim=-1))
+    layers = drawn.color / drawn.alpha.clamp(min=FAINT)[..., None]
     middle, normals = layers[..., :3], functional.normalize(layers[..., 3:6], dim=-1)
     rays = coarse.rays()
     # Where the ray meets the disc's plane, not where the disc's middle is.

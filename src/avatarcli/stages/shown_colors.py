@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.color_range import ColorRange, agreed_colors, middle_colors
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.pictures import FRONTAL, TrainingPicture
+from avatarcli.gaussians.start import Start
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.head.model import is_region
 from avatarcli.reproject.skin_texture import skin_likeness
-from avatarcli.stages.shown_clothes import first_depth
 from avatarcli.stages.training_pictures import BARE, face_color, photo_sight
 
 _SOLID, _WHOLE = 0.8, (0.7, 0.95)  # alpha: at an outline background shines through
@@ -29,35 +28,34 @@ _BESIDE, _JUMP = 1 / 128, 0.02
 _LOOSE, _STRAND = 1 / 128, 0.2
 
 
-def shown_colors(start: Avatar, pictures: Iterable[TrainingPicture], hair: HairPhoto | None = None) -> ColorRange:
+def shown_colors(start: Start, pictures: Iterable[TrainingPicture], hair: HairPhoto | None = None) -> ColorRange:
     """What pictures at rest, the photos among them, agree on about the start's skin and clothes.
 
     What a photo sees squarely it decides about, and nothing is held there. Nor are hair, which is combed, and what stands off the
     face, beards and glasses: both are finer than what views agree on. hair: what the frontal photo shows of it, if that is known.
     """
-    rig, worn = start.rig(), start.binding >= len(start.head.model.faces)
+    model, binding = start.avatar.head.model, start.avatar.binding
     moments, colors, sights = [], [], []
     for picture in pictures:
-        splats, camera = start.splats(rig, picture.parameters), picture.camera
-        depth = first_depth(splats, camera)
-        pixels, _ = camera.project(splats.means)
+        depth = start.depth(picture.parameters, picture.camera)
+        pixels, _ = picture.camera.project(start.splats(picture.parameters).means)
         layers = torch.stack([picture.alpha, _off_edges(depth)], dim=-1)
         rgba = sample_image(torch.cat([picture.color, layers], dim=-1), pixels)
         moments.append(picture.moment)
         colors.append(rgba[:, :3] / rgba[:, 3:4].clamp(min=_SOLID))
-        sights.append(photo_sight(splats, picture, depth) * ramp(rgba[:, 3], *_WHOLE) * rgba[:, 4])
+        sights.append(photo_sight(start, picture, depth) * ramp(rgba[:, 3], *_WHOLE) * rgba[:, 4])
     moment, shown, weights = torch.tensor(moments), torch.stack(colors), torch.stack(sights)
     if hair is not None:
-        bare = skin_likeness(middle_colors(shown[moment == 0], weights[moment == 0]), face_color(start)) > BARE
-        pixels, _ = hair.camera.project(start.splats(rig, hair.parameters).means)
+        bare = skin_likeness(middle_colors(shown[moment == 0], weights[moment == 0]), face_color(start.avatar)) > BARE
+        pixels, _ = hair.camera.project(start.splats(hair.parameters).means)
         before = sample_image(blur(hair.hair[..., None], _LOOSE * hair.camera.width), pixels)[:, 0] > _STRAND
         # Hair beside a neck, where the views show the neck itself, hangs before it or behind: it is not painted on skin.
         weights[moment == FRONTAL] *= (~(bare & before)).float()
     decided = (weights[moment < 0] > _DECIDED).any(0)
-    model = start.head.model
-    region = model.region[model.faces[start.binding % len(model.faces)]].amax(1)
-    held = is_region(region, *_AGREED) | (~worn & is_region(region, *_AGREED_BARE))
-    return agreed_colors(start.means, shown, weights, held & ~decided)
+    region = model.region[model.faces[binding % len(model.faces)]].amax(1)
+    bare_skin = (binding < len(model.faces)) & is_region(region, *_AGREED_BARE)
+    held = is_region(region, *_AGREED) | bare_skin
+    return agreed_colors(start.avatar.means, shown, weights, held & ~decided)
 
 
 def _off_edges(depth: Tensor) -> Tensor:

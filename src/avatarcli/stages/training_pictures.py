@@ -18,13 +18,13 @@ from avatarcli.capture.cover import eye_openings, mouth_opening
 from avatarcli.capture.photo import photo_window
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.capture.preprocessed import Preprocessed
-from avatarcli.gaussians.avatar import SH_C0, Avatar, Splats
+from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.bust import Bust
-from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES, dressed
+from avatarcli.gaussians.clothes import REACH_OF_SHOWN_CLOTHES
 from avatarcli.gaussians.openings import RIMS
 from avatarcli.gaussians.pictures import TrainingPicture
-from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.gaussians.rig import lengths
+from avatarcli.gaussians.start import Start
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp, spread_nearest
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
@@ -35,7 +35,7 @@ from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import skin_likeness, without_skin
-from avatarcli.stages.shown_clothes import BEHIND, SQUARE, ShownClothes, first_depth
+from avatarcli.stages.shown_clothes import BEHIND, SQUARE, ShownClothes
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
 _SOFT_RIMS = 1 / 400  # of a picture's width: deviation of the border between an opening's inside and lips or lids
@@ -79,18 +79,18 @@ def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingP
     )
 
 
-def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -> TrainingPicture:
+def continued_below(photo: TrainingPicture, portrait: Portrait, start: Start) -> TrainingPicture:
     """The photo with what is worn at its lower border continued straight down, as far as pictures of a bust reach.
 
     What is cut off there the views imagine, each by itself: a tie that the photo shows would fade or end at its border.
     portrait: the photo's, at any size. Where its labels show no clothes, or are not known, nothing is continued.
     """
-    width, framing = photo.camera.width, start.framing
+    width, framing = photo.camera.width, start.avatar.framing
     portrait = portrait.resized(width)
     border = photo_window((portrait.inside > _INSIDE).numpy())[0].stop
     clothes = portrait.region(Label.CLOTHES)
-    framed = start.means[:, 1] > framing.target[1] - framing.span / 2
-    lowest = photo.camera.project(start.splats(start.rig(), photo.parameters).means[framed])[0][:, 1].amax()
+    framed = start.avatar.means[:, 1] > framing.target[1] - framing.span / 2
+    lowest = photo.camera.project(start.splats(photo.parameters).means[framed])[0][:, 1].amax()
     height = max(width, min(math.ceil(float(lowest)), 2 * width))
     if clothes is None or height <= border:
         return photo
@@ -121,7 +121,7 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Avatar) -
 
 
 def without_contradictions(
-    photo: TrainingPicture, start: Avatar, track: PhotoFit, size: int, clothes: Tensor | None = None
+    photo: TrainingPicture, start: Start, track: PhotoFit, size: int, clothes: Tensor | None = None
 ) -> TrainingPicture:
     """The photo, not believed below the chin where its matte is another than the start's outline, which all views agree on.
 
@@ -131,11 +131,11 @@ def without_contradictions(
     size: pixels along the side of the picture that the track's landmarks are of; clothes [S, S]: 1 where the photo shows them,
     None where that is not known.
     """
-    model, width = start.head.model, photo.camera.width
-    raster = rasterize_mesh(start.head.in_world(photo.parameters)[0], model.faces, photo.camera)
+    head, width = start.avatar.head, photo.camera.width
+    raster = rasterize_mesh(head.in_world(photo.parameters)[0], head.model.faces, photo.camera)
     eyes = eye_openings(track.landmarks * (width / size), *photo.alpha.shape)
-    agreed = (model.shows(raster, "eye") > 0) | ~eyes
-    outline = start.render(start.rig(), photo.parameters, photo.camera).alpha
+    agreed = (head.model.shows(raster, "eye") > 0) | ~eyes
+    outline = start.draw(photo.parameters, photo.camera).alpha
     rows = torch.arange(len(outline)) * (size / width)
     below = (rows > track.landmarks[CHIN, 1])[:, None].expand_as(outline)
     if clothes is not None:
@@ -151,7 +151,7 @@ def _clothes(photo: Preprocessed, size: int) -> Tensor | None:
     return photo.portrait.resized(min(size, photo.portrait.size)).region(Label.CLOTHES)
 
 
-def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> list[TrainingPicture]:
+def training_photos(seen: Sequence[Preprocessed], start: Start, size: int) -> list[TrainingPicture]:
     """All photos of a person as training pictures, the frontal one first; where that knows better, the others give way."""
     photos = [
         without_contradictions(
@@ -173,7 +173,7 @@ def training_photos(seen: Sequence[Preprocessed], start: Avatar, size: int) -> l
     ]
 
 
-def close_up(photo: Preprocessed, start: Avatar, size: int) -> TrainingPicture | None:
+def close_up(photo: Preprocessed, start: Start, size: int) -> TrainingPicture | None:
     """The photo's face alone, `size` pixels wide at most; None where the photo is not finer than the whole of it at that size.
 
     The whole photo, as many pixels wide, shows a face on a third of them.
@@ -197,24 +197,25 @@ def close_up(photo: Preprocessed, start: Avatar, size: int) -> TrainingPicture |
     )
 
 
-def photo_authority(start: Avatar, photo: TrainingPicture) -> Tensor:
+def photo_authority(start: Start, photo: TrainingPicture) -> Tensor:
     """How far the photo decides about each of the start's Gaussians [G]: in [0, 1], 0 where its expression changes the face."""
-    rig, rest = start.rig(), HeadParameters.at_rest()
-    splats = start.splats(rig, photo.parameters)
-    still = start.splats(rig, replace(photo.parameters, expression=rest.expression, gaze=rest.gaze))
-    return photo_sight(splats, photo) * (1 - ramp(lengths(splats.means - still.means), *_MOVED))
+    rest = HeadParameters.at_rest()
+    still = replace(photo.parameters, expression=rest.expression, gaze=rest.gaze)
+    moved = lengths(start.splats(photo.parameters).means - start.splats(still).means)
+    return photo_sight(start, photo) * (1 - ramp(moved, *_MOVED))
 
 
-def photo_sight(splats: Splats, photo: TrainingPicture, nearest: Tensor | None = None) -> Tensor:
-    """How well the photo sees each Gaussian [G] of an avatar that is posed as the photo shows it: in [0, 1].
+def photo_sight(start: Start, photo: TrainingPicture, nearest: Tensor | None = None) -> Tensor:
+    """How well the photo sees each of the start's Gaussians [G]: in [0, 1].
 
-    nearest [H, W]: its `first_depth`, if that is at hand.
+    nearest [H, W]: the start's depth as the photo shows it, if that is at hand.
     """
+    splats = start.splats(photo.parameters)
     pixels, depth = photo.camera.project(splats.means)
     # The start's Gaussians are discs; their last axis is the normal, outward.
     normals = quaternion_to_matrix(splats.quaternions)[..., 2]
     facing = (functional.normalize(photo.camera.centre - splats.means, dim=-1) * normals).sum(-1)
-    nearest = first_depth(splats, photo.camera) if nearest is None else nearest
+    nearest = start.depth(photo.parameters, photo.camera) if nearest is None else nearest
     seen = sample_image(torch.stack([nearest, photo.alpha, photo.trust], dim=-1), pixels)
     size = torch.tensor([photo.camera.width, photo.camera.height])
     visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 0] + BEHIND)
@@ -230,44 +231,41 @@ class Authority:
     share [P, G]: see `photo_authority`; eyes [P, 3]: the photos' cameras in the head's frame.
     """
 
-    start: Avatar
+    start: Start
     share: Tensor
     eyes: Tensor
 
     @classmethod
-    def of(cls, start: Avatar, photos: Sequence[TrainingPicture]) -> Authority:
+    def of(cls, start: Start, photos: Sequence[TrainingPicture]) -> Authority:
         poses = [photo.parameters.head_pose[0] for photo in photos]
         eyes = [(photo.camera.centre - pose[:3, 3]) @ pose[:3, :3] for photo, pose in zip(photos, poses, strict=True)]
         return cls(start, torch.stack([photo_authority(start, photo) for photo in photos]), torch.stack(eyes))
 
     def trust(self, parameters: HeadParameters, camera: Camera) -> Tensor:
         """How far a view is believed [H, W]: less the nearer it looks from where a photo does, at what that photo knows."""
-        splats = self.start.splats(self.start.rig(), parameters)
-        ours, theirs = (functional.normalize(eye - splats.means, dim=-1) for eye in (camera.centre, self.eyes[:, None]))
+        means = self.start.splats(parameters).means
+        ours, theirs = (functional.normalize(eye - means, dim=-1) for eye in (camera.centre, self.eyes[:, None]))
         along = (ours * theirs).sum(-1)
-        near = torch.where(
-            dressed(self.start.head, self.start.binding), ramp(along, *_NEAR_CLOTHES), ramp(along, *_NEAR)
-        )
+        near = torch.where(self.start.dressed, ramp(along, *_NEAR_CLOTHES), ramp(along, *_NEAR))
         share = (self.share * near).amax(0)
-        drawn = rasterize(*splats._replace(colors=share[:, None]), camera)
+        drawn = self.start.draw(parameters, camera, share[:, None])
         return 1 - _YIELD * drawn.color[..., 0].clamp(0, 1)
 
 
 def with_shown_clothes(
-    start: Avatar, reach: Tensor, photos: Sequence[TrainingPicture], authority: Authority
-) -> tuple[Avatar, Tensor]:
+    start: Start, reach: Tensor, photos: Sequence[TrainingPicture], authority: Authority
+) -> tuple[Start, Tensor]:
     """The start with the clothes that photos decide about: in the photo's colors, opaque, and with little reach [G].
 
     The views would start them in means of what they disagree about, and as transparent; whatever a photo does not see behind
     others nobody would correct then, and it shines through from aside.
     """
-    sh, opacity = start.sh, start.opacity_logits
-    worn = dressed(start.head, start.binding)
-    skin = face_color(start)
+    sh, opacity, worn = start.avatar.sh, start.avatar.opacity_logits, start.dressed
+    skin = face_color(start.avatar)
     # What all views show as skin lies on a neck beside the collar that the photo shows at its place.
-    bare = skin_likeness(SH_C0 * start.sh[:, 0] + 0.5, skin) > BARE
+    bare = skin_likeness(SH_C0 * sh[:, 0] + 0.5, skin) > BARE
     for photo, share in zip(photos, authority.share, strict=True):
-        pixels, _ = photo.camera.project(start.splats(start.rig(), photo.parameters).means)
+        pixels, _ = photo.camera.project(start.splats(photo.parameters).means)
         rgba = sample_image(torch.cat([photo.color, photo.alpha[..., None]], dim=-1), pixels)
         color = rgba[:, :3] / rgba[:, 3:].clamp(min=_SOLID)
         shown = worn & (share > 0.5) & (rgba[:, 3] > _SOLID) & ~(bare & (skin_likeness(color, skin) < BARE))
@@ -275,7 +273,7 @@ def with_shown_clothes(
         opacity = torch.where(shown, opacity.clamp(min=_OPAQUE), opacity)
         reach = torch.where(shown, reach.clamp(max=REACH_OF_SHOWN_CLOTHES), reach)
         worn = worn & ~shown
-    return replace(start, sh=sh, opacity_logits=opacity), reach
+    return replace(start, avatar=replace(start.avatar, sh=sh, opacity_logits=opacity)), reach
 
 
 def face_color(start: Avatar) -> Tensor:
@@ -327,13 +325,13 @@ class ViewPictures:
         )
 
 
-def draw_openings(picture: Tensor, start: Avatar, hidden: Tensor, parameters: HeadParameters, camera: Camera) -> None:
+def draw_openings(picture: Tensor, start: Start, hidden: Tensor, parameters: HeadParameters, camera: Camera) -> None:
     """Draw around eyes and mouth what is hidden at rest as the start has it into a premultiplied RGBA picture [H, W, 4].
 
     hidden [F] (bool): its triangles.
     """
-    model = start.head.model
-    vertices = start.head.in_world(parameters)[0]
+    model = start.avatar.head.model
+    vertices = start.avatar.head.in_world(parameters)[0]
     size = torch.tensor([camera.width, camera.height])
     for rim in RIMS:
         edge, _ = camera.project(vertices[model.in_regions(rim)])
@@ -345,7 +343,7 @@ def draw_openings(picture: Tensor, start: Avatar, hidden: Tensor, parameters: He
         raster = rasterize_mesh(vertices, model.faces, window)
         inside = (raster.covered & hidden[raster.face.clamp(min=0)]).float()
         if inside.any():
-            drawn = start.render(start.rig(), parameters, window)
+            drawn = start.draw(parameters, window)
             opening = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1)
             part = picture[top:bottom, left:right]
             part.lerp_(opening, blur(inside[..., None], camera.width * _SOFT_RIMS))
