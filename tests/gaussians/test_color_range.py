@@ -11,7 +11,8 @@ from torch import Tensor
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.color_range import ColorRange, agreed_colors
-from avatarcli.gaussians.optimise import Follows, optimise
+from avatarcli.gaussians.fit_state import Follows
+from avatarcli.gaussians.optimise import optimise
 from avatarcli.gaussians.pictures import Schedule, TrainingPicture
 from avatarcli.head.parameters import HeadParameters
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from avatarcli.gaussians.avatar import Avatar
 from avatarcli.gaussians.correctives import may_follow, new_correctives
-from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
+from avatarcli.gaussians.optimise import optimise
+from avatarcli.gaussians.pictures import Schedule, TrainingPicture
 from avatarcli.head.expressions import expression_vector
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters

@@ -179,7 +179,8 @@ def test_the_number_of_threads_changes_nothing() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_what_a_gpu_recorded_is_what_the_functions_give(avatar: Avatar) -> None:
     parameters, bounds, shot = scene(avatar, "cuda")
-    recorder = Recorder(parameters, bounds)
+    recorder = Recorder()
+    recorder.follow(parameters, bounds)
     for row in torch.eye(PICTURES, device="cuda"):
         gradients = []
         for posed in (recorder.pose(shot._replace(row=row)), pose(parameters, bounds, shot._replace(row=row))):

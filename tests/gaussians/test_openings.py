@@ -9,7 +9,8 @@ import torch
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.openings import at_edges, at_rims, between_rims, detail, hidden_at_rest, rolled_lids
-from avatarcli.gaussians.optimise import Schedule, TrainingPicture, optimise
+from avatarcli.gaussians.optimise import optimise
+from avatarcli.gaussians.pictures import Schedule, TrainingPicture
 from avatarcli.head.expressions import NAMED_EXPRESSIONS, expression_vector
 from avatarcli.head.hidden import rolled_up
 from avatarcli.head.model import PersonalHead

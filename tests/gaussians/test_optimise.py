@@ -15,9 +15,10 @@ from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.clothes import dressed
 from avatarcli.gaussians.fit_quality import fit_quality
+from avatarcli.gaussians.fit_state import REACH_OF_SKIN, Follows
 from avatarcli.gaussians.losses import psnr
 from avatarcli.gaussians.openings import at_rims
-from avatarcli.gaussians.optimise import REACH_OF_SKIN, Follows, optimise
+from avatarcli.gaussians.optimise import optimise
 from avatarcli.gaussians.pictures import FRONTAL, Schedule, TrainingPicture
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.parameters import HeadParameters

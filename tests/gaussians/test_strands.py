@@ -12,8 +12,8 @@ from torch import Tensor
 
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.fit_state import Follows
 from avatarcli.gaussians.hair import HairPhoto, find_hair, splat_log_colors
-from avatarcli.gaussians.optimise import Follows
 from avatarcli.gaussians.strands import HairSurface, comb
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from avatarcli.gaussians.beard import Beard
+from avatarcli.gaussians.fit_state import REACH_OF_SKIN
 from avatarcli.gaussians.initialise import SurfaceSamples
 from avatarcli.gaussians.openings import hidden_at_rest
-from avatarcli.gaussians.optimise import REACH_OF_SKIN
 from avatarcli.gaussians.view_samples import REACH_OF_COVER, sample_views
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.head.model import PARTS, REGIONS, HeadModel, PersonalHead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,14 @@ from torch import Tensor
 from avatarcli.diffusion.groups import Group, Place
 from avatarcli.errors import WorkspaceError
 from avatarcli.files import write_atomically
+
+
+def digest(values: list[object], *tensors: Tensor) -> str:
+    """A name of 64 hexadecimal digits for what a result depends on."""
+    found = hashlib.sha256(repr(values).encode())
+    for tensor in tensors:
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def write_group(folder: Path, number: int, latents: dict[Place, Tensor], key: str) -> None:

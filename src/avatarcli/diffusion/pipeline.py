@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from avatarcli.config import check_steps
 from avatarcli.diffusion.autoencoder import LATENT_CHANNELS, CogVideoXVideoAutoencoder, SmallVideoAutoencoder
 from avatarcli.diffusion.conditioning import Conditioner, FrameMaps
-from avatarcli.diffusion.group_store import read_group, read_round, write_group
+from avatarcli.diffusion.group_store import digest, read_group, read_round, write_group
 from avatarcli.diffusion.groups import Group, Place, clip_latents, plan_groups, plan_rounds
 from avatarcli.diffusion.packing import PIXELS_PER_LATENT, padded_frame_count
 from avatarcli.diffusion.parallel import SequenceGroup
@@ -106,7 +105,7 @@ class MultiViewPipeline:
         check_steps(self.settings.steps)
         groups = plan_groups(plan, group_clips=self.settings.group_clips, group_latents=self.settings.group_latents)
         begun = second_look or SecondLook({}, 0)
-        key = _digest(
+        key = digest(
             [signature, seed, size, asdict(self.settings), groups, plan.clips, begun.steps, *begun.pictures],
             plan.cameras.world_to_camera,
             plan.cameras.K,
@@ -380,7 +379,7 @@ def _results(futures: list[Future[None]]) -> None:
 
 def place_noise(seed: int, place: Place, shape: torch.Size) -> Tensor:
     """The noise that a place starts from, the same in whatever group and on whatever device it is made."""
-    generator = torch.Generator().manual_seed(int(_digest([seed, *place])[:15], 16))
+    generator = torch.Generator().manual_seed(int(digest([seed, *place])[:15], 16))
     return torch.randn(shape, generator=generator)
 
 
@@ -393,10 +392,3 @@ def _padded(clip: Reel) -> list[int]:
     """A clip's frames, filled up to whole latents by repeating the last one."""
     missing = padded_frame_count(len(clip.frames)) - len(clip.frames)
     return [*clip.frames, *missing * clip.frames[-1:]]
-
-
-def _digest(values: list[object], *tensors: Tensor) -> str:
-    digest = hashlib.sha256(repr(values).encode())
-    for tensor in tensors:
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

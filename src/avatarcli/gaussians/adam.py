@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 _BETAS, _EPS = (0.9, 0.99), 1e-15
 
@@ -25,8 +24,8 @@ class Moments:
 class Adam:
     """Adam (Kingma and Ba 2015) of named parameters, each with a rate of its own at every step.
 
-    It calls torch's own function: `torch.optim.Adam` gives the same, but loads torch's compiler when it is first made, which takes
-    seconds, and looks at every parameter's settings at every step.
+    It calls torch's own kernel: `torch.optim.Adam` does too, but loads torch's compiler when it is first made, which takes seconds,
+    and looks at every parameter's settings at every step, which takes longer than a GPU needs for the step.
     """
 
     def __init__(self) -> None:
@@ -35,27 +34,30 @@ class Adam:
     @torch.no_grad()
     def step(self, parameters: dict[str, Tensor], rates: dict[str, float]) -> None:
         """Change the parameters, in their place, by their gradients; those without one stay. rates: in the parameters' units."""
-        for name, parameter in parameters.items():
-            if parameter.grad is None:
-                continue
+        changed = {name: parameter for name, parameter in parameters.items() if parameter.grad is not None}
+        if not changed:
+            return
+        for name, parameter in changed.items():
             if name not in self.moments:
                 zeros = torch.zeros_like(parameter)
                 self.moments[name] = Moments(zeros.new_zeros(()), zeros, zeros.clone())
-            moments = self.moments[name]
-            adam(
+        torch._foreach_add_([self.moments[name].step for name in changed], 1)
+        for name, parameter in changed.items():
+            moments, gradient = self.moments[name], parameter.grad
+            assert gradient is not None
+            torch._fused_adam_(
                 [parameter],
-                [parameter.grad],
+                [gradient],
                 [moments.exp_avg],
                 [moments.exp_avg_sq],
                 [],
                 [moments.step],
-                fused=True,
-                amsgrad=False,
+                lr=rates[name],
                 beta1=_BETAS[0],
                 beta2=_BETAS[1],
-                lr=rates[name],
-                weight_decay=0,
+                weight_decay=0.0,
                 eps=_EPS,
+                amsgrad=False,
                 maximize=False,
             )
 

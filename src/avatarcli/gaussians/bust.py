@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,11 @@ class Bust:
     def to(self, device: torch.device | str) -> Bust:
         return replace(self, depth=self.depth.to(device), origin=self.origin.to(device), top=self.top.to(device))
 
+    @cached_property
+    def _last(self) -> Tensor:
+        """The grid's last cell [3]. Kept, for a GPU would have to finish all its work before it is sent."""
+        return self.origin.new_tensor(self.depth.shape) - 1
+
     def share(self, points: Tensor) -> Tensor:
         """How far the smooth shape counts at points [..., 3], in [0, 1]."""
         from_chin = points - self.top
@@ -123,9 +129,8 @@ class Bust:
 
     def depth_at(self, points: Tensor) -> Tensor:
         """Metres [...] that points [..., 3] lie inside."""
-        last = points.new_tensor(self.depth.shape) - 1
         # grid_sample wants the last axis first.
-        places = ((points - self.origin) / (self.cell * last) * 2 - 1).flip(-1)
+        places = ((points - self.origin) / (self.cell * self._last) * 2 - 1).flip(-1)
         found = functional.grid_sample(
             self.depth[None, None], places.reshape(1, 1, 1, -1, 3), align_corners=True, padding_mode="border"
         )
@@ -191,8 +196,9 @@ class Bust:
         means [G, 3] metres, quaternions [G, 4] wxyz, log_scales [G, 3] of metres.
         """
         depth = self.depth_at(means[chosen])
-        left = chosen[depth < -_OUTSIDE]
-        means[left] -= depth[depth < -_OUTSIDE][:, None] * self._inward(means[left])
+        outside = (depth < -_OUTSIDE).nonzero()[:, 0]
+        left = chosen[outside]
+        means[left] -= depth[outside, None] * self._inward(means[left])
         out = chosen[(self._outermost(means[chosen], quaternions[chosen], log_scales[chosen]) < -_OUTSIDE).any(-1)]
         ends = means[out, None] + self._ends(quaternions[out], log_scales[out])
         excess = (-_OUTSIDE - self.depth_at(ends)).clamp(min=0)[..., None]

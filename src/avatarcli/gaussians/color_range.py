@@ -39,10 +39,12 @@ class ColorRange(NamedTuple):
         return ColorRange(self.low.to(device), self.high.to(device))
 
     @torch.no_grad()
-    def hold(self, sh: Tensor, chosen: Tensor) -> None:
-        """Bring coefficients [G, 1, 3] of chosen Gaussians [G] (bool) back, in place."""
-        held = sh[:, 0].clamp(self.low, self.high)
-        sh[:, 0] = torch.where(chosen[:, None], held, sh[:, 0])
+    def hold(self, sh: Tensor, chosen: Tensor | None) -> None:
+        """Bring coefficients [G, 1, 3] of chosen Gaussians [G] (bool) back, in place; None: of all."""
+        if chosen is None:
+            sh[:, 0].clamp_(self.low, self.high)
+        else:
+            sh[:, 0] = torch.where(chosen[:, None], sh[:, 0].clamp(self.low, self.high), sh[:, 0])
 
 
 def agreed_colors(points: Tensor, shown: Tensor, weights: Tensor, held: Tensor) -> ColorRange:

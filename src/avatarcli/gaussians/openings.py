@@ -59,7 +59,7 @@ def at_edges(head: PersonalHead) -> Tensor:
     """Which triangles [F] (bool) draw the edge of an opening: all lids, and lips where they turn into the mouth."""
     model = head.model
     mouth, inside = at_rims(head) & model.in_regions("lip")[model.faces].any(-1), model.in_regions(*_BEHIND["lip"])
-    turning = torch.zeros(model.vertex_count, dtype=torch.bool)
+    turning = torch.zeros_like(inside)
     turning[model.faces[mouth & inside[model.faces].any(-1)]] = True
     return at_rims(head) & (~mouth | turning[model.faces].any(-1))
 

@@ -15,6 +15,7 @@ FRONTAL = -1  # the moment of the frontal photo, and of close-ups of it
 # Pictures are held out for this share of the run. After it the rates are still high enough to take them in, so that the avatar
 # is judged by pictures it has not seen, and is yet made of all of them.
 _HELD_OUT_UNTIL = 0.7
+_BLOCK = 256  # backgrounds that are sent to a device at once
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,28 @@ class AtHand:
         if index not in self._kept:
             self._kept[index] = self._pictures[index].to(self._device)
         return self._kept[index]
+
+
+class Backgrounds:
+    """The color [3] behind the picture of each step, on a device; it depends on seed and step alone.
+
+    A new one each time: what is transparent must stay so before any of them. They are sent in blocks, as a GPU would have to finish
+    all its work before each that is sent alone.
+    """
+
+    def __init__(self, seed: int, device: str) -> None:
+        self._seed, self._device = seed, device
+        self._first, self._block = 0, torch.empty(0, 3)
+
+    def __getitem__(self, step: int) -> Tensor:
+        if not 0 <= step - self._first < len(self._block):
+            self._first = step
+            colors = [torch.rand(3, generator=self._generator(n)) for n in range(step, step + _BLOCK)]
+            self._block = torch.stack(colors).to(self._device)
+        return self._block[step - self._first]
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed * 1_000_003 + step)
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,20 @@ from avatarcli.gaussians.objective import Bounds, Shot, Wanted, picture_loss, po
 
 
 class Recorder:
-    """`pose` and `picture_loss`, on CUDA recorded as graphs when they are first called. A recorder serves one set of parameters,
-    whose values may change but not their places in memory: after a change of density another one is needed."""
+    """`pose` and `picture_loss`, on CUDA recorded as graphs when they are first called."""
 
-    def __init__(self, parameters: dict[str, Tensor], bounds: Bounds) -> None:
-        self._parameters, self._bounds = parameters, bounds
-        self._on_gpu = bounds.start.is_cuda
-        self._poser: Callable[[dict[str, Tensor], Bounds, Shot], tuple[Splats, Tensor]] | None = None
+    def __init__(self) -> None:
         self._comparers: dict[torch.Size, Callable[[Tensor, Tensor, Wanted], Tensor]] = {}
 
+    def follow(self, parameters: dict[str, Tensor], bounds: Bounds) -> None:
+        """Pose these parameters from now on. Their values may change, but not their places in memory: after a change of density
+        they are others."""
+        self._parameters, self._bounds = parameters, bounds
+        self._poser: Callable[[dict[str, Tensor], Bounds, Shot], tuple[Splats, Tensor]] | None = None
+
     def pose(self, shot: Shot) -> tuple[Splats, Tensor]:
-        """`pose` of the parameters."""
-        if not self._on_gpu:
+        """`pose` of the parameters that it follows."""
+        if not self._bounds.start.is_cuda:
             # Imported here, as in `rasterize`: numba is slow to load.
             from avatarcli.gaussians.objective_cpu import pose_cpu
 
@@ -40,8 +42,8 @@ class Recorder:
         return self._poser(self._parameters, self._bounds, shot)
 
     def picture_loss(self, color: Tensor, alpha: Tensor, wanted: Wanted) -> Tensor:
-        """`picture_loss`, recorded for each size of picture."""
-        if not self._on_gpu:
+        """`picture_loss`, recorded once for each size of picture."""
+        if not color.is_cuda:
             from avatarcli.gaussians.objective_cpu import picture_loss_cpu
 
             return picture_loss_cpu(color, alpha, wanted)

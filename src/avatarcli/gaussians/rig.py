@@ -90,6 +90,11 @@ class Rig:
         return corners.mean(-2), edges @ self.inverse_edges, turn
 
 
+def on_triangles(triangles: Tensor, binding: Tensor) -> Tensor:
+    """Which Gaussians [G] (bool) move with the face on some of its triangles [F] (bool). binding [G]: see `Rig.create`."""
+    return triangles[binding % len(triangles)] & (binding < len(triangles))
+
+
 def lengths(vectors: Tensor) -> Tensor:
     """Euclidean lengths [...] of vectors [..., 3]: of very many short ones, torch's own norm takes ten times as long.
 

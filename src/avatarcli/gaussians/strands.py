@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.gaussians.avatar import SH_C0, Avatar
+from avatarcli.gaussians.fit_state import Follows
 from avatarcli.gaussians.hair import HairPhoto, find_hair, splat_log_colors
 from avatarcli.gaussians.hair_tones import tone_beside
-from avatarcli.gaussians.optimise import Follows
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.colors import from_log_colors
 from avatarcli.geometry.fill import blur, ramp

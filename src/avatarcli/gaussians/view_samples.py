@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from avatarcli.gaussians.beard import Beard, carry_beard
 from avatarcli.gaussians.bust import Bust
+from avatarcli.gaussians.fit_state import REACH_OF_SKIN
 from avatarcli.gaussians.glasses import REACH_OF_GLASSES, Glasses
 from avatarcli.gaussians.hull import Hull, carve
 from avatarcli.gaussians.initialise import SurfaceSamples
 from avatarcli.gaussians.openings import hidden_at_rest
-from avatarcli.gaussians.optimise import REACH_OF_SKIN
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_skin, skin_weights
 from avatarcli.geometry.cameras import Camera
@@ -96,7 +96,7 @@ def sample_views(
     parts = [(skin._replace(colors=colors), REACH_OF_SKIN)]
     if on_skin < count:
         # What hair and clothes hide takes their color, for it shows through their gaps.
-        _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy())
+        _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy(), workers=torch.get_num_threads())
         hidden = ~visible[skin.binding][:, None]
         skin = skin._replace(colors=torch.where(hidden, hull.colors[torch.from_numpy(nearest)], colors))
         rest = _sample_cover(cover, count - on_skin, hull.cell, generator)
@@ -157,7 +157,8 @@ def _cover_points(head: PersonalHead, hull: Hull, worn: Beard | None) -> _Cover:
     model = head.model
     skin = (model.face_part == PARTS.index("skin")).nonzero()[:, 0]
     centres = head.neutral[model.faces[skin]].mean(1)
-    distance, nearest = (torch.from_numpy(found) for found in cKDTree(centres.numpy()).query(hull.points.numpy()))
+    found = cKDTree(centres.numpy()).query(hull.points.numpy(), workers=torch.get_num_threads())
+    distance, nearest = (torch.from_numpy(part) for part in found)
     triangle = skin[nearest]
     region = model.region[model.faces[triangle]].amax(1)
     on_face, bare = is_region(region, "face"), is_region(region, *_BARE)

@@ -24,5 +24,6 @@ def z_order(cells: Tensor) -> Tensor:
 
 def neighbours(points: Tensor, of: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Of places [P, D] the K nearest of points [N, D], the nearest first: distances and indices [P, K]. K is `count`, at most N."""
-    distance, index = cKDTree(points.numpy()).query(of.numpy(), k=[*range(1, min(count, len(points)) + 1)])
+    nearest = [*range(1, min(count, len(points)) + 1)]
+    distance, index = cKDTree(points.numpy()).query(of.numpy(), k=nearest, workers=torch.get_num_threads())
     return torch.from_numpy(distance).to(of), torch.from_numpy(index)

@@ -18,11 +18,12 @@ from avatarcli.gaussians.beard import find_beard
 from avatarcli.gaussians.bust import Bust
 from avatarcli.gaussians.correctives import new_correctives
 from avatarcli.gaussians.fit_quality import fit_quality
+from avatarcli.gaussians.fit_state import REACH_OF_SKIN
 from avatarcli.gaussians.glasses import find_glasses
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
-from avatarcli.gaussians.optimise import REACH_OF_SKIN, optimise
+from avatarcli.gaussians.optimise import optimise
 from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
 from avatarcli.gaussians.scene_samples import sample_scene
 from avatarcli.gaussians.start import Start
