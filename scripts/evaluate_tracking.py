@@ -36,12 +36,13 @@ from avatarcli.clips.clip import Clip
 from avatarcli.clips.files import load_clip, shipped_clips
 from avatarcli.export.origin import Origin
 from avatarcli.export.video import write_frames
+from avatarcli.head.expressions import BLINKS
 from avatarcli.head.model import HeadModel, load_head_model
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.render import render_avatar
 from avatarcli.stages.render_request import RenderRequest
 from avatarcli.tracking.fit import landmark_shape
-from avatarcli.tracking.resting_face import BLINKS, LOOKS
+from avatarcli.tracking.resting_face import LOOKS
 from avatarcli.tracking.video import VideoTrack, fit_video
 
 SIZE = 512

@@ -14,7 +14,7 @@ from PIL import Image
 from avatarcli.arrays import Float32, Pixels
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.errors import AvatarError, NoFaceError, PhotoError
-from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.head.expressions import BLINKS, EXPRESSION_NAMES
 from avatarcli.head.face_points import IRISES
 from avatarcli.weights.shipped import weights_file
 
@@ -22,7 +22,6 @@ MIN_INTEROCULAR = 40.0  # pixels between the irises of a frontal face; below it 
 MAX_YAW = 65.0  # degrees; beyond it the far half of the landmarks is guessed
 MAX_TILT = 45.0  # degrees of pitch
 
-_BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 # MediaPipe's detector sees the whole picture at 128 pixels: large pictures lose nothing by being shrunk first.
 _SEARCH_SIDE = 1280
 # Crops that the face is looked for in again, as (side in face heights, shift x, shift y in face heights). The
@@ -84,7 +83,7 @@ class FaceLandmarks:
     @property
     def eyes_closed(self) -> float:
         """How far the eyes are closed, from 0 to 1."""
-        return float(self.scores[_BLINKS].mean())
+        return float(self.scores[BLINKS].mean())
 
 
 def detect_face(image: Pixels) -> FaceLandmarks:

@@ -169,7 +169,7 @@ class Conditioner:
         if raster is None:
             raster = rasterize_frames(self.head.in_world(parameters), self._faces, camera)
         model = self.head.model
-        offset = torch.tensordot(parameters.expression, self.head.expression_basis, dims=1) / _EXPRESSION_SCALE
+        offset = self.head.moved(parameters.expression) / _EXPRESSION_SCALE
         position = raster.interpolate(model.mean / _POSITION_SCALE, self._faces)
         hint = self._warp(raster, camera)
         layers = [position, _interpolate_each(raster, offset, self._faces), raster.covered[..., None], hint[..., 3:]]

@@ -16,8 +16,9 @@ from torch import Tensor
 from avatarcli.clips.clip import Clip
 from avatarcli.gaussians import _raster_rules as rules
 from avatarcli.gaussians.avatar import SH_C0, Avatar
-from avatarcli.head.expressions import EXPRESSION_NAMES, NAMED_EXPRESSIONS
+from avatarcli.head.expressions import BLINKS, EXPRESSION_NAMES, NAMED_EXPRESSIONS
 from avatarcli.head.model import NECK_SHARE
+from avatarcli.head.shutting import LONGEST
 from avatarcli.multiview.framing import DISTANCE
 
 Array = npt.NDArray[Any]
@@ -39,6 +40,7 @@ def pack_player_data(avatar: Avatar, clips: Mapping[str, Clip], about: Mapping[s
         "names": EXPRESSION_NAMES,
         "faces": {name: weights for name, weights in NAMED_EXPRESSIONS.items() if weights},
         "framing": {"target": avatar.framing.target, "span": avatar.framing.span, "distance": DISTANCE},
+        "blinks": {"expressions": BLINKS, "longest": LONGEST},
         "neckShare": [NECK_SHARE.get(name, 0.0) for name in _JOINTS],
         "clips": [{"name": name, "fps": clip.fps, "frames": len(clip)} for name, clip in clips.items()],
         "rules": {
@@ -108,6 +110,11 @@ def _pack_mesh(packer: _Packer, avatar: Avatar) -> None:
     packer.add("expressionStart", np.cumsum([0, *map(len, moved)]), "u4")
     packer.add("expressionVertex", torch.cat(moved), "u2")
     packer.quantise("expressionDelta", torch.cat([row[at] for row, at in zip(basis, moved, strict=True)]), "u2")
+    blinks = head.blinks
+    carrying = torch.isin(blinks.rows, used)
+    packer.add("blinkVertex", torch.searchsorted(used, blinks.rows[carrying]), "u2")
+    packer.quantise("blinkWay", blinks.way[:, carrying], "u2")
+    packer.quantise("blinkSpared", blinks.spared[..., carrying], "u1")
 
 
 def _pack_gaussians(packer: _Packer, avatar: Avatar) -> None:

@@ -20,6 +20,7 @@ EXPRESSION_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 EXPRESSION_INDEX: dict[str, int] = {name: index for index, name in enumerate(EXPRESSION_NAMES)}
+BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 
 
 def plain_name(name: str) -> str:

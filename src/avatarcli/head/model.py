@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from avatarcli.caching import constant
 from avatarcli.errors import WeightsError
 from avatarcli.geometry.mesh import MeshRaster
 from avatarcli.geometry.rotations import axis_angle_to_matrix, rigid
-from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES, expression_vector
+from avatarcli.head.expressions import BLINKS, EXPRESSION_INDEX, EXPRESSION_NAMES, expression_vector
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
-from avatarcli.head.shutting import shut_at_one
+from avatarcli.head.shutting import Blinks, shut_together
 from avatarcli.weights.shipped import weights_file
 
 FORMAT_VERSION = "1"
@@ -136,17 +136,19 @@ class PersonalHead:
     """One person's head: the model with the identity (and a free-form residual) worked in, ready to be posed.
 
     neutral [N, 3], joints [J, 3]: metres; expression_basis [52, N, 3]: what each expression at 1 adds, metres.
+    blinks: how they give way to other expressions; by default not at all.
     """
 
     model: HeadModel
     neutral: Tensor
     joints: Tensor
     expression_basis: Tensor
+    blinks: Blinks = field(default_factory=Blinks.alone)
 
     @classmethod
     def at_rest(cls, model: HeadModel, neutral: Tensor, joints: Tensor) -> PersonalHead:
         """The head with vertices [N, 3] and joints [J, 3] at rest, and blinks that shut its eyes."""
-        return cls(model, neutral, joints, shut_at_one(model, neutral))
+        return cls(model, neutral, joints, *shut_together(model, neutral))
 
     @classmethod
     def create(cls, model: HeadModel, identity: Tensor, residual: Tensor | None = None) -> PersonalHead:
@@ -162,8 +164,15 @@ class PersonalHead:
         return cls.create(model, track.identity, track.residual)
 
     def to(self, device: torch.device | str) -> PersonalHead:
-        own = (value.to(device) for value in (self.neutral, self.joints, self.expression_basis))
-        return PersonalHead(self.model.to(device), *own)
+        neutral, joints, basis = (value.to(device) for value in (self.neutral, self.joints, self.expression_basis))
+        return PersonalHead(self.model.to(device), neutral, joints, basis, self.blinks.to(device))
+
+    def moved(self, expression: Tensor) -> Tensor:
+        """What expressions [T, 52] add to the vertices [T, N, 3], metres."""
+        offset = torch.tensordot(expression, self.expression_basis, dims=1)
+        if expression[:, BLINKS].any():
+            offset[:, self.blinks.rows] += self.blinks.correction(expression)
+        return offset
 
     def vertices(self, expression: Tensor, gaze: Tensor, neck: Tensor) -> Tensor:
         """Posed vertices [T, N, 3].
@@ -172,8 +181,7 @@ class PersonalHead:
         neck [T, 3] rotation of the skull against the torso, axis-angle, radians. The lids do not follow the gaze by
         themselves: the eyeLook* expressions do that, as in ARKit.
         """
-        posed = self.neutral + torch.tensordot(expression, self.expression_basis, dims=1)
-        posed = self._turn_eyes(posed, gaze)
+        posed = self._turn_eyes(self.neutral + self.moved(expression), gaze)
         return self.carry(posed, self.model.skinning, neck)
 
     def posed(self, parameters: HeadParameters) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from avatarcli.arrays import Float64
-from avatarcli.head.expressions import EXPRESSION_INDEX, EXPRESSION_NAMES
+from avatarcli.head.expressions import BLINKS, EXPRESSION_INDEX, EXPRESSION_NAMES
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.head.shutting import shut_at_one
@@ -27,7 +27,6 @@ from avatarcli.tracking.residual import Measurement, free_form_offset
 from avatarcli.tracking.solver import Shape
 from avatarcli.tracking.video_gaze import fit_gazes
 
-BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 LOOKS = [index for name, index in EXPRESSION_INDEX.items() if name.startswith("eyeLook")]
 
 # Metres (in log): webcams stand at 0.5 to 0.7, phones and cameras farther away.

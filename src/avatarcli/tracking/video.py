@@ -20,14 +20,14 @@ from avatarcli.arrays import Float64, Mask
 from avatarcli.clips.clip import Clip
 from avatarcli.geometry.cameras import Camera, intrinsics
 from avatarcli.geometry.rotations import rigid
-from avatarcli.head.expressions import EXPRESSION_INDEX
+from avatarcli.head.expressions import BLINKS, EXPRESSION_INDEX
 from avatarcli.head.face_points import SURFACE_LANDMARKS
 from avatarcli.head.model import HeadModel, PersonalHead
 from avatarcli.tracking.frames import Poses, first_poses, solve_frames
 from avatarcli.tracking.gaze import IRIS_LANDMARKS, eye_geometry
 from avatarcli.tracking.lids import WIDES, lid_actions, lid_gaps, seen_from_front
 from avatarcli.tracking.priors import landmark_normals, landmark_sigma
-from avatarcli.tracking.resting_face import BLINKS, LOOKS, OPEN_EYES, RestingFace, beliefs, facings, fit_person
+from avatarcli.tracking.resting_face import LOOKS, OPEN_EYES, RestingFace, beliefs, facings, fit_person
 from avatarcli.tracking.smoothing import fill_gaps, smooth
 from avatarcli.tracking.video_gaze import fit_gazes, look_expressions
 

@@ -7,6 +7,7 @@ class Rig {
   constructor(avatar) {
     Object.assign(this, avatar.arrays);
     this.neckShare = avatar.neckShare;
+    this.blinks = avatar.blinks;
     this.vertexCount = avatar.shapes.neutral[0];
     this.triangleCount = avatar.shapes.corners[0];
     this.gaussianCount = avatar.shapes.means[0];
@@ -64,10 +65,29 @@ class Rig {
         moving[to + 2] += weight * this.expressionDelta[i * 3 + 2];
       }
     }
+    this.giveWay(moving, expression);
     this.turnEyes(moving, gaze);
     const chain = this.neckChain(neck, translation);
     carry(moving, this.skinning, chain);
     carry(still, this.coverSkinning, chain);
+  }
+
+  /** Shortens blinks by what other expressions have closed of the eyes. */
+  giveWay(vertices, expression) {
+    const count = this.blinkVertex.length;
+    for (let side = 0; side < 2; side++) {
+      const weight = expression[this.blinks.expressions[side]];
+      if (weight === 0) continue;
+      for (let v = 0; v < count; v++) {
+        let spared = 0;
+        for (let e = 0; e < 52; e++) {
+          if (expression[e] !== 0) spared += expression[e] * this.blinkSpared[(side * 52 + e) * count + v];
+        }
+        spared = weight * Math.min(Math.max(spared, 1 - this.blinks.longest), 1);
+        const to = this.blinkVertex[v] * 3, from = (side * count + v) * 3;
+        for (let axis = 0; axis < 3; axis++) vertices[to + axis] -= spared * this.blinkWay[from + axis];
+      }
+    }
   }
 
   turnEyes(vertices, gaze) {
