@@ -168,6 +168,23 @@ def test_strands_are_long_and_lie_in_the_surface(person: Person) -> None:
     assert along[back, 1].mean() < -0.7
 
 
+def test_cropped_hair_has_short_strands_and_plainer_detail(person: Person) -> None:
+    """The same hair as it lies on the scalp, and two centimetres off it."""
+    normals = quaternion_to_matrix(person.avatar.quaternions)[..., 2]
+    middle = person.avatar.means.mean(0)
+    out = normals * ((person.avatar.means - middle) * normals).sum(-1, keepdim=True).sign()
+    raised = replace(person.avatar, means=person.avatar.means + 0.02 * out * person.hairy[:, None])
+    full = replace(person, avatar=raised)
+    ratios, contrasts = [], []
+    for one in (person, full):
+        combed, done = one.combed()
+        where = done & person.behind
+        ratios.append(float(-combed.log_scales[where][:, :2].diff(dim=-1).mean()))
+        contrasts.append(contrast(combed, where))
+    assert ratios[0] < ratios[1] - math.log(1.5)
+    assert contrasts[0] < 0.85 * contrasts[1]
+
+
 def contrast(avatar: Avatar, where: Tensor) -> float:
     return float(splat_log_colors(avatar)[where].mean(-1).std())
 

@@ -21,7 +21,7 @@ from avatarcli.gaussians.hair_tones import tone_beside
 from avatarcli.gaussians.rasterize import rasterize
 from avatarcli.geometry.colors import from_log_colors
 from avatarcli.geometry.fill import blur, ramp
-from avatarcli.geometry.mesh import sample_image
+from avatarcli.geometry.mesh import sample_image, vertex_normals
 from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 from avatarcli.geometry.space import neighbours
 
@@ -53,6 +53,10 @@ _CHROMA = 0.5  # of the detail's color: the photo's noise is in it
 # (standard deviation).
 _ASPECT, _PLAIN = (2.0, 6.0), (0.4, 0.6)
 _LONGEST = 0.007
+# Metres above the scalp, of cropped hair and of hair that may be as long as any; how much of a strand's length, and of the detail,
+# cropped hair has.
+_CROPPED, _SHORT, _PLAINER = (0.006, 0.018), 0.4, 0.6
+_SPACING = 0.01  # metres between the scalp's vertices
 # Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it by so much more as
 # strands are longer than wide. A share of the lost contrast comes back: with all of it strands become broad bands.
 _STRAND, _REGAINED = 0.0015, 0.5
@@ -109,15 +113,17 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     smooth = smooth + tone_beside(points, smooth, solid * (1 - share) * shown, solid * share)
     across = torch.linalg.cross(normals, flow)
     carried = grain.carried(points, flow, across, torch.Generator().manual_seed(seed))
-    detail = around.along(points, carried, flow, across, grain.aspect)
-    wanted = smooth + _GAIN * detail
+    cropped = 1 - ramp(around.mean(_height(avatar, points), _PASS)[:, 0], *_CROPPED)
+    aspect = 1 + (grain.aspect - 1) * (1 - (1 - _SHORT) * cropped)
+    detail = around.along(points, carried, flow, across, aspect)
+    wanted = smooth + _GAIN * (1 - (1 - _PLAINER) * cropped)[:, None] * detail
     colors = from_log_colors(torch.lerp(logs, wanted, share[:, None]))
     quaternions, log_scales, sh = avatar.quaternions.clone(), avatar.log_scales.clone(), avatar.sh.clone()
     sh[hair] = ((colors - 0.5) / SH_C0)[:, None]
     turned = share > 0
     frame = torch.stack([flow, torch.linalg.cross(normals, flow), normals], dim=-1)
     quaternions[hair[turned]] = matrix_to_quaternion(frame)[turned]
-    log_scales[hair[turned]] = _long(log_scales[hair], share * grain.aspect.log())[turned]
+    log_scales[hair[turned]] = _long(log_scales[hair], share * aspect.log())[turned]
     combed = replace(avatar, quaternions=quaternions, log_scales=log_scales, sh=sh)
     shown = _shown(combed, photo, device)[hair] > _SHOWN * grain.scale**2
     follows[hair] = torch.where(share < _COMBED, Follows.ALL, torch.where(shown, Follows.PHOTOS, Follows.NONE))
@@ -167,10 +173,10 @@ class _Around:
     def along(self, points: Tensor, values: Tensor, flow: Tensor, across: Tensor, aspect: Tensor) -> Tensor:
         """Values [P, C] at points [P, 3] that go on along strands: their means along the flow [P, 3] rather than across [P, 3].
 
-        aspect []: see `_Grain.aspect`.
+        aspect [P]: how much farther.
         """
         offset = points[self.index] - points[:, None]
-        reach = _STRAND * torch.stack([aspect, torch.ones_like(aspect)])
+        reach = _STRAND * torch.stack([aspect, torch.ones_like(aspect)], dim=-1)[:, None]
         near = (-0.5 * (offset @ torch.stack([flow, across], dim=-1) / reach).square().sum(-1)).exp()
         means = (near[..., None] * values[self.index]).sum(1) / near.sum(1, keepdim=True)
         spread = (part.std(0, unbiased=False).clamp(min=1e-6) for part in (values, means))
@@ -180,6 +186,18 @@ class _Around:
 def _along(vectors: Tensor, normals: Tensor) -> Tensor:
     """Unit vectors [P, 3] in the surface that has these normals [P, 3]."""
     return functional.normalize(vectors - (vectors * normals).sum(-1, keepdim=True) * normals, dim=-1)
+
+
+def _height(avatar: Avatar, points: Tensor) -> Tensor:
+    """Metres [P, 1] by which points [P, 3] stand off the scalp."""
+    head, scalp = avatar.head, avatar.head.model.in_regions("scalp")
+    vertices, normals = head.neutral[scalp], vertex_normals(head.neutral, head.model.faces)[scalp]
+    nearest = neighbours(vertices, points, 1)[1][:, 0]
+    off, normal = points - vertices[nearest], normals[nearest]
+    # Beside the scalp hair hangs: what counts there is how far off it is.
+    above = (off * normal).sum(-1, keepdim=True)
+    beside = (off - above * normal).norm(dim=-1, keepdim=True)
+    return above.abs() + (beside - _SPACING).clamp(min=0)
 
 
 def _fall(avatar: Avatar, points: Tensor, normals: Tensor) -> Tensor:
