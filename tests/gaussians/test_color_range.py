@@ -24,6 +24,10 @@ def strip(count: int) -> Tensor:
     return torch.stack([0.001 * torch.arange(count), torch.zeros(count), torch.zeros(count)], dim=-1)
 
 
+def every(count: int) -> Tensor:
+    return torch.ones(count, dtype=torch.bool)
+
+
 def holds(colors: ColorRange, color: Tensor) -> Tensor:
     """Which places [G] (bool) may have a color [3]."""
     value = (color - 0.5) / SH_C0
@@ -33,13 +37,13 @@ def holds(colors: ColorRange, color: Tensor) -> Tensor:
 def test_one_picture_of_many_does_not_make_skin_hair() -> None:
     points, shown = strip(30), SKIN.expand(4, 30, 3).clone()
     shown[2, 10:20] = HAIR
-    agreed = agreed_colors(points, shown, torch.ones(4, 30), torch.ones(30, dtype=torch.bool))
+    agreed = agreed_colors(points, shown, torch.ones(4, 30), every(30), ~every(30))
     assert holds(agreed, SKIN).all()
     assert not holds(agreed, HAIR).any()
     # The same picture counts where it alone looks squarely.
     weights = torch.full((4, 30), 0.1)
     weights[2] = 1
-    agreed = agreed_colors(points, shown, weights, torch.ones(30, dtype=torch.bool))
+    agreed = agreed_colors(points, shown, weights, every(30), ~every(30))
     assert holds(agreed, HAIR)[10:20].all()
     assert not holds(agreed, HAIR)[[0, 1, 28, 29]].any()
 
@@ -49,7 +53,7 @@ def test_what_all_show_stays_and_its_border_may_move_a_little() -> None:
     points, shown = strip(60), SKIN.expand(3, 60, 3).clone()
     shown[:, 40:] = 1.0
     shown[:, 18:25] = HAIR
-    agreed = agreed_colors(points, shown, torch.ones(3, 60), torch.ones(60, dtype=torch.bool))
+    agreed = agreed_colors(points, shown, torch.ones(3, 60), every(60), ~every(60))
     white = torch.ones(3)
     assert holds(agreed, white)[40:].all()
     assert not holds(agreed, white)[:30].any()
@@ -64,7 +68,7 @@ def test_each_is_not_followed_alone_where_pictures_disagree() -> None:
     generator = torch.Generator().manual_seed(0)
     hair = torch.rand(4, 200, generator=generator) < 0.3
     shown = torch.where(hair[..., None], HAIR, SKIN)
-    agreed = agreed_colors(strip(200), shown, torch.ones(4, 200), torch.ones(200, dtype=torch.bool))
+    agreed = agreed_colors(strip(200), shown, torch.ones(4, 200), every(200), ~every(200))
     assert holds(agreed, SKIN).float().mean() > 0.95
     assert holds(agreed, HAIR).float().mean() < 0.3
 
@@ -75,13 +79,26 @@ def test_hidden_places_take_what_is_around_them_and_others_are_free() -> None:
     weights[:, 12:15] = 0
     shown[:, 12:15] = HAIR
     held = torch.arange(30) < 20
-    agreed = agreed_colors(strip(30), shown, weights, held)
+    agreed = agreed_colors(strip(30), shown, weights, held, ~every(30))
     assert holds(agreed, SKIN).all()
     assert not holds(agreed, HAIR)[held].any()
     assert holds(agreed, HAIR)[~held].all()
     for nothing in (torch.zeros(2, 30), weights):
-        free = agreed_colors(strip(30), shown, nothing, held & (nothing.sum() > 30))
+        free = agreed_colors(strip(30), shown, nothing, held & (nothing.sum() > 30), ~every(30))
         assert nothing.sum() > 30 or holds(free, HAIR).all()
+
+
+def test_what_a_photo_decides_about_keeps_its_detail_but_nothing_else() -> None:
+    """Stripes of one point each: votes of places beside each other would make them plain."""
+    shown = SKIN.expand(1, 60, 3).clone()
+    shown[:, 30::2] = HAIR
+    agreed = agreed_colors(strip(60), shown, torch.ones(1, 60), every(60), every(60))
+    assert holds(agreed, SKIN).all()
+    assert holds(agreed, HAIR)[30:].all()
+    # Nor has the photo everything in as many pixels.
+    assert holds(agreed, SKIN + 0.09).all()
+    for wild in (HAIR, torch.ones(3), torch.zeros(3), SKIN + 0.11):
+        assert not holds(agreed, wild)[:20].any()
 
 
 def test_only_chosen_coefficients_are_brought_back() -> None:

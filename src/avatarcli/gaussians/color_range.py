@@ -2,7 +2,8 @@
 
 A fit paints whatever lowers the error of one picture. Where views contradict each other, a neck gets specks of the hair that one
 of them lets hang there; and what hardly shows drifts far from every picture's color, for Adam follows the faintest pull as far as a
-strong one. Seen from aside that is dirt on skin. So each place has the color that most of those see who look at it squarely.
+strong one. Seen from aside that is dirt on skin. So each place has the color that most of those see who look at it squarely. A
+photo that does decides alone, but is no leave to drift: a chin that is fitted lower hides what it shows, until the mouth opens.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from avatarcli.gaussians.avatar import SH_C0
 from avatarcli.geometry.space import neighbours
 
 _MARGIN = 0.05  # of a color: what light, and the mixture with what stands behind, may add to what is agreed on
+_DETAIL = 0.1  # of a color: so much more than that a photo's detail is, which is finer than starts are
 _TOLD = 0.3  # of a picture that sees a place wholly and squarely: with less it is told by its neighbours
 _AROUND = 10  # places that tell what a place shows: borders may move by as much
 
@@ -47,11 +49,11 @@ class ColorRange(NamedTuple):
             sh[:, 0] = torch.where(chosen[:, None], sh[:, 0].clamp(self.low, self.high), sh[:, 0])
 
 
-def agreed_colors(points: Tensor, shown: Tensor, weights: Tensor, held: Tensor) -> ColorRange:
+def agreed_colors(points: Tensor, shown: Tensor, weights: Tensor, held: Tensor, decided: Tensor) -> ColorRange:
     """What V pictures agree on about places.
 
     points [G, 3]: metres; shown [V, G, 3]: their color in each picture; weights [V, G]: how well it sees them; held [G] (bool):
-    which are held to that. The others are free.
+    which are held to that, the others are free; decided [G] (bool): those whose weights are of photos alone, which need no vote.
     """
     bounds = ColorRange.free(points)
     told = (weights.sum(0) > _TOLD).nonzero()[:, 0]
@@ -61,11 +63,12 @@ def agreed_colors(points: Tensor, shown: Tensor, weights: Tensor, held: Tensor) 
     own = middle_colors(shown[:, told], weights[:, told])
     # Where pictures disagree, of two places beside each other each could follow another of them.
     _, near = neighbours(points[told], points[told], _AROUND)
-    own = middle_colors(own[near.T], torch.ones(near.T.shape))
+    own = torch.where(decided[told, None], own, middle_colors(own[near.T], torch.ones(near.T.shape)))
     _, near = neighbours(points[told], points[of], _AROUND)
     around = own[near]
-    bounds.low[of] = (around.amin(1) - _MARGIN - 0.5) / SH_C0
-    bounds.high[of] = (around.amax(1) + _MARGIN - 0.5) / SH_C0
+    margin = torch.where(decided[of, None], _DETAIL, _MARGIN)
+    bounds.low[of] = (around.amin(1) - margin - 0.5) / SH_C0
+    bounds.high[of] = (around.amax(1) + margin - 0.5) / SH_C0
     return bounds
 
 

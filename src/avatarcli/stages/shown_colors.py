@@ -31,8 +31,9 @@ _LOOSE, _STRAND = 1 / 128, 0.2
 def shown_colors(start: Start, pictures: Iterable[TrainingPicture], hair: HairPhoto | None = None) -> ColorRange:
     """What pictures at rest, the photos among them, agree on about the start's skin and clothes.
 
-    What a photo sees squarely it decides about, and nothing is held there. Nor are hair, which is combed, and what stands off the
-    face, beards and glasses: both are finer than what views agree on. hair: what the frontal photo shows of it, if that is known.
+    What a photo sees squarely it decides about alone; the face is not held there, whose detail is finest. Nor are hair, which is
+    combed, and what stands off the face, beards and glasses: both are finer than what views agree on.
+    hair: what the frontal photo shows of it, if that is known.
     """
     model, binding = start.avatar.head.model, start.avatar.binding
     moments, colors, sights = [], [], []
@@ -52,10 +53,11 @@ def shown_colors(start: Start, pictures: Iterable[TrainingPicture], hair: HairPh
         # Hair beside a neck, where the views show the neck itself, hangs before it or behind: it is not painted on skin.
         weights[moment == FRONTAL] *= (~(bare & before)).float()
     decided = (weights[moment < 0] > _DECIDED).any(0)
+    weights[moment >= 0] *= (~decided).float()
     region = model.region[model.faces[binding % len(model.faces)]].amax(1)
     bare_skin = (binding < len(model.faces)) & is_region(region, *_AGREED_BARE)
-    held = is_region(region, *_AGREED) | bare_skin
-    return agreed_colors(start.avatar.means, shown, weights, held & ~decided)
+    held = is_region(region, *_AGREED) | (bare_skin & ~decided)
+    return agreed_colors(start.avatar.means, shown, weights, held, decided)
 
 
 def _off_edges(depth: Tensor) -> Tensor:
