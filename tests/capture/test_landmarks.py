@@ -32,6 +32,13 @@ def test_finds_the_face(photo: NDArray[np.uint8]) -> None:
     right_eye, left_eye, chin = face.points[468], face.points[473], face.points[152]
     assert right_eye[0] < left_eye[0]
     assert chin[1] > right_eye[1] + face.interocular
+    assert face.steady
+    assert face.unsteadiness > 0
+
+
+def test_a_face_that_no_framing_shows_again_is_not_steady(photo: NDArray[np.uint8]) -> None:
+    face = detect_face(photo)
+    assert not measure_face(np.full_like(photo, 180), face).steady
 
 
 def test_a_crop_knows_its_face(photo: NDArray[np.uint8]) -> None:

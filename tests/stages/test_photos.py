@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from avatarcli.capture.landmarks import FaceLandmarks
 from avatarcli.config import PreprocessConfig
 from avatarcli.errors import PhotoError
 from avatarcli.gaussians.pictures import Schedule
 from avatarcli.progress import SilentProgress
 from avatarcli.stages.artefacts import fitted_photos
-from avatarcli.stages.photos import preprocess_photos
+from avatarcli.stages.photos import _look_at_faces, preprocess_photos
 from avatarcli.stages.pipeline import _loaded
+from avatarcli.stages.preprocess import Look
 from avatarcli.stages.source import Source
 from example_photo import PHOTO
 
@@ -72,6 +75,19 @@ def test_without_a_face_from_the_front_nothing_is_written(tmp_path: Path) -> Non
     with pytest.raises(PhotoError, match="none of the 2 photos shows a face from the front"):
         preprocess_photos([Source.photo(blank), Source.photo(grey)], out, PreprocessConfig(), SilentProgress())
     assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(("unsteadiness", "yaw", "seen"), [(0.01, 40, True), (0.01, 70, False), (0.09, 8, False)])
+def test_a_face_that_each_framing_sees_elsewhere_is_none(
+    monkeypatch: pytest.MonkeyPatch, unsteadiness: float, yaw: float, seen: bool
+) -> None:
+    pose = np.eye(4, dtype=np.float32)
+    pose[0, 2], pose[2, 2] = np.sin(np.radians(yaw)), np.cos(np.radians(yaw))
+    points, scores = np.zeros((478, 2), np.float32), np.zeros(52, np.float32)
+    face = FaceLandmarks(points, points[:, 0], scores, pose, unsteadiness)
+    monkeypatch.setattr(Look, "at", lambda photo, config: SimpleNamespace(face=face))
+    source = Source(Path("side.jpg"), "hash", lambda: np.zeros((1, 1, 3), np.uint8))
+    assert bool(_look_at_faces({source.key: source}, PreprocessConfig(), lambda steps: None)) is seen
 
 
 def test_distillation_shows_the_frontal_photo_most_and_the_others_in_turn() -> None:

@@ -139,14 +139,17 @@ def preprocess_photos(
 def _look_at_faces(
     by_key: Mapping[str, Source], config: PreprocessConfig, advance: Callable[[int], None]
 ) -> dict[str, Look]:
-    """The photos, by their keys and in the order of these, that show a face which is not turned too far for landmarks."""
+    """The photos, by their keys and in the order of these, that show a face which is not turned too far for landmarks.
+
+    A profile in which the detector sees a face now and then, which is none, shows no face.
+    """
     looks: dict[str, Look] = {}
     for key, photo in sorted(by_key.items()):
         try:
             look = None if photo.profile else Look.at(photo, config)
         except NoFaceError:
             look = None
-        if look is not None and abs(look.face.yaw) <= MAX_YAW:
+        if look is not None and look.face.steady and abs(look.face.yaw) <= MAX_YAW:
             looks[key] = look
         advance(1)
     return looks
