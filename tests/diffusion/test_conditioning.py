@@ -126,6 +126,20 @@ def test_warp_takes_what_another_photo_sees_better(conditioner: Conditioner) -> 
     assert torch.equal(loose.of_view(rest, cameras(90)[0]).hint[0], alone)
 
 
+def test_from_its_own_direction_a_photo_decides_alone(conditioner: Conditioner) -> None:
+    """Whatever another one, a three-quarter photo, sees more squarely."""
+    rest, inside = HeadParameters.at_rest(), torch.ones(SIZE, SIZE)
+    red, blue = (torch.tensor([r, 0.1, b, 1.0]).expand(SIZE, SIZE, 4) for r, b in ((0.9, 0.1), (0.1, 0.9)))
+    front, beside = cameras(0)[0], cameras(38)[0]
+    both = Conditioner(conditioner.head, Reference(red, inside, front, rest), [Reference(blue, inside, beside, rest)])
+    for own, camera in ((0, front), (2, beside)):
+        hint = both.of_view(rest, camera).hint[0]
+        seen = (hint[3] > 0.99) & (hint[4] > 0.4)
+        assert (hint[own, seen] > 0.85).float().mean() > 0.97
+    between = both.of_view(rest, cameras(19)[0]).hint[0]
+    assert min(float((between[color] > 0.5).sum() / (between[3] > 0.99).sum()) for color in (0, 2)) > 0.2
+
+
 def test_photos_pass_into_each_other_without_a_seam(conditioner: Conditioner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two photos of other colors, one of which ends at the mouth, as a view from between them shows them."""
     rest, size = HeadParameters.at_rest(), 4 * SIZE

@@ -36,8 +36,10 @@ _EXPRESSION_SCALE = 0.01
 # Metres that a point may lie behind the photo's depth buffer and still be seen. Twice that of the texture: here a hole costs
 # more than a smear, which the model can repair.
 _DEPTH_TOLERANCE = 0.006
-# How much a photo's direction counts beside how squarely it sees a place: from its own, it decides alone.
-_SAME_WAY = 1.0
+# How much a photo's direction counts beside how squarely it sees a place: from its own it decides alone, where others look from 40°
+# beside it or more (1 / sin 20°). With less, a face from in front had a cheek and the side of its nose from a three-quarter photo,
+# whose fit is a millimetre or two off.
+_SAME_WAY = 3.0
 _PASSING = 1 / 50  # of a view's width: how softly photos pass into each other
 _GRAZING = 0.05  # cosine: a surface seen more obliquely than this in the photo has no usable pixels
 
