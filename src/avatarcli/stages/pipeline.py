@@ -140,7 +140,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=6,
+        version=7,
         after=(),
         weights=(
             HEAD_MODEL,
@@ -153,7 +153,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=9,
+        version=10,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,
@@ -161,7 +161,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="distill",
-        version=11,
+        version=12,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},
