@@ -123,8 +123,8 @@ def test_skin_lies_on_its_triangles_and_cover_keeps_still_but_for_the_beard(
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     height = ((samples.points - corners[:, 0]) * torch.nn.functional.normalize(normal, dim=-1)).sum(-1)
     # Eyes lie a little deeper, for lids to lie before them.
-    eye = on_skin & (region == REGIONS.index("eye"))
-    assert height[on_skin & ~eye].abs().max() < 1e-5
+    eye, mouth = (on_skin & (region == REGIONS.index(name)) for name in ("eye", "mouth_cavity"))
+    assert height[on_skin & ~eye & ~mouth].abs().max() < 1e-5
     assert eye.any()
     assert height[eye].max() < -0.0005
     # Cover stands off the skin, on the nearest triangle of it.
@@ -207,6 +207,24 @@ def test_seen_skin_has_the_views_colors_and_the_mouth_the_textures(
     # Nothing stands before the face, though a hull closes its hollows.
     x, y, z = samples.points[~on_skin].T
     assert not ((z > 0.06) & (x.abs() < 0.05) & (y < 0.03) & (y > -0.06)).any()
+
+
+def test_the_mouths_lining_is_dark_from_inside_and_skin_from_outside(
+    mean_head: PersonalHead, made: tuple[SurfaceSamples, Tensor]
+) -> None:
+    """Cheeks have gaps, and what lies behind them shows."""
+    (samples, _), model = made, mean_head.model
+    lining = torch.cat([model.faces_in("mouth_cavity"), torch.zeros(len(model.faces), dtype=torch.bool)])
+    lining = lining[samples.binding]
+    skin = lining & ((samples.colors - SKIN).abs().amax(-1) < 0.1)
+    dark = lining & ((samples.colors - TEXTURE).abs().amax(-1) < 0.1)
+    assert skin.sum() > 20
+    lips = mean_head.neutral[model.in_regions("lip")]
+    assert torch.cdist(samples.points[skin], lips).min() > 0.015
+    # The nearest of the lining lies on the mouth's side of it.
+    points, normals = samples.points[skin], samples.normals[skin]
+    nearest = samples.points[dark][torch.cdist(points, samples.points[dark]).argmin(1)]
+    assert (((nearest - points) * normals).sum(-1) > 0.001).float().mean() > 0.9
 
 
 def test_skin_that_hair_hides_is_not_painted_with_it(

@@ -52,6 +52,8 @@ _DEPTH_TOLERANCE = 0.004  # metres
 # What the texture's color counts for beside a view's, and what all views must count for that see behind glasses.
 _GUESS, _SEEN_WELL = 1e-3, 0.05
 _AROUND = 16  # starts of skin whose median color one takes that glasses hide
+# Metres behind the mouth's lining where skin backs it, and from the lips, which would let that show as they part.
+_BACKING, _FROM_LIPS = 0.003, 0.02
 _BLOCKED = (0.008, 0.016, 0.03)  # metres before a point where the hull is asked whether something hides it
 _SKIN = 0.5  # likeness from which a pixel's color is the skin's
 _BOX = 0.09  # metres around the bare head: long hair stands off it by less at the height of the head
@@ -90,17 +92,21 @@ def sample_views(
     weight = skin_weights(head, _SEEN) * torch.where(visible, torch.ones(()), torch.tensor(_HIDDEN))
     cover = _cover_points(head, hull, beard)
     cover_weight = float(cover.density.sum()) * hull.cell**2
-    on_skin = round(count * float(weight.sum() / (weight.sum() + cover_weight)))
-    skin = sample_skin(head, texture, weight, on_skin, generator)
+    lining = weight * _lining(head)
+    head_weight = float(weight.sum() + lining.sum())
+    on_head = round(count * head_weight / (head_weight + cover_weight))
+    on_lining = round(on_head * float(lining.sum()) / head_weight)
+    skin = sample_skin(head, texture, weight, on_head - on_lining, generator)
     colors = _seen_colors(head, skin, hull, video, pictures, heads, glasses)
-    parts = [(skin._replace(colors=colors), REACH_OF_SKIN)]
-    if on_skin < count:
+    backing = _behind(sample_skin(head, texture, lining, on_lining, generator), head, skin._replace(colors=colors))
+    parts = [(skin._replace(colors=colors), REACH_OF_SKIN), (backing, REACH_OF_SKIN)]
+    if on_head < count:
         # What hair and clothes hide takes their color, for it shows through their gaps.
         _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy(), workers=torch.get_num_threads())
         hidden = ~visible[skin.binding][:, None]
         skin = skin._replace(colors=torch.where(hidden, hull.colors[torch.from_numpy(nearest)], colors))
-        rest = _sample_cover(cover, count - on_skin, hull.cell, generator)
-        parts = [(skin, REACH_OF_SKIN), (rest, REACH_OF_COVER)]
+        rest = _sample_cover(cover, count - on_head, hull.cell, generator)
+        parts = [(skin, REACH_OF_SKIN), (backing, REACH_OF_SKIN), (rest, REACH_OF_COVER)]
     if glasses is not None:
         parts.append((glasses.starts, REACH_OF_GLASSES))
     reach = torch.cat([torch.full((len(part.points),), metres) for part, metres in parts])
@@ -109,6 +115,28 @@ def sample_views(
         reach,
         hull.bust,
     )
+
+
+def _lining(head: PersonalHead) -> Tensor:
+    """Which triangles [F] (bool) line the mouth away from the lips."""
+    model = head.model
+    lips = head.neutral[model.in_regions("lip")]
+    distance, _ = neighbours(lips, head.neutral[model.faces].mean(1), 1)
+    return model.faces_in("mouth_cavity") & (distance[:, 0] > _FROM_LIPS)
+
+
+def _behind(lining: SurfaceSamples, head: PersonalHead, skin: SurfaceSamples) -> SurfaceSamples:
+    """Starts on the mouth's lining moved to its outside, in the colors of the skin around it.
+
+    Cheeks have gaps, if only in a view or two. Through them the lining would be seen from behind: black cracks below the ears.
+    """
+    bare = head.model.faces_in("face", "neck")[skin.binding].nonzero()[:, 0]
+    if not (len(bare) and len(lining.points)):
+        return lining
+    # Its normals point into the mouth.
+    points = lining.points - _BACKING * lining.normals
+    _, around = neighbours(skin.points[bare], points, _AROUND)
+    return lining._replace(points=points, colors=skin.colors[bare][around].median(1).values)
 
 
 def _clear(head: PersonalHead, pictures: list[Tensor], heads: Camera, skin_color: Tensor) -> Tensor:
