@@ -222,6 +222,49 @@ def test_skin_mixed_into_unseen_clothes_goes_and_other_colors_stay() -> None:
     assert error(TONES.matched(beige, nothing, replace(dressed, cloth=alike)), beige, Y > 80) < 0.03
 
 
+@pytest.mark.parametrize("worn", [(0.95, 0.95, 0.95), (0.85, 0.75, 0.62), (0.10, 0.12, 0.25), (0.75, 0.10, 0.12)])
+@pytest.mark.parametrize("shade", [(0.70, 0.74, 0.80), (0.78, 0.72, 0.66), (0.60, 0.60, 0.60)])
+def test_shaded_clothes_behind_have_the_tint_of_the_photos(
+    worn: tuple[float, float, float], shade: tuple[float, float, float]
+) -> None:
+    """A shade is nearer to skin's lightness: taken for a mixture with skin, white would become sky-blue."""
+    truth, nothing, color = person(), torch.zeros(SIZE, SIZE, 5), torch.tensor(worn)
+    alpha = truth[..., 3:]
+    behind = torch.cat([color * torch.tensor(shade) * alpha, alpha], dim=-1)
+    cloth = torch.cat([color, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    right = TONES.matched(behind, nothing, replace(ground(), cloth=cloth, dressed=(Y > 60).float()))
+    is_picture(right, behind)
+    inside = (Y > 80) & (alpha[..., 0] > 0.99)
+    shown = right[inside][:, :3].mean(0)
+    # Light is left to differ by a tenth, tint is not.
+    assert ((shown + 0.04) / (color + 0.04)).log().add(0.1).abs().max() < 0.06
+    assert ((shown + 0.04) / (color + 0.04)).log().std() < 0.03
+
+
+def test_a_collar_that_is_higher_behind_than_the_photo_shows_is_of_the_clothes() -> None:
+    truth, nothing, white = person(), torch.zeros(SIZE, SIZE, 5), torch.tensor([0.95, 0.95, 0.95])
+    alpha = truth[..., 3:]
+    shade = white * torch.tensor([0.70, 0.74, 0.80])
+    behind = torch.cat(
+        [torch.where((Y > 70)[..., None], shade, truth[..., :3] / alpha.clamp(min=0.02)) * alpha, alpha], -1
+    )
+    neck = ((Y > 58) & (Y < 82)).float()
+    cloth = torch.cat([white, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    bare = replace(ground(skin=neck), neck=neck, cloth=cloth, dressed=(Y > 82).float())
+    inside = alpha[..., 0] > 0.99
+    collar, below, nape = (((Y - at).abs() < 4) & inside for at in (76, 94, 63))
+    right = TONES.matched(behind, nothing, bare)
+    is_picture(right, behind)
+    assert (right[collar][:, :3].mean(0) - right[below][:, :3].mean(0)).abs().max() < 0.06
+    assert error(right, behind, nape) < 0.05
+    # Where hair cannot be told from clothes, nobody knows.
+    covered = replace(bare, scalp=((Y < 45) & inside).float())
+    dark = torch.cat([torch.where((Y > 70)[..., None], HAIR, behind[..., :3]) * alpha, alpha], -1)
+    brown = torch.cat([3 * HAIR, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    dark = TONES.matched(dark, nothing, replace(covered, cloth=brown)), dark
+    assert error(*dark, collar) < 0.5 * error(*dark, below)
+
+
 def test_a_dark_nape_becomes_as_light_as_skin_unless_hair_hangs_there() -> None:
     truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
     dark = torch.where((Y > 45)[..., None], SKIN * 0.35, HAIR * 0.8)

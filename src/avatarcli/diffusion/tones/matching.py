@@ -36,7 +36,8 @@ _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to ea
 # difference that is made good; and the most that it may be.
 _HAIR = (0.12, 0.8, 1.1)
 _SKIN = (0.15, 0.8, 1.5)
-_CLOTH = (0.1, 0.8, 2.0)
+_CLOTH = (0.1, 1.0, 2.0)
+_CLOTH_TINT = (0.0, 1.0, 2.0)  # darker behind, but of the same tint
 # Distances of colors: off the line between clothes and skin up to which one is a mixture of both, and is none; and between clothes
 # and skin from where mixtures can be told.
 _BESIDE, _APART = (0.12, 0.25), (0.2, 0.4)
@@ -97,7 +98,8 @@ class Tones:
         unseen = 1 - known
         change = (known[..., None] * change).clamp(-MOST, MOST)
         found = None if self.bald else hair_in(color, alpha[..., 0], ground.scalp, self.skin)
-        skin = self._bare(logs, ground, found)
+        own = self._own_cloth(logs, ground, opaque)
+        skin = self._bare(logs, ground, own, found)
         change = change + self._skin_change(logs, skin, ground, unseen, opaque)
         change = change + self._no_darker(logs + change, photo, hint, ground, opaque)
         lock = torch.zeros_like(skin)
@@ -106,26 +108,24 @@ class Tones:
             if self.hair is not None:
                 wanted = log_colors(self.hair).expand_as(logs)
                 change = change + _toned(logs, wanted, hair, unseen, opaque, _FAR, _HAIR)
-        cloth = ground.dressed * (1 - skin) * (1 - lock) * opaque
+        dressed = torch.maximum(ground.dressed, self._collar(logs, ground, own, found))
+        cloth = dressed * (1 - skin) * (1 - lock) * opaque
         blotches = self._blotches(logs, ground, cloth * unseen)
-        wanted = log_colors(ground.cloth[..., :3])
-        return (
-            change
-            + blotches
-            + _toned(logs + blotches, wanted, cloth, unseen * ground.cloth[..., 3], opaque, COARSE, _CLOTH)
-        )
+        return change + blotches + _cloth_change(logs + blotches, ground.cloth, cloth, unseen, opaque)
 
-    def _bare(self, logs: Tensor, ground: Ground, hair: Tensor | None) -> Tensor:
+    def _bare(self, logs: Tensor, ground: Ground, own: Tensor | None, hair: Tensor | None) -> Tensor:
         """How likely pixels [H, W] on the head's skin regions are bare: of the skin's tint, however dark, and no hair's.
 
-        hair [3]: the color of the picture's hair, if it has any.
+        own [3]: see `_own_cloth`; hair [3]: the color of the picture's hair, if it has any.
         """
         size = logs.shape[1]
         region = blur(ground.skin[..., None], size * _EDGE)[..., 0] * (1 - ground.dressed) * (1 - ground.hairy)
         # In the dark a tint is hardly known.
         dark = (log_colors(self.skin).mean() - logs.mean(-1)).clamp(0, _DARK)
         skin = region * tint_likeness(logs.exp() - COLOR_FLOOR, self.skin, dark.exp())
-        skin = skin * self._off_cloth(logs, ground)
+        if own is not None:
+            # What is near to the picture's own clothes is none.
+            skin = skin * ramp((logs - own).norm(dim=-1), *_CLOTHLIKE)
         if hair is None:
             return skin
         # A nape well below the hairline is no hair, where the photo has none hanging beside the neck.
@@ -135,11 +135,23 @@ class Tones:
             return skin * nape
         return skin * torch.maximum(ramp((logs - log_colors(hair)) @ way / way.dot(way), 0.4, 0.8), nape)
 
-    def _off_cloth(self, logs: Tensor, ground: Ground) -> Tensor | float:
-        """How far pixels [H, W] are from the color of the picture's own clothes."""
-        dressed = (ground.dressed > 0.9) & (like_skin(logs.exp() - COLOR_FLOOR, self.skin) < 0.5) & (ground.skin < 0.5)
-        found = middle_color(logs[dressed], dressed.numel())
-        return 1.0 if found is None else ramp((logs - found).norm(dim=-1), *_CLOTHLIKE)
+    def _own_cloth(self, logs: Tensor, ground: Ground, opaque: Tensor) -> Tensor | None:
+        """The middle color of the picture's own clothes, as logarithms [3]; None where there are few."""
+        dressed = (ground.dressed > 0.9) & (ground.skin < 0.5) & opaque
+        dressed &= like_skin(logs.exp() - COLOR_FLOOR, self.skin) < 0.5
+        return middle_color(logs[dressed], dressed.numel())
+
+    def _collar(self, logs: Tensor, ground: Ground, own: Tensor | None, hair: Tensor | None) -> Tensor:
+        """How likely pixels [H, W] at the neck are clothes, which reach higher behind than the photo shows beside the neck.
+
+        own [3]: see `_own_cloth`; hair [3]: the color of the picture's hair, if it has any. Clothes must be of another color, and
+        of another tint than skin's.
+        """
+        if own is None or (hair is not None and (log_colors(hair) - own).norm() < _CLOTHLIKE[1]):
+            return torch.zeros_like(ground.neck)
+        alike = 1 - ramp((logs - own).norm(dim=-1), *_CLOTHLIKE)
+        near = ramp(wide_blur(ground.neck[..., None], logs.shape[1] * COARSE)[..., 0], 0.02, 0.2)
+        return near * alike * (1 - tint_likeness(logs.exp() - COLOR_FLOOR, self.skin))
 
     def _blotches(self, logs: Tensor, ground: Ground, where: Tensor) -> Tensor:
         """Change of clothes [H, W], as logarithms [H, W, 3], that takes skin out of them: of cloth that it hardly sees in the photo
@@ -150,7 +162,9 @@ class Tones:
         length = way.norm(dim=-1, keepdim=True)
         share = (away * way).sum(-1, keepdim=True) / length.square().clamp(min=1e-3)
         beside = (away - share * way).norm(dim=-1, keepdim=True)
-        mixed = share.clamp(0, 1) * (1 - ramp(beside, *_BESIDE)) * ramp(length, *_APART)
+        # A shaded cloth is nearer to skin's lightness, but not to its tint: taken for a mixture, white would become blue.
+        mixed = share.clamp(0, 1).minimum(_tint_share(logs.exp() - COLOR_FLOOR, cloth, self.skin))
+        mixed = mixed * (1 - ramp(beside, *_BESIDE)) * ramp(length, *_APART)
         known = where * ramp(ground.cloth[..., 3], 0.0, _SURE)
         return known[..., None] * (log_colors(cloth) - log_colors(cloth + mixed * way))
 
@@ -250,7 +264,18 @@ def _toned(
     difference = (darker - behind).clamp(min=0) + (darker + behind).clamp(max=0)
     # The soft outline is changed as what lies inside it.
     soft = blur(torch.cat([weight * unseen[..., None], opaque[..., None].to(weight)], dim=-1), size / 100)
-    return share * difference.clamp(-most, most) * soft[..., :1] / soft[..., 1:].clamp(min=0.1)
+    return share * difference.clamp(-most, most) * soft[..., :1] / soft[..., 1:].clamp(min=0.03)
+
+
+def _cloth_change(logs: Tensor, cloth: Tensor, where: Tensor, unseen: Tensor, opaque: Tensor) -> Tensor:
+    """Change of unseen clothes, as logarithms [H, W, 3]: they may be darker than the photo's, but not of another tint.
+
+    cloth [H, W, 4]: as `Ground` has it. The others are as for `_toned`.
+    """
+    wanted, unseen = log_colors(cloth[..., :3]), unseen * cloth[..., 3]
+    light, light_wanted = (part.mean(-1, keepdim=True) for part in (logs, wanted))
+    lighter = _toned(light, light_wanted, where, unseen, opaque, COARSE, _CLOTH)
+    return lighter + _toned(logs - light, wanted - light_wanted, where, unseen, opaque, COARSE, _CLOTH_TINT)
 
 
 def _off_in_shade(logs: Tensor, of: Tensor) -> Tensor:
@@ -267,6 +292,18 @@ def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor
 def middle_color(hair: Tensor, of: int) -> Tensor | None:
     """The median [3] of the colors [N, 3] of hair in a picture of so many pixels; None where they are few."""
     return hair.median(0).values if len(hair) > _FEWEST * of else None
+
+
+def _tint_share(color: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
+    """How much of a skin [3] the tints of colors [H, W, 3] tell to be mixed into a cloth [H, W, 3], in whatever light:
+    [H, W, 1] in [0, 1]."""
+    bright, dark = (c.sum(-1, keepdim=True).clamp(min=0.05) for c in (cloth, skin))
+    own = color / color.sum(-1, keepdim=True).clamp(min=0.05)
+    way = skin / dark - cloth / bright
+    share = ((own - cloth / bright) * way).sum(-1, keepdim=True) / way.square().sum(-1, keepdim=True).clamp(min=1e-4)
+    share = share.clamp(0, 1)
+    # The lighter of two things has the greater part in their mixture's tint.
+    return share * bright / (share * bright + (1 - share) * dark)
 
 
 def tint_likeness(color: Tensor, skin: Tensor, wide: Tensor | float = 1.0) -> Tensor:
