@@ -98,8 +98,9 @@ def sample_views(
     on_lining = round(on_head * float(lining.sum()) / head_weight)
     skin = sample_skin(head, texture, weight, on_head - on_lining, generator)
     colors = _seen_colors(head, skin, hull, video, pictures, heads, glasses)
-    backing = _behind(sample_skin(head, texture, lining, on_lining, generator), head, skin._replace(colors=colors))
-    parts = [(skin._replace(colors=colors), REACH_OF_SKIN), (backing, REACH_OF_SKIN)]
+    skin = skin._replace(colors=colors)
+    backing = _behind(sample_skin(head, texture, lining, on_lining, generator), head, skin)
+    parts = [(skin, REACH_OF_SKIN), (backing, REACH_OF_SKIN)]
     if on_head < count:
         # What hair and clothes hide takes their color, for it shows through their gaps.
         _, nearest = cKDTree(hull.points.numpy()).query(skin.points.numpy(), workers=torch.get_num_threads())

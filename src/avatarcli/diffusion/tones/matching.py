@@ -262,7 +262,7 @@ def _toned(
     darker = layers[..., :channels] / layers[..., channels:].clamp(min=1e-3)
     # What is no darker than it may be there, and no brighter by as much, is right.
     difference = (darker - behind).clamp(min=0) + (darker + behind).clamp(max=0)
-    # The soft outline is changed as what lies inside it.
+    # The soft outline is changed as what lies inside it, up to where next to nothing of it is left: less would leave a halo.
     soft = blur(torch.cat([weight * unseen[..., None], opaque[..., None].to(weight)], dim=-1), size / 100)
     return share * difference.clamp(-most, most) * soft[..., :1] / soft[..., 1:].clamp(min=0.03)
 
