@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.diffusion.tones import SKIN_REGIONS, Around, Nape, Tones, lowest_hair
-from avatarcli.diffusion.tones.nape import _thin
+from avatarcli.diffusion.tones.nape import _apart, _thin
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur
 from avatarcli.geometry.mesh import rasterize_mesh
@@ -305,6 +305,16 @@ def test_what_stands_off_short_hair_behind_is_cut_at_all_heights(sitter: Sitter,
     assert (after[..., 3][kept] > 0.5).float().mean() > 0.98
 
 
+def test_the_end_of_a_tail_beside_the_ear_is_cut_with_the_rest() -> None:
+    """From in front and aside it is seen where an earring might be; an earring goes on nowhere."""
+    worn, tail, earring = (torch.zeros(SIZE, SIZE, dtype=torch.bool) for _ in range(3))
+    worn[40:80, 40:80] = True
+    tail[60:120, 70:84] = True
+    earring[70:90, 44:50] = True
+    left = _apart(worn, tail | earring)
+    assert torch.equal(left, worn & ~tail)
+
+
 def test_a_mass_of_hair_and_a_brim_may_stand_off_behind(sitter: Sitter) -> None:
     """A photo whose outline is far off the head beside it says nothing against a bun."""
     camera = sitter.view(torch.pi / 2)
@@ -347,6 +357,20 @@ def test_clothes_of_the_hairs_color_are_not_painted(sitter: Sitter) -> None:
     height = raster.interpolate(sitter.head.neutral, sitter.head.model.faces)[..., 1]
     inner = coat & (height < known(sitter).collar - 0.02)
     assert (after - picture)[inner].abs().mean() < 0.01
+
+
+def test_a_jacket_like_the_hair_in_shade_is_not_painted(sitter: Sitter) -> None:
+    """Of what is cut off its own edge is the lighter part."""
+    camera = sitter.view(torch.pi / 2)
+    picture = drawn(sitter, camera, None)
+    raster = rasterize_mesh(sitter.head.neutral, sitter.head.model.faces, camera)
+    coat = sitter.head.model.shows(raster, "torso") > 0
+    picture = torch.where(coat[..., None], torch.cat([0.5 * DARK, torch.ones(1)]), picture)
+    stripe = coat & (torch.arange(SIZE) % 8 == 0)[None]
+    picture = torch.where(stripe[..., None], torch.cat([SKIN.flip(0), torch.ones(1)]), picture)
+    picture, _ = with_box(picture, camera, TAIL, DARK)
+    after = shortened(sitter, camera, picture)
+    assert (after - picture)[stripe & (after[..., 3] > 0.99)].abs().mean() < 0.05
 
 
 def test_glasses_stay(sitter: Sitter) -> None:

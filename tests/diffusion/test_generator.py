@@ -56,7 +56,7 @@ def request_of(tmp_path_factory: pytest.TempPathFactory, mean_head: PersonalHead
     tones = Tones(torch.tensor([0.8, 0.6, 0.5]), bald=False)
     shell = fit_shell(head, head.neutral, camera, torch.ones(SIZE, SIZE), torch.ones(SIZE, SIZE))
     nothing = torch.zeros(len(shell.vertices))
-    around = Around(shell, nothing[:, None].expand(-1, 4), nothing, nothing, nothing)
+    around = Around(shell, nothing[:, None].expand(-1, 4), nothing, nothing, nothing, nothing)
     blank, light = torch.zeros(SIZE, SIZE), torch.zeros(4, 3)
     skin, ears = tones.skin, torch.ones(2)
     photo = PhotoView(

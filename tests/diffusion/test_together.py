@@ -34,7 +34,7 @@ class Sitter:
         self.shell: Shell = fit_shell(head, head.neutral, self.cameras[0], matte, torch.ones(SIZE, SIZE))
         place = self.shell.vertices / 0.15
         bare = torch.zeros(len(self.shell.vertices))
-        self.naked = Around(self.shell, torch.zeros(len(bare), 4), bare, bare, bare)
+        self.naked = Around(self.shell, torch.zeros(len(bare), 4), bare, bare, bare, bare)
         self.colors = 0.5 + 0.15 * torch.stack([place[:, 0], place[:, 1], place[:, 2]], dim=-1).sin()
 
     def picture(self, camera: Camera, tint: Tensor) -> Tensor:

@@ -286,6 +286,41 @@ def test_a_dark_nape_becomes_as_light_as_skin_unless_hair_hangs_there() -> None:
     assert (tones.matched(beard, nothing, cheeks)[lower][:, :3].mean(0) - HAIR).abs().max() < 0.1
 
 
+def test_a_bare_nape_at_the_height_of_a_collar_is_skin() -> None:
+    """A shirt that stands high in front says that all around the neck is dressed."""
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    alpha, navy, white = truth[..., 3:], torch.tensor([0.05, 0.06, 0.1]), torch.tensor([0.9, 0.92, 0.95])
+    shaded = torch.where((Y > 90)[..., None], navy, SKIN * torch.tensor([0.42, 0.4, 0.36]))
+    behind = torch.cat([torch.where((Y > 45)[..., None], shaded, HAIR) * alpha, alpha], dim=-1)
+    neck, scalp = ((part & (alpha[..., 0] > 0.5)).float() for part in ((Y > 45) & (Y < 90), Y < 45))
+    collar = torch.where((Y > 90)[..., None], navy, 0.5 * (navy + white))
+    cloth = torch.cat([collar, torch.ones(SIZE, SIZE, 1)], dim=-1)
+    around = replace(ground(neck, scalp), neck=neck, cloth=cloth, dressed=torch.where(Y > 90, 1.0, 0.8 * neck))
+    right = TONES.matched(behind, nothing, around)
+    is_picture(right, behind)
+    nape, coat = ((Y > low) & (Y < high) & (alpha[..., 0] > 0.99) for low, high in ((55, 82), (98, 120)))
+    seen = right[nape][:, :3].mean(0)
+    assert (seen / seen.sum() - SKIN / SKIN.sum()).abs().max() < 0.04
+    assert seen.mean() > behind[nape][:, :3].mean() + 0.1
+    assert error(right, behind, coat) < 0.03
+    # A turtleneck of the clothes' color is dressed.
+    pullover = torch.cat([torch.where((Y > 45)[..., None], navy, HAIR) * alpha, alpha], dim=-1)
+    worn = replace(around, cloth=torch.cat([navy, torch.ones(1)]).expand(SIZE, SIZE, 4))
+    assert error(TONES.matched(pullover, nothing, worn), pullover, nape) < 0.03
+
+
+def test_hair_in_the_light_that_hangs_beside_the_neck_does_not_take_the_clothes_color() -> None:
+    truth, nothing = person(), torch.zeros(SIZE, SIZE, 5)
+    alpha, blue = truth[..., 3:], torch.tensor([0.12, 0.16, 0.22])
+    color = torch.where((Y < 45)[..., None], HAIR, 2.2 * HAIR)
+    behind = torch.cat([torch.where((Y > 95)[..., None], blue, color) * alpha, alpha], dim=-1)
+    scalp = ((Y < 45) & (alpha[..., 0] > 0.5)).float()
+    cloth = torch.cat([blue, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    hangs = replace(ground(scalp=scalp), cloth=cloth, dressed=(Y > 60).float(), hanging=torch.ones(SIZE, SIZE))
+    lock = (Y > 66) & (Y < 88)
+    assert error(Tones(SKIN, bald=False, hair=HAIR).matched(behind, nothing, hangs), behind, lock) < 0.05
+
+
 def test_hair_is_what_covers_the_scalp_in_the_photo() -> None:
     picture = person()
     photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])

@@ -153,7 +153,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=10,
+        version=11,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,

@@ -58,12 +58,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Around:
-    """Values on the shell's vertices [N]. cloth [N, 4]: the color that clothes have there, and how sure that is; dressed,
+    """Values on the shell's vertices [N]. cloth [N, 4]: the color that clothes have there, and how sure that is; neck, dressed,
     hairy, hanging: as in `Ground`. hair_ends, collar: heights (metres) at which hair ends behind, and clothes beside the neck;
     -inf where that is not known."""
 
     shell: Shell
     cloth: Tensor
+    neck: Tensor
     dressed: Tensor
     hairy: Tensor
     hanging: Tensor
@@ -137,8 +138,8 @@ class Around:
         hanging = torch.where((heights > hair_shown)[:, None], 1.0, hanging)
         clad = heights[((told[..., 3] > 0.5) & beside & aside).sum(1) > _FEW_IN_ROW]
         top = float(clad.amax()) if len(clad) else -math.inf
-        dressed, hairy, hanging = (part.reshape(-1) for part in (dressed, hairy, hanging))
-        return cls(shell, cloth.view(-1, 4), dressed, hairy, hanging, ends, top)
+        layers_around = (part.reshape(-1) for part in (neck, dressed, hairy, hanging))
+        return cls(shell, cloth.view(-1, 4), *layers_around, ends, top)
 
     def seen_by(self, camera: Camera, skin: Tensor, neck: Tensor, scalp: Tensor, lift: Tensor) -> Ground:
         """The values as a camera sees them, continued beyond the shell. skin, neck, scalp, lift [H, W]: see `Ground`."""

@@ -5,7 +5,7 @@ Nothing is known here of how far a model drifts: what is changed is measured in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,11 @@ _DARK = 0.7  # a logarithm: how much darkness blurs a tint
 _FEWEST = 1 / 400  # share of the picture that hair must fill for its color to count
 _HAIR_LIKE = 0.7  # a logarithm: how far colors of one head of hair are from its middle
 _UNLIKE = (0.3, 0.8)  # logarithms: what is by so much nearer to the hair's color than to the clothes' is none of these
+_NAKED = (0.1, 0.4)  # logarithms: what is by so much nearer to skin's color than to any clothes' is bare
+_OTHER = (0.4, 0.7)  # logarithms: what is farther off skin's color is no skin, whatever it may be
+_HAIRLINE = (0.02, 0.25)  # of the scalp, blurred: there hair may end
 _SHADOW = 0.8  # how little it matters that hanging hair is darker
+_SHINE = 0.8  # a logarithm: how much brighter than its middle hair may be in the light
 _SHADED = 0.6  # a logarithm: how much darker than in the photo skin is to be expected
 _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to each other cannot be told apart
 # Of each kind: how much darker it is behind than in the photo (London set, photo to profile), as a logarithm; the share of the
@@ -99,6 +103,10 @@ class Tones:
         change = (known[..., None] * change).clamp(-MOST, MOST)
         found = None if self.bald else hair_in(color, alpha[..., 0], ground.scalp, self.skin)
         own = self._own_cloth(logs, ground, opaque)
+        # How high clothes reach was told by the photo's front: behind they end below what is skin, and well below the hair.
+        naked = bare_skin(logs, ground.skin, ground.cloth, self.skin, own)
+        hairline = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] * COARSE)[..., 0], *_HAIRLINE)
+        ground = replace(ground, dressed=ground.dressed * (1 - naked) * (1 - hairline))
         skin = self._bare(logs, ground, own, found)
         change = change + self._skin_change(logs, skin, ground, unseen, opaque)
         change = change + self._no_darker(logs + change, photo, hint, ground, opaque)
@@ -129,7 +137,7 @@ class Tones:
         if hair is None:
             return skin
         # A nape well below the hairline is no hair, where the photo has none hanging beside the neck.
-        nape = ground.neck * (1 - ramp(wide_blur(ground.scalp[..., None], size * COARSE)[..., 0], 0.02, 0.25))
+        nape = ground.neck * (1 - ramp(wide_blur(ground.scalp[..., None], size * COARSE)[..., 0], *_HAIRLINE))
         way = log_colors(self.skin) - _SHADED - log_colors(hair)
         if way.norm() < _TELLING:
             return skin * nape
@@ -177,7 +185,7 @@ class Tones:
         )
         # Single strands are farther off than clothes of nearly the hair's color, but nothing that the clothes could be.
         off_cloth = _off_in_shade(logs, log_colors(ground.cloth[..., :3]))
-        unlike = ramp(off_cloth - off_hair, *_UNLIKE) * (ground.cloth[..., 3] > 0)
+        unlike = ramp(off_cloth - _off_in_shade(logs, log_colors(found), _SHINE), *_UNLIKE) * (ground.cloth[..., 3] > 0)
         near = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] / 10)[..., 0], 0.02, 0.2)
         # On clothes there is hair only where any hangs.
         near = near * torch.maximum(1 - ground.dressed, ground.hanging)
@@ -278,10 +286,23 @@ def _cloth_change(logs: Tensor, cloth: Tensor, where: Tensor, unseen: Tensor, op
     return lighter + _toned(logs - light, wanted - light_wanted, where, unseen, opaque, COARSE, _CLOTH_TINT)
 
 
-def _off_in_shade(logs: Tensor, of: Tensor) -> Tensor:
-    """How far [H, W] logarithms of colors [H, W, 3] are from another's, if being darker matters little."""
+def _off_in_shade(logs: Tensor, of: Tensor, brighter: float = 0.0) -> Tensor:
+    """How far [H, W] logarithms of colors [H, W, 3] are from another's, if being darker, or brighter by so much, matters little."""
     difference = logs - of
-    return (difference - _SHADOW * difference.mean(-1, keepdim=True).clamp(max=0)).norm(dim=-1)
+    return (difference - _SHADOW * difference.mean(-1, keepdim=True).clamp(max=brighter)).norm(dim=-1)
+
+
+def bare_skin(logs: Tensor, where: Tensor, cloth: Tensor, skin: Tensor, own: Tensor | None = None) -> Tensor:
+    """How likely logarithms of colors [..., 3] are skin [3] rather than clothes, in whatever light: 1 … 0 [...].
+
+    where [...]: where there may be skin; cloth [..., 4]: as `Ground` has it; own [3]: the picture's own clothes, as logarithms, where
+    they are known.
+    """
+    off_cloth = torch.where(cloth[..., 3] > 0, _off_in_shade(logs, log_colors(cloth[..., :3])), torch.inf)
+    if own is not None:
+        off_cloth = off_cloth.minimum(_off_in_shade(logs, own))
+    off_skin = _off_in_shade(logs, log_colors(skin))
+    return where * ramp(off_cloth - off_skin, *_NAKED) * (1 - ramp(off_skin, *_OTHER)) * off_cloth.isfinite()
 
 
 def hair_in(color: Tensor, alpha: Tensor, scalp: Tensor, skin: Tensor) -> Tensor | None:

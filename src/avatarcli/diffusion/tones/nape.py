@@ -33,6 +33,7 @@ _MASS = (0.022, 0.032)  # metres: how thick hair is that tapers, and that does n
 _CROWN = 0.010  # metres that hair behind the skull may stand off farther than beside it: it is often cut longer there
 _TOP = (0.6, 0.9)  # of a ray's direction: how far up it points where the outline itself tells how high hair stands
 _WORN = 0.04  # metres off the bare head up to which glasses, earrings and headphones are
+_OUTSIDE = 0.5  # of a thing that stands off there: with less it is no glasses or earring
 _FAR = 0.15  # metres off the bare head: so far hair that is too long is looked for
 _OPENS = 0.04  # metres of height over which nothing is cut any more, above and below
 _NECK = 0.05  # metres of height of a neck whose collar is not known
@@ -154,7 +155,8 @@ class Nape:
         # What is changed is smooth: half the size tells it as well, in a quarter of the time.
         small, ground = halved(picture), ground.halved()
         camera = camera.resized(camera.width // 2, camera.height // 2)
-        place, alpha = self._seen(camera, halved(head[..., None])[..., 0], ground.scalp), small[..., 3]
+        alpha = small[..., 3]
+        place = self._seen(camera, halved(head[..., None])[..., 0], ground.scalp, alpha)
         bare, clothed = place.bare, place.clothed
         if not ((place.off_head | (bare + clothed > 0)) & (alpha > 0)).any():
             return picture
@@ -201,22 +203,34 @@ class Nape:
         alpha = picture[..., 3:] * whole
         return torch.cat([whole * kept * picture[..., :3] + alpha * paint, alpha], dim=-1)
 
-    def _seen(self, camera: Camera, head: Tensor, scalp: Tensor) -> _Place:
-        """head, scalp [H, W]: 1 where a camera sees the bare head, and its scalp."""
+    def _seen(self, camera: Camera, head: Tensor, scalp: Tensor, alpha: Tensor) -> _Place:
+        """head, scalp [H, W]: 1 where a camera sees the bare head, and its scalp; alpha [H, W]: the picture's."""
         raster = rasterize_mesh(self.outer, self.faces, camera)
         bare, clothed = raster.interpolate(torch.stack([self.bare, self.clothed], dim=-1), self.faces).unbind(-1)
         free = rasterize_mesh(self.beyond, self.cut, camera).covered
-        free &= ~rasterize_mesh(self.worn, self.before, camera).covered
+        loose = free & (head == 0) & ~rasterize_mesh(self.wide, self.faces, camera).covered
+        free &= ~_apart(rasterize_mesh(self.worn, self.before, camera).covered, loose & (alpha > 1 - _SOLID))
         off_head = free & (head == 0)
         return _Place(
             bare=bare,
             clothed=clothed,
             off_head=off_head,
             off_person=off_head & ~raster.covered,
-            beyond=off_head & ~rasterize_mesh(self.wide, self.faces, camera).covered,
+            beyond=off_head & loose,
             # The fitted skull may be larger than the picture's.
             on_hair=(off_head | (free & (scalp > 0.5))) & (clothed < 0.5),
         )
+
+
+def _apart(worn: Tensor, loose: Tensor) -> Tensor:
+    """Where something may be worn [H, W] (bool), without what is the end of a thing that goes on where nothing is.
+
+    loose [H, W] (bool): what stands off farther than hair and clothes may.
+    """
+    count, things = cv2.connectedComponents(loose.numpy().astype(np.uint8))
+    total, inside = (np.bincount(things[where.numpy()], minlength=count) for where in (loose, loose & worn))
+    ends = (inside < _OUTSIDE * total) & (np.arange(count) > 0)
+    return worn & ~torch.from_numpy(ends[things])
 
 
 def _widest(thickness: Tensor, where: Tensor) -> Tensor:
@@ -288,10 +302,10 @@ def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tupl
     in_shade = torch.exp(-(off_hair / _STRANDS).square())
     known = cloth_at * (1 - _likeness(color, hair, _STRANDS))
     sure = logs[known > 0.5]
-    told = len(sure) > _TOLD_APART * cloth_at.sum()
-    if told:
+    if len(sure) > _TOLD_APART * cloth_at.sum():
         # A lock's darker strands are no cloth: most of it shows its color.
         known = known * ramp(off_hair - (logs - sure.median(0).values).norm(dim=-1), 0.0, _ALIKE)
+    told = known.sum() > _TOLD_APART * cloth_at.sum()
     cloth = _continued(color, known, hair)
     like_cloth = _likeness(color, cloth, _ALIKE)
     way = log_colors(skin) - log_colors(hair)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from avatarcli.diffusion.tones.around import Around
 from avatarcli.diffusion.tones.coarse import COARSE, MOST, wide_blur, with_change
+from avatarcli.diffusion.tones.matching import bare_skin
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.fill import blur, halved, pull_push, ramp
@@ -36,6 +37,7 @@ _FRONT = 0.2  # cosine: directions less than 78° from straight ahead are in fro
 _ASIDE = 0.45  # sine: nearer to straight ahead than 27° shirts and ties are seen, which no back has
 _ROWS = 12  # of 3 mm, above and below: cells of the same height
 _FEW_CELLS = 60  # fewer tell no tone
+_SOFT = 1.5  # deviation, in cells, of the blur that ends clothes softly at bare skin
 _CELLS = 10.0  # deviation of the blur that makes a change of clothes smooth, in cells of the shell
 
 
@@ -83,7 +85,7 @@ def agreed(pictures: Sequence[Tensor], cameras: Camera, around: Around, photo: P
             spread = look.raster.interpolate(torch.cat([missing * weight, weight], dim=-1), shell.faces)
             layers = wide_blur(spread, _SMOOTH * size)
             changes[view] = (changes[view] + layers[..., :3] / (layers[..., 3:] + _HARDLY)).clamp(-MOST, MOST)
-    lift = _lift(mean, weights.sum(0), around)[:, None] * unseen
+    lift = _lift(mean, weights.sum(0), around, photo.skin_color)[:, None] * unseen
     for view, look in enumerate(looks):
         changes[view] = changes[view] + pull_push(
             look.raster.interpolate(lift, shell.faces), look.raster.covered.float()
@@ -109,14 +111,16 @@ def _tones(picture: Tensor, sigma: float) -> Tensor:
     return log_colors(layers[..., :3] / layers[..., 3:].clamp(min=1e-3))
 
 
-def _lift(logs: Tensor, told: Tensor, around: Around) -> Tensor:
+def _lift(logs: Tensor, told: Tensor, around: Around, skin: Tensor) -> Tensor:
     """By how much [N] clothes behind must be lighter to be as light as those in front, as logarithms.
 
-    logs [N, 3]: the tones that the views agree about on the shell's vertices; told [N]: how well they are known.
+    logs [N, 3]: the tones that the views agree about on the shell's vertices; told [N]: how well they are known; skin [3]: the
+    color of the person's.
     """
     grid = (around.shell.rows, COLUMNS)
     light = logs.mean(-1).view(grid)
-    worn = (around.dressed * (1 - around.hanging)).view(grid)
+    bare = blur(bare_skin(logs, around.neck, around.cloth, skin).view(*grid, 1), _SOFT)[..., 0]
+    worn = (around.dressed * (1 - around.hanging)).view(grid) * (1 - bare)
     known = (worn > 0.5) & (told.view(grid) > 0)
     across, ahead = around.shell.directions[:, 0].view(grid), around.shell.directions[:, 2].view(grid)
     front = known & (ahead > _FRONT)
