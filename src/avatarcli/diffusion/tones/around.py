@@ -138,8 +138,8 @@ class Around:
         hanging = torch.where((heights > hair_shown)[:, None], 1.0, hanging)
         clad = heights[((told[..., 3] > 0.5) & beside & aside).sum(1) > _FEW_IN_ROW]
         top = float(clad.amax()) if len(clad) else -math.inf
-        layers_around = (part.reshape(-1) for part in (neck, dressed, hairy, hanging))
-        return cls(shell, cloth.view(-1, 4), *layers_around, ends, top)
+        neck, dressed, hairy, hanging = (part.reshape(-1) for part in (neck, dressed, hairy, hanging))
+        return cls(shell, cloth.view(-1, 4), neck, dressed, hairy, hanging, ends, top)
 
     def seen_by(self, camera: Camera, skin: Tensor, neck: Tensor, scalp: Tensor, lift: Tensor) -> Ground:
         """The values as a camera sees them, continued beyond the shell. skin, neck, scalp, lift [H, W]: see `Ground`."""

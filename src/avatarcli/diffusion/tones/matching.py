@@ -295,8 +295,8 @@ def _off_in_shade(logs: Tensor, of: Tensor, brighter: float = 0.0) -> Tensor:
 def bare_skin(logs: Tensor, where: Tensor, cloth: Tensor, skin: Tensor, own: Tensor | None = None) -> Tensor:
     """How likely logarithms of colors [..., 3] are skin [3] rather than clothes, in whatever light: 1 … 0 [...].
 
-    where [...]: where there may be skin; cloth [..., 4]: as `Ground` has it; own [3]: the picture's own clothes, as logarithms, where
-    they are known.
+    where [...]: where there may be skin; cloth [..., 4]: as `Ground` has it; own [3]: the picture's own clothes, as logarithms,
+    where they are known.
     """
     off_cloth = torch.where(cloth[..., 3] > 0, _off_in_shade(logs, log_colors(cloth[..., :3])), torch.inf)
     if own is not None:
