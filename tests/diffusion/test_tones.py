@@ -174,6 +174,19 @@ def test_unseen_clothes_take_the_color_of_the_photos() -> None:
     assert error(TONES.matched(black, nothing, unknown), black, Y > 0) < 0.01
 
 
+@pytest.mark.parametrize(("shade", "made_light"), [(0.3, True), (0.03, False)])
+def test_dark_clothes_become_as_light_as_the_photos_and_black_ones_are_others(shade: float, made_light: bool) -> None:
+    truth, nothing, orange = person(), torch.zeros(SIZE, SIZE, 5), torch.tensor([0.9, 0.45, 0.3])
+    behind = torch.cat([(shade * orange).expand(SIZE, SIZE, 3) * truth[..., 3:], truth[..., 3:]], dim=-1)
+    cloth = torch.cat([orange, torch.ones(1)]).expand(SIZE, SIZE, 4)
+    worn = replace(ground(), cloth=cloth, dressed=torch.ones(SIZE, SIZE))
+    after = Tones(SKIN, bald=False, hair=HAIR).matched(behind, nothing, worn)
+    is_picture(after, behind)
+    inside = truth[..., 3] > 0.99
+    wanted = 0.85 * orange if made_light else shade * orange
+    assert (after[inside][:, :3] - wanted).abs().mean() < 0.05
+
+
 def test_hair_that_hangs_over_clothes_does_not_take_their_color() -> None:
     truth, nothing, red = person(), torch.zeros(SIZE, SIZE, 5), torch.tensor([0.8, 0.05, 0.1])
     # Strands lighter than what covers the head, between shoulders in red.

@@ -41,6 +41,7 @@ _TELLING = 0.35  # a logarithm: hair and skin of a picture that are nearer to ea
 _HAIR = (0.12, 0.8, 1.1)
 _SKIN = (0.15, 0.8, 1.5)
 _CLOTH = (0.1, 1.0, 2.0)
+_OTHER_CLOTH = (1.2, 1.8)  # by so much darker, a logarithm, clothes are others than those that the photo shows
 _CLOTH_TINT = (0.0, 1.0, 2.0)  # darker behind, but of the same tint
 # Distances of colors: off the line between clothes and skin up to which one is a mixture of both, and is none; and between clothes
 # and skin from where mixtures can be told.
@@ -282,6 +283,10 @@ def _cloth_change(logs: Tensor, cloth: Tensor, where: Tensor, unseen: Tensor, op
     """
     wanted, unseen = log_colors(cloth[..., :3]), unseen * cloth[..., 3]
     light, light_wanted = (part.mean(-1, keepdim=True) for part in (logs, wanted))
+    # Nearly black beside what the photo shows of something light is another part of the clothes: made light, it would glow.
+    weight = (where * opaque)[..., None]
+    layers = wide_blur(torch.cat([(light_wanted - light) * weight, weight], dim=-1), logs.shape[1] * COARSE)
+    where = where * (1 - ramp(layers[..., 0] / layers[..., 1].clamp(min=1e-3), *_OTHER_CLOTH))
     lighter = _toned(light, light_wanted, where, unseen, opaque, COARSE, _CLOTH)
     return lighter + _toned(logs - light, wanted - light_wanted, where, unseen, opaque, COARSE, _CLOTH_TINT)
 
