@@ -223,7 +223,7 @@ class Nape:
 
 
 def _apart(worn: Tensor, loose: Tensor) -> Tensor:
-    """Where something may be worn [H, W] (bool), without what is the end of a thing that goes on where nothing is.
+    """Where something may be worn [H, W] (bool), without the ends of things that lie mostly where nothing is worn: tails.
 
     loose [H, W] (bool): what stands off farther than hair and clothes may.
     """
