@@ -36,9 +36,10 @@ def fitted(share: float, smile: float = 1.0) -> tuple[float, float]:
     rows = (torch.arange(SIZE) + 0.5)[:, None, None]
     dark, tooth = torch.tensor([0.15, 0.05, 0.05]), torch.tensor([0.85, 0.82, 0.78])
     image = torch.where(rows < edge, tooth, dark).expand(SIZE, SIZE, 3)
-    moved = fit_upper_teeth(head, posed, image, camera, landmarks, SKIN)
+    moved, shown = fit_upper_teeth(head, posed, image, camera, landmarks, SKIN)
     teeth = model.part("teeth_upper")
     down = head.neutral[teeth, 1] - moved.neutral[teeth, 1]
+    assert shown == (share > 0 and smile > 0)
     assert torch.allclose(down, down[:1].expand_as(down), atol=1e-6)
     others = torch.ones(model.vertex_count, dtype=torch.bool)
     others[teeth] = False
@@ -87,7 +88,7 @@ def test_an_open_mouth_shows_two_rows_and_the_dark_between(seed: int) -> None:
     long = replace(drawn, neutral=drawn.neutral.clone())
     long.neutral[model.part("teeth_upper"), 1] -= 0.004
     for head in (drawn, long):
-        parted = part_teeth(head)
+        parted = part_teeth(head, False)
         lip, upper, lower = row_edges(parted, 0.0)
         assert upper <= lip - 0.0024
         assert lower <= upper + 0.0021
@@ -96,4 +97,10 @@ def test_an_open_mouth_shows_two_rows_and_the_dark_between(seed: int) -> None:
         for name in ("teeth_upper", "teeth_lower"):
             teeth[model.part(name)] = True
         assert torch.equal(parted.neutral[~teeth], head.neutral[~teeth])
-        assert torch.equal(part_teeth(parted).neutral, parted.neutral)
+        assert torch.equal(part_teeth(parted, False).neutral, parted.neutral)
+
+
+def test_teeth_that_a_photo_has_shown_stay(mean_head: PersonalHead) -> None:
+    teeth = mean_head.model.part("teeth_upper")
+    assert torch.equal(part_teeth(mean_head, True).neutral[teeth], mean_head.neutral[teeth])
+    assert (part_teeth(mean_head, False).neutral[teeth, 1] < mean_head.neutral[teeth, 1]).all()

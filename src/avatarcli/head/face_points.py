@@ -7,6 +7,8 @@ IRISES = (473, 468)  # middles of the left and the right one (the subject's)
 FOREHEAD, CHIN, BELOW_NOSE = 10, 152, 2  # upper end of the forehead, tip of the chin, point below the tip of the nose
 # The inner lips, pair by pair across the middle third of the mouth.
 UPPER_INNER_LIP, LOWER_INNER_LIP = (81, 82, 13, 312, 311), (178, 87, 14, 317, 402)
+# Along the edges of the upper lids, from the outer to the inner corner, without the corners.
+UPPER_LIDS = {"eye_l": (466, 388, 387, 386, 385, 384, 398), "eye_r": (246, 161, 160, 159, 158, 157, 173)}
 # Runs of MediaPipe's points along the features of a face; a run that ends where it starts is a loop.
 FEATURE_LINES: dict[str, tuple[int, ...]] = {
     "outer lips": (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185, 61),

@@ -81,11 +81,13 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class SeenPerson:
-    """A person as one photo shows them: the head, its vertices `posed` [N, 3] there, and what is known of the photo's pixels."""
+    """A person as one photo shows them: the head, its vertices `posed` [N, 3] there, what is known of the photo's pixels, and
+    whether it shows where the upper teeth end."""
 
     head: PersonalHead
     posed: Tensor
     photo: PhotoView
+    shows_teeth: bool
 
     @classmethod
     def of(cls, model: HeadModel, preprocessed: Preprocessed) -> SeenPerson:
@@ -100,7 +102,7 @@ class SeenPerson:
         skin = bare_skin(matte, cover, raster, model)
         skin_color = image[skin].median(0).values if skin.any() else image.reshape(-1, 3).median(0).values
         normals = functional.normalize(raster.interpolate(vertex_normals(posed, model.faces), model.faces), dim=-1)
-        head = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
+        head, shows_teeth = fit_upper_teeth(head, posed, image, track.camera, track.landmarks, skin_color)
         posed = head.posed(track.parameters())[0]
         light = fit_light(image[skin], normals[skin], torch.ones(int(skin.sum())))
         hair_color = _hair_color(image, matte, cover, track.landmarks, skin_color)
@@ -108,7 +110,7 @@ class SeenPerson:
         cover = cover * (1 - _ear_pixels(raster, model, bare))
         inside, camera = portrait.inside, track.camera
         photo = PhotoView(image, matte, cover, mouth, inside, skin_color, hair_color, bare, light, camera)
-        return cls(head, posed, photo)
+        return cls(head, posed, photo, shows_teeth)
 
     @cached_property
     def shell(self) -> Shell:

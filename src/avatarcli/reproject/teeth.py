@@ -10,7 +10,7 @@ from torch import Tensor
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.mesh import sample_image
 from avatarcli.head.face_points import LOWER_INNER_LIP, UPPER_INNER_LIP
-from avatarcli.head.model import PersonalHead
+from avatarcli.head.model import PersonalHead, still_head
 
 _LEAST_OPENING = 0.003  # metres between the lips: a narrower slit shows no edge of teeth
 _FARTHEST = 0.008  # metres that the teeth are moved at most
@@ -20,13 +20,14 @@ _BRIGHT, _PALE = 0.7, 0.75  # of the skin's luminance at least, of its redness a
 # Metres of the upper incisors below the lip when the mouth is loosely open: 1.9 in men, 3.4 in women (Vig and Brundo, The
 # kinetics of anterior tooth display, 1978); and metres by which they overlap the lower ones at most when it is shut.
 _DISPLAY, _OVERLAP = 0.0025, 0.002
-_UPPER_LIP_EDGE = 13  # MediaPipe's point in the middle
+_LOOSE = {"jawOpen": 0.15}
+_MIDDLE, _THICK = 0.005, 0.001  # metres to either side of a lip's middle, and by which lips of Gaussians are thicker than the mesh
 
 
 def fit_upper_teeth(
     head: PersonalHead, posed: Tensor, image: Tensor, camera: Camera, landmarks: Tensor, skin: Tensor
-) -> PersonalHead:
-    """The head with its upper teeth moved down to where the photo shows their edge; the same head when it does not show it.
+) -> tuple[PersonalHead, bool]:
+    """The head with its upper teeth moved down to where the photo shows their edge, and whether it does; else the same head.
 
     posed [N, 3]: the head in the photo; image [H, W, 3]; landmarks [478, 2] pixels; skin [3]: its typical color.
     """
@@ -35,22 +36,34 @@ def fit_upper_teeth(
     metre = camera.K[1, 1] / depth[0]  # pixels
     upper, lower = landmarks[list(UPPER_INNER_LIP)], landmarks[list(LOWER_INNER_LIP)]
     if (lower - upper).norm(dim=-1).median() < _LEAST_OPENING * metre:
-        return head
+        return head, False
     reach = _tooth_share(image, upper, lower, skin)
+    if reach.median() == 0:
+        return head, False
     shown = torch.lerp(upper[:, 1], lower[:, 1], reach).median()
     down = ((shown - edge[0, 1]) / metre).clamp(0, _FARTHEST)
-    return _lowered(head, "teeth_upper", down)
+    return _lowered(head, "teeth_upper", down), True
 
 
-def part_teeth(head: PersonalHead) -> PersonalHead:
+def part_teeth(head: PersonalHead, shown: bool) -> PersonalHead:
     """The head with both rows of teeth where an open mouth shows two of them and the dark between: the upper ones hang below
-    the lip, the lower ones overlap with them only a little. Rows that are low enough already stay."""
-    lip = head.model.landmarks(head.neutral)[_UPPER_LIP_EDGE, 1]
+    the lip, the lower ones overlap with them only a little. Rows that are low enough already stay.
+
+    shown: whether a photo has told where the upper ones end; then they stay too.
+    """
     upper = head.neutral[_incisors(head, "teeth_upper"), 1].amin()
-    down = (upper - (lip - _DISPLAY)).clamp(min=0)
+    down = torch.zeros(()) if shown else (upper - (_upper_lip(head) - _DISPLAY)).clamp(min=0)
     lower = head.neutral[_incisors(head, "teeth_lower"), 1].amax()
     follow = (lower - (upper - down + _OVERLAP)).clamp(0, _FARTHEST)
     return _lowered(_lowered(head, "teeth_upper", down), "teeth_lower", follow)
+
+
+def _upper_lip(head: PersonalHead) -> Tensor:
+    """The height (metres) down to which the upper lip of a loosely open mouth hides what is behind it."""
+    posed = head.posed(still_head(_LOOSE))[0]
+    between = head.model.landmarks(posed)[[UPPER_INNER_LIP[2], LOWER_INNER_LIP[2]], 1].mean()
+    lip = head.model.in_regions("lip") & (posed[:, 0].abs() < _MIDDLE) & (posed[:, 1] > between)
+    return posed[lip, 1].amin() - _THICK
 
 
 def _incisors(head: PersonalHead, part: str) -> Tensor:

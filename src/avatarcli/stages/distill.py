@@ -22,6 +22,7 @@ from avatarcli.gaussians.fit_state import REACH_OF_SKIN
 from avatarcli.gaussians.glasses import find_glasses
 from avatarcli.gaussians.hair import HairPhoto
 from avatarcli.gaussians.initialise import SurfaceSamples, start_gaussians
+from avatarcli.gaussians.lashes import LASHES, with_lashes
 from avatarcli.gaussians.openings import between_rims, hidden_at_rest
 from avatarcli.gaussians.optimise import optimise
 from avatarcli.gaussians.pictures import AtHand, PictureSource, Schedule, TrainingPicture
@@ -90,7 +91,7 @@ def distill_avatar(
     closer = close_up(person.frontal, start, config.photo_size)
     shown = photos if closer is None else [*photos, closer]
     every = _PHOTO_EVERY if len(photos) == 1 else _PHOTOS_EVERY
-    schedule = Schedule(config.iterations, every, config.gaussians, seed, config.hold_out, len(shown))
+    schedule = Schedule(config.iterations, every, config.gaussians - LASHES, seed, config.hold_out, len(shown))
     authority = Authority.of(start, photos)
     clothes = None
     if reach is not None:
@@ -125,6 +126,7 @@ def distill_avatar(
             judge=judge.halfway,
             comb=None if hair is None else partial(comb, photo=hair, surface=surface, seed=seed, device=device),
         )
+    avatar = with_lashes(avatar, seed)
     judge.finish(avatar.to(device))
     with replacing(out / AVATAR_FILE) as unfinished:
         avatar.save(unfinished)
@@ -136,7 +138,7 @@ def _start(
     """The person's head, starts on it and on what covers it, how far each may move [G] (metres; None: as skin), and the
     shape that the views agree on below the chin."""
     seen, count = person.seen, int(config.gaussians * _SPARE)
-    head = part_teeth(seen.head)
+    head = part_teeth(seen.head, seen.shows_teeth)
     if video.generator == REPROJECT:
         return head, sample_scene(replace(seen.scene(seed), head=head), count, generator), None, None
     texture, _ = seen.skin
