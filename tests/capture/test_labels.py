@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarcli.capture.labels import hair_before_backdrop, has_bare_scalp, label_pixels
+from avatarcli.capture.labels import hair_before_backdrop, has_bare_scalp, label_pixels, shaded_side
 from avatarcli.capture.portrait import Label, Portrait
 
 SIZE = 200
@@ -127,3 +127,48 @@ def test_cover_of_a_bare_scalp_is_skin_but_a_hat_is_a_hat() -> None:
     assert (labels[sides & (ROWS < 55)] == Label.SKIN).all()
     assert (labels != Label.HAIR).all()
     assert (labelled(torch.zeros_like(CROWN), CROWN | BODY, PERSON, bare=True)[CROWN] == Label.HAT).all()
+
+
+SHADE = (FACE | NECK) & (COLUMNS > 108)
+DARK_SKIN = (0.45, 0.34, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("cheek", "grain", "neck", "face_is_skin", "neck_is_skin"),
+    [
+        (DARK_SKIN, 1.0, DARK_SKIN, True, True),
+        (DARK_SKIN, 1.0, (0.15, 0.1, 0.08), True, False),  # long hair behind a dark cheek
+        (DARK_SKIN, 4.0, DARK_SKIN, False, False),  # strands
+        ((0.12, 0.09, 0.08), 0.5, (0.12, 0.09, 0.08), False, False),  # black hair
+        ((0.3, 0.4, 0.6), 1.0, (0.3, 0.4, 0.6), False, False),  # of another tint
+    ],
+)
+def test_a_dark_side_as_smooth_as_the_lit_one_and_of_its_tint_is_skin(
+    cheek: tuple[float, float, float],
+    grain: float,
+    neck: tuple[float, float, float],
+    face_is_skin: bool,
+    neck_is_skin: bool,
+) -> None:
+    noise = torch.randn(SIZE, SIZE, 1, generator=torch.Generator().manual_seed(5)) * 0.01
+    skin = torch.tensor([0.8, 0.62, 0.55])
+    dark = torch.where(FACE[..., None], torch.tensor(cheek), torch.tensor(neck))
+    # Noise of a photo is a share of its light.
+    picture = torch.where(SHADE[..., None], dark * (1 + grain * noise), skin * (1 + noise))
+    portrait = Portrait(picture, picture, PERSON.float(), torch.ones(SIZE, SIZE))
+    landmarks = torch.full((478, 2), 100.0)
+    landmarks[152], landmarks[[66, 296]] = torch.tensor([100.0, 115.0]), torch.tensor([[88.0, 66.0], [112.0, 66.0]])
+    found = shaded_side(portrait, 0.8 * SHADE, landmarks, FACE.float())
+    low = ROWS > 66 + 0.25 * (115 - 66)
+    assert torch.equal(found & FACE, (SHADE & FACE & low) if face_is_skin else torch.zeros_like(found))
+    assert torch.equal(found & NECK & ~FACE, (SHADE & NECK & ~FACE) if neck_is_skin else torch.zeros_like(found))
+    assert not (found & ~SHADE).any()
+
+
+def test_hair_that_hardly_reaches_a_cheek_is_hair() -> None:
+    picture = torch.full((SIZE, SIZE, 3), 0.6)
+    portrait = Portrait(picture, picture, PERSON.float(), torch.ones(SIZE, SIZE))
+    landmarks = torch.full((478, 2), 100.0)
+    landmarks[152], landmarks[[66, 296]] = torch.tensor([100.0, 115.0]), torch.tensor([[88.0, 66.0], [112.0, 66.0]])
+    few = disc(125, 85, 3)
+    assert not shaded_side(portrait, few.float(), landmarks, FACE.float()).any()
