@@ -39,7 +39,7 @@ _FINE = 1 / 270  # of the picture's width: the blur below which grain lies
 # portraits: the grain is 1.0 to 1.8 where it is skin, 2.3 to 6.9 where it is hair (but 3.1 on the dark edge of one jaw).
 _CHEEK, _FEW_OF_CHEEK = 0.25, 60
 _SHADED_TINT, _SHADED, _SHADED_GRAIN = 0.08, 1.6, 2.0
-_AS_DARK = 0.35  # logarithms: how far from the cheek's color that of the ear and the neck is, as a whole
+_AS_DARK = 0.35  # logarithms: how far from the cheek's color that of an ear or a neck is, as a whole
 
 
 def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: HeadModel) -> Tensor:
@@ -70,7 +70,7 @@ def shaded_side(portrait: Portrait, hair: Tensor, landmarks: Tensor, face: Tenso
     low = ((torch.arange(portrait.size) + 0.5)[:, None] > torch.lerp(brows, chin, _CHEEK)) & (hair > _NO_HAIR)
     inner, face = _inner(portrait), face > 0.5
     lit = inner & (hair < 0.5) & face
-    cheek, beside = (inner & low & (hair > 0.5) & where for where in (face, ~face))
+    cheek = inner & low & (hair > 0.5) & face
     if int(cheek.sum()) < _FEW_OF_CHEEK or int(lit.sum()) < _FEW_BARE:
         return torch.zeros_like(low)
     logs = log_colors(portrait.foreground)
@@ -82,9 +82,18 @@ def shaded_side(portrait: Portrait, hair: Tensor, landmarks: Tensor, face: Tenso
         and (light - dark).norm() < _SHADED
     ):
         return torch.zeros_like(low)
-    # Ear and neck, on the fitted head or beside it, have more grain at their edges, but the cheek's color.
-    alike = not beside.any() or bool((logs[beside].median(0).values - dark).norm() < _AS_DARK)
-    return low & (face | alike)
+    # Ear and neck, on the fitted head or beside it, have more grain at their edges, but the color of the cheek. A tail has not.
+    shaded, beside = low & face, low & ~face
+    pieces, count = ndimage.label((beside & (hair > 0.5)).numpy())
+    alike = torch.zeros(count + 1, dtype=torch.bool)
+    for number in range(1, count + 1):
+        piece = inner & torch.from_numpy(pieces == number)
+        alike[number] = piece.any() and (logs[piece].median(0).values - dark).norm() < _AS_DARK
+    if alike.any():
+        # The soft rim of a piece goes with it.
+        nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+        shaded |= beside & alike[torch.from_numpy(pieces[tuple(nearest)]).long()]
+    return shaded
 
 
 def has_bare_scalp(portrait: Portrait, hair: Tensor, cover: Tensor, scalp: Tensor, face: Tensor) -> bool:
