@@ -66,7 +66,7 @@ def _upper_lip(head: PersonalHead) -> Tensor:
     posed = head.posed(still_head(_LOOSE))[0]
     between = head.model.landmarks(posed)[[UPPER_INNER_LIP[2], LOWER_INNER_LIP[2]], 1].mean()
     lip = head.model.in_regions("lip") & (posed[:, 0].abs() < _MIDDLE) & (posed[:, 1] > between)
-    return posed[lip, 1].amin() - _THICK
+    return posed[lip, 1].amin()
 
 
 def _incisors(head: PersonalHead, part: str) -> Tensor:
