@@ -29,7 +29,7 @@ _LENGTH, _THICKNESS = 0.0045, 0.00013
 _AT_CORNERS, _UNEVEN = 0.65, 0.2  # of the longest: how long those at the corners are, and by how much neighbours differ
 _DEVIATION = 0.27  # of a lash's length: the standard deviation along it
 _MIDDLE = 0.42  # of its length from the root: the point it is drawn around
-# They grow away from the eye's middle, lowered by so much, neighbours cross by so much, and to the sides they turn by a share of that.
+# They grow away from the eye's middle, lowered by so much; neighbours cross by so much; to the sides they turn by a share of that.
 # Lashes of 6 mm that fan out as they grow, with an opacity of 0.7, look like eyeliner from the front: the face embedding of 20
 # people moved from .159 to .177 off their photos.
 _LOWERED, _CROSSING, _FANNED = 0.2, 0.04, 0.3
