@@ -34,9 +34,9 @@ _SIZE = 512  # pixels at most, of the picture whose colors are sorted into skin 
 _BARE, _TINT, _DARKER, _GRAIN = 0.5, 0.08, 1.0, 1.1
 _FEW_BARE = 40  # pixels of that smaller picture
 _FINE = 1 / 270  # of the picture's width: the blur below which grain lies
-# A cheek that light from the other side leaves dark looks like hair to the network. How far it begins below the brows of the way to
-# the chin; the fewest pixels of one; and tint, darkness and grain up to which it is skin. The network finds hair there in 11 of 144
-# portraits: the grain is 1.0 to 1.8 where it is skin, 2.3 to 6.9 where it is hair (but 3.1 on the dark edge of one jaw).
+# A cheek that light from the other side leaves dark looks like hair to the network. How far below the brows it begins, as a share
+# of the way to the chin; the fewest pixels of one; and tint, darkness and grain up to which it is skin. The network finds hair
+# there in 11 of 144 portraits: the grain is 1.0 to 1.8 where it is skin, 2.3 to 6.9 where it is hair (3.1 at the edge of a dark jaw).
 _CHEEK, _FEW_OF_CHEEK = 0.25, 60
 _SHADED_TINT, _SHADED, _SHADED_GRAIN = 0.08, 1.6, 2.0
 _AS_DARK = 0.35  # logarithms: how far from the cheek's color that of an ear or a neck is, as a whole
@@ -54,11 +54,8 @@ def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: Hea
     little = little * lit
     cover = cover_map(small.foreground, small.matte, raster, model, landmarks, little) * lit
     bare = has_bare_scalp(small, little, cover, scalp, face)
-    cover, hair = (
-        resized(cover, portrait.size, portrait.size),
-        hair * resized(lit.float(), portrait.size, portrait.size),
-    )
-    return label_pixels(portrait.matte, hair, cover, track.landmarks, bare=bare)
+    cover, lit = (resized(part, portrait.size, portrait.size) for part in (cover, lit.float()))
+    return label_pixels(portrait.matte, hair * lit, cover, track.landmarks, bare=bare)
 
 
 def shaded_side(portrait: Portrait, hair: Tensor, landmarks: Tensor, face: Tensor) -> Tensor:

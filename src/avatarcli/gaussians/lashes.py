@@ -30,8 +30,8 @@ _AT_CORNERS, _UNEVEN = 0.65, 0.2  # of the longest: how long those at the corner
 _DEVIATION = 0.27  # of a lash's length: the standard deviation along it
 _MIDDLE = 0.42  # of its length from the root: the point it is drawn around
 # They grow away from the eye's middle, lowered by so much; neighbours cross by so much; to the sides they turn by a share of that.
-# Lashes of 6 mm that fan out as they grow, with an opacity of 0.7, look like eyeliner from the front: the face embedding of 20
-# people moved from .159 to .177 off their photos.
+# Lashes of 6 mm that fan out as they grow, with an opacity of 0.7, look like eyeliner from the front: five people's faces were .292
+# from their photos by the face embedding, .268 without lashes, .271 with these.
 _LOWERED, _CROSSING, _FANNED = 0.2, 0.04, 0.3
 _CARRIERS = 32  # triangles around a root, of which one carries the lash
 _SHUT = (0.5, 1.0)  # blinks by which it is chosen

@@ -21,10 +21,7 @@ _BRIGHT, _PALE = 0.7, 0.75  # of the skin's luminance at least, of its redness a
 # kinetics of anterior tooth display, 1978); and metres by which they overlap the lower ones at most when it is shut.
 _DISPLAY, _OVERLAP = 0.0025, 0.002
 _LOOSE = {"jawOpen": 0.15}
-_MIDDLE, _THICK = (
-    0.005,
-    0.001,
-)  # metres to either side of a lip's middle, and by which lips of Gaussians are thicker than the mesh
+_MIDDLE = 0.005  # metres to either side of a lip's middle
 
 
 def fit_upper_teeth(
