@@ -36,7 +36,7 @@ _FEW_BARE = 40  # pixels of that smaller picture
 _FINE = 1 / 270  # of the picture's width: the blur below which grain lies
 # A cheek that light from the other side leaves dark looks like hair to the network. How far below the brows it begins, as a share
 # of the way to the chin; the fewest pixels of one; and tint, darkness and grain up to which it is skin. The network finds hair
-# there in 11 of 144 portraits: the grain is 1.0 to 1.8 where it is skin, 2.3 to 6.9 where it is hair (3.1 at the edge of a dark jaw).
+# there in 11 of 144 portraits: the grain is 1.0 to 1.8 where it is skin, 2.3 to 6.9 where it is hair (3.1 on one dark jaw).
 _CHEEK, _FEW_OF_CHEEK = 0.25, 60
 _SHADED_TINT, _SHADED, _SHADED_GRAIN = 0.08, 1.6, 2.0
 _AS_DARK = 0.35  # logarithms: how far from the cheek's color that of an ear or a neck is, as a whole
