@@ -338,10 +338,10 @@ def test_hair_is_what_covers_the_scalp_in_the_photo() -> None:
     picture = person()
     photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])
     scalp = (Y < 60).float()  # down over the forehead, which is skin
-    hair = Tones.of(photo, scalp).hair
+    hair = Tones.of(photo, scalp, scalp).hair
     assert hair is not None
     assert (hair - HAIR).abs().max() < 0.05
-    assert Tones.of(photo, (Y > 60).float()).hair is None
+    assert Tones.of(photo, scalp, (Y > 60).float()).hair is None
 
 
 def photo_with(hair: Tensor) -> PhotoView:
@@ -362,7 +362,7 @@ def photo_with(hair: Tensor) -> PhotoView:
 
 
 def test_a_bald_persons_scalp_is_skin() -> None:
-    haired, bald = (Tones.of(photo_with(hair), torch.zeros(4, 4)) for hair in (HAIR, SKIN - 0.02))
+    haired, bald = (Tones.of(photo_with(hair), *torch.zeros(2, 4, 4)) for hair in (HAIR, SKIN - 0.02))
     assert (haired.bald, haired.bare_regions) == (False, SKIN_REGIONS)
     assert (bald.bald, bald.bare_regions) == (True, (*SKIN_REGIONS, "scalp"))
     assert torch.equal(bald.skin, SKIN)
@@ -375,8 +375,19 @@ def test_hair_at_a_bald_heads_outline_makes_no_hairy_scalp() -> None:
     scalp = (Y < 60) & (picture[..., 3] > 0.5)
     outline, half = scalp & ((X - 64).abs() > 28), scalp & (X < 64)
     assert 0.2 < outline.sum() / scalp.sum() < 0.25
-    assert Tones.of(photo, scalp.float(), outline.float()).bald
-    assert not Tones.of(photo, scalp.float(), half.float()).bald
+    head = (Y < 90).float() * picture[..., 3]
+    assert Tones.of(photo, head, scalp.float(), outline.float()).bald
+    assert not Tones.of(photo, head, scalp.float(), half.float()).bald
+
+
+@pytest.mark.parametrize(("wide", "bald"), [(2, True), (10, False)])
+def test_a_ring_of_hair_beside_a_bald_crown_is_hair(wide: int, bald: bool) -> None:
+    """It stands off the fitted head; the outline of a shaved one, taken for hair, does not."""
+    picture = person()
+    photo = replace(photo_with(HAIR), image=picture[..., :3], matte=torch.ones(SIZE, SIZE))
+    head = ((Y < 90) & ((X - 64).abs() < 30)).float()
+    ring = (Y > 25) & (Y < 60) & ((X - 64).abs() >= 30) & ((X - 64).abs() < 30 + wide)
+    assert Tones.of(photo, head, head * (Y < 60), ring.float()).bald == bald
 
 
 def test_the_stubble_of_a_bald_scalp_becomes_as_light_as_the_face_beside_it() -> None:
@@ -397,7 +408,7 @@ def test_stubble_on_a_scalp_is_skin_and_a_fringe_or_blond_hair_is_not() -> None:
     few[0] = 1
     for hair, color, bald in ((few, 0.75 * SKIN, True), (few, HAIR, False), (many, 0.75 * SKIN, False)):
         photo = replace(photo_with(HAIR), image=color.expand(4, 4, 3))
-        assert Tones.of(photo, scalp, hair).bald == bald
+        assert Tones.of(photo, scalp, scalp, hair).bald == bald
 
 
 def test_unseen_skin_is_no_darker_than_where_the_photo_sees_it_turn_away() -> None:

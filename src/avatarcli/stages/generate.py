@@ -63,11 +63,12 @@ def generate_views(
     digest = model_digest(weights)
     portrait, seen = person.frontal.portrait, person.seen
     head, photo, shell = seen.head, seen.photo, seen.shell
-    scalp = head.model.shows(rasterize_mesh(seen.posed, head.model.faces, photo.camera), "scalp")
+    raster = rasterize_mesh(seen.posed, head.model.faces, photo.camera)
+    bare, scalp = (head.model.shows(raster, *names) for names in (("face", "nose", "ear", "scalp"), ("scalp",)))
     framing, plan = _plan(head, shell, config, config.size)
     hair, clothes = portrait.region(Label.HAIR, Label.HAT), portrait.region(Label.CLOTHES)
     reference, *further = map(Reference.of, person.photos)
-    tones = Tones.of(photo, scalp, hair)
+    tones = Tones.of(photo, bare, scalp, hair)
     hair_shown = min(
         (lowest_hair(p.portrait.region(Label.HAIR), p.portrait.inside, p.track.camera) for p in person.photos[1:]),
         default=math.inf,

@@ -23,6 +23,7 @@ _TINT = 0.07  # distance of tints up to which a color may be the skin's in more 
 _SHADE = (-0.8, -0.4)  # logarithms below the typical skin: darker is no skin beside hair, brighter may be
 # Shares of the scalp: whoever has less hair on it is bald; or, with little hair, less that is not of the skin's own color.
 _BALD, _STUBBLE, _LITTLE = 0.25, 0.1, 0.5
+_RING = 0.04  # of the bare head: more hair than this that stands off it beside the scalp is a ring around a bald crown
 _EDGE = 1 / 80  # share of the picture's width: how softly bare skin ends at the hair's edge
 _CLOTHLIKE = (0.35, 0.8)  # logarithms: nearer to the picture's clothes than this is no skin, farther may be
 _DARK = 0.7  # a logarithm: how much darkness blurs a tint
@@ -70,11 +71,13 @@ class Tones:
         return (*SKIN_REGIONS, "scalp") if self.bald else SKIN_REGIONS
 
     @classmethod
-    def of(cls, photo: PhotoView, scalp: Tensor, hair: Tensor | None = None) -> Tones:
-        """scalp [H, W]: 1 where the fitted head shows its scalp in the photo; hair [H, W]: 1 where hair was found in it."""
-        bald = bool((photo.hair_color - photo.skin_color).norm() < 0.08)
-        if hair is not None:
-            bald = bald or _shaved(hair, scalp, photo)
+    def of(cls, photo: PhotoView, head: Tensor, scalp: Tensor, hair: Tensor | None = None) -> Tones:
+        """head, scalp [H, W]: 1 where the fitted head shows face, ears or scalp in the photo, and where its scalp alone; hair
+        [H, W]: 1 where hair was found in it."""
+        if hair is None:
+            bald = bool((photo.hair_color - photo.skin_color).norm() < 0.08)
+        else:
+            bald = _shaved(hair, scalp, photo) and not _ringed(hair, head, scalp)
         hair = None if hair is None else middle_color(photo.image[(hair > 0.5) & (photo.matte > _SOLID)], hair.numel())
         if hair is None:
             hair = hair_in(photo.image, photo.matte, scalp, photo.skin_color)
@@ -238,6 +241,13 @@ def _shaved(hair: Tensor, scalp: Tensor, photo: PhotoView) -> bool:
     found, area = hair * scalp, scalp.sum()
     unlike = found * (1 - like_skin(photo.image, photo.skin_color))
     return bool(found.sum() < _BALD * area or (found.sum() < _LITTLE * area and unlike.sum() < _STUBBLE * area))
+
+
+def _ringed(hair: Tensor, head: Tensor, scalp: Tensor) -> bool:
+    """Whether hair [H, W] stands off a head [H, W] beside its scalp [H, W]: stubble, and outlines taken for hair, do not."""
+    above = scalp.amax(-1, keepdim=True).flip(0).cummax(0).values.flip(0)  # rows down to where the scalp ends
+    beside = hair * (1 - head) * above
+    return bool(beside.sum() > _RING * head.sum())
 
 
 def tone_error(picture: Tensor, hint: Tensor) -> float:
