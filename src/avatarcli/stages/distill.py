@@ -84,10 +84,10 @@ def distill_avatar(
         low = start.dressed & (bust.share(avatar.means) > 0.5)
         bust.hold(avatar.means, avatar.quaternions, avatar.log_scales, low.nonzero()[:, 0])
     # A photo that is a little out of place would be painted beside what the others show.
-    photos = training_photos([photo for photo in person.photos if photo.exact], start, config.photo_size)
+    photos = training_photos([photo for photo in person.photos if photo.exact], start, config.photo_size, video)
     taken = photos
     if person.lift.any():
-        taken = training_photos([photo for photo in person.taken if photo.exact], start, config.photo_size)
+        taken = training_photos([photo for photo in person.taken if photo.exact], start, config.photo_size, video)
     closer = close_up(person.frontal, start, config.photo_size)
     shown = photos if closer is None else [*photos, closer]
     every = _PHOTO_EVERY if len(photos) == 1 else _PHOTOS_EVERY

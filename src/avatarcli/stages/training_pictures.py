@@ -6,7 +6,6 @@ both speak of the same place, one of them must give way, else the avatar shows b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarcli.capture.cover import eye_openings, mouth_opening
-from avatarcli.capture.photo import photo_window
-from avatarcli.capture.portrait import Label, Portrait
+from avatarcli.capture.portrait import Label
 from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.bust import Bust
@@ -26,7 +24,7 @@ from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.rig import lengths
 from avatarcli.gaussians.start import Start
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.fill import blur, ramp, spread_nearest
+from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import rasterize_mesh, sample_image
 from avatarcli.geometry.rotations import quaternion_to_matrix
 from avatarcli.head.face_points import CHIN
@@ -34,7 +32,8 @@ from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
 from avatarcli.multiview.pictures import MultiViewVideo
-from avatarcli.reproject.skin_texture import skin_likeness, without_skin
+from avatarcli.reproject.skin_texture import skin_likeness
+from avatarcli.stages.below_photo import INSIDE, continued_below, view_nearest
 from avatarcli.stages.shown_clothes import BEHIND, SQUARE, ShownClothes
 
 _STILL = ("scalp", "ear", "neck", "torso")  # regions that expressions do not move
@@ -45,12 +44,6 @@ _CONTRADICTION = 0.5  # of alpha, by which two outlines differ
 _NEAR, _NEAR_CLOTHES = (0.45, 0.75), (-0.3, 0.3)
 # Metres by which the photo's expression moves skin: where it smiles, it does not know the face at rest.
 _MOVED = (0.0005, 0.002)
-# Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
-_EDGE, _SPREAD = 1 / 60, 0.15
-_INSIDE = 0.5  # of a pixel at the photo's border that lies in the photo, from which on it counts
-# Of the height of clothes that a photo shows above its border: as far down it is believed wholly, and not at all. A neckline does
-# not tell what is worn below it: collars, beads and folds would become stripes.
-_GUESSED = (0.5, 1.0)
 _CLOSE_UP = 1.3  # of the face's height: the side of a close-up
 _FINER = 1.25  # times as many pixels on a face as the whole photo has there: a close-up with fewer shows nothing new
 _YIELD = 0.9  # of its trust a view loses where the photo has all the authority
@@ -67,7 +60,7 @@ def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingP
     track, full = photo.track, photo.portrait.size
     portrait = photo.portrait.resized(min(size, full))
     # Of a pixel at the photo's border, only what lies inside tells how solid the person is: nobody fades out there.
-    alpha = portrait.matte / portrait.inside.clamp(min=_INSIDE)
+    alpha = portrait.matte / portrait.inside.clamp(min=INSIDE)
     mouth = mouth_opening(track.landmarks * (portrait.size / full), portrait.size, portrait.size)
     return TrainingPicture(
         camera=track.camera.resized(portrait.size, portrait.size),
@@ -76,47 +69,6 @@ def photo_picture(photo: Preprocessed, size: int, moment: int = -1) -> TrainingP
         color=portrait.foreground * alpha[..., None],
         alpha=alpha,
         trust=portrait.inside * ~mouth,
-    )
-
-
-def continued_below(photo: TrainingPicture, portrait: Portrait, start: Start) -> TrainingPicture:
-    """The photo with what is worn at its lower border continued straight down, as far as pictures of a bust reach.
-
-    What is cut off there the views imagine, each by itself: a tie that the photo shows would fade or end at its border.
-    portrait: the photo's, at any size. Where its labels show no clothes, or are not known, nothing is continued.
-    """
-    width, framing = photo.camera.width, start.avatar.framing
-    portrait = portrait.resized(width)
-    border = photo_window((portrait.inside > _INSIDE).numpy())[0].stop
-    clothes = portrait.region(Label.CLOTHES)
-    framed = start.avatar.means[:, 1] > framing.target[1] - framing.span / 2
-    lowest = photo.camera.project(start.splats(photo.parameters).means[framed])[0][:, 1].amax()
-    height = max(width, min(math.ceil(float(lowest)), 2 * width))
-    if clothes is None or height <= border:
-        return photo
-    skin = portrait.foreground[portrait.labels == Label.SKIN]
-    if len(skin):
-        clothes = without_skin(clothes, portrait.foreground, skin.median(0).values)
-    # Single rows show threads and the photo's own border.
-    edge = slice(max(border - round(_EDGE * width), 0), border)
-    known = clothes * photo.trust
-    worn, shown = blur(torch.stack([known[edge].mean(0), known[:border].sum(0)], dim=-1)[None], _EDGE * width)[
-        0
-    ].unbind(-1)
-    layers = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)
-    layers = torch.cat([layers[:border], layers.new_zeros(height - border, width, 4)])
-    layers[border - 1] = layers[edge].mean(0)
-    above = (torch.arange(height) < border)[:, None].expand(height, width)
-    layers = spread_nearest(layers, above, _SPREAD)
-    layers[:border] = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)[:border]
-    down = torch.arange(height - border)[:, None] / shown.clamp(min=1)
-    below = ramp(worn, 0.5, 0.9) * (1 - ramp(down, *_GUESSED))
-    return replace(
-        photo,
-        camera=replace(photo.camera, height=height),
-        color=layers[..., :3],
-        alpha=layers[..., 3],
-        trust=torch.cat([photo.trust[:border], below]),
     )
 
 
@@ -151,18 +103,18 @@ def _clothes(photo: Preprocessed, size: int) -> Tensor | None:
     return photo.portrait.resized(min(size, photo.portrait.size)).region(Label.CLOTHES)
 
 
-def training_photos(seen: Sequence[Preprocessed], start: Start, size: int) -> list[TrainingPicture]:
-    """All photos of a person as training pictures, the frontal one first; where that knows better, the others give way."""
-    photos = [
-        without_contradictions(
-            continued_below(photo_picture(photo, size, -1 - index), photo.portrait, start),
-            start,
-            photo.track,
-            photo.portrait.size,
-            _clothes(photo, size),
-        )
-        for index, photo in enumerate(seen)
-    ]
+def training_photos(
+    seen: Sequence[Preprocessed], start: Start, size: int, video: MultiViewVideo
+) -> list[TrainingPicture]:
+    """All photos of a person as training pictures, the frontal one first; where that knows better, the others give way.
+
+    video: the views, which go on where a photo is cut off.
+    """
+    photos = []
+    for index, photo in enumerate(seen):
+        picture = photo_picture(photo, size, -1 - index)
+        picture = continued_below(picture, photo.portrait, start, view_nearest(picture, video))
+        photos.append(without_contradictions(picture, start, photo.track, photo.portrait.size, _clothes(photo, size)))
     frontal, *further = photos
     if not further:
         return photos
