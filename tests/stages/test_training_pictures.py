@@ -307,7 +307,7 @@ def test_pictures_are_prepared_on_the_device_of_the_fit(
         before, drawn = drawn, len(devices)
         return drawn > before
 
-    photos = training_photos([seen, seen], start, 64)
+    photos = training_photos([seen, seen], start, 64, video)
     assert draws()
     assert close_up(seen, start, 64) is not None
     assert draws()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +14,15 @@ from avatarcli.capture.preprocessed import Preprocessed
 from avatarcli.gaussians.avatar import SH_C0, Avatar
 from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.start import Start
+from avatarcli.geometry.rotations import axis_angle_to_matrix
 from avatarcli.head.model import REGIONS, PersonalHead
 from avatarcli.head.parameters import HeadParameters
+from avatarcli.multiview.framing import Framing
+from avatarcli.multiview.pictures import MultiViewVideo
+from avatarcli.multiview.plan import make_plan
+from avatarcli.stages.below_photo import continued_below, view_nearest
 from avatarcli.stages.training_pictures import (
     Authority,
-    continued_below,
     photo_picture,
     with_shown_clothes,
     without_contradictions,
@@ -63,9 +68,48 @@ def cut_off(head: PersonalHead, label: Label) -> tuple[TrainingPicture, Portrait
     return photo, Portrait(color, color, alpha, inside, labels)
 
 
+def nothing(head: PersonalHead) -> TrainingPicture:
+    """A view that shows nobody."""
+    blank = torch.zeros(SIZE, SIZE)
+    return TrainingPicture(view(head, 0.0), HeadParameters.at_rest(), 0, torch.zeros(SIZE, SIZE, 3), blank, blank + 1)
+
+
+def test_below_a_photo_clothes_are_as_the_view_from_there_shows_them(mean_head: PersonalHead) -> None:
+    photo, portrait = cut_off(mean_head, Label.CLOTHES)
+    border, green = SIZE - 30, torch.tensor([0.1, 0.7, 0.2])
+    shows = replace(nothing(mean_head), color=green.expand(SIZE, SIZE, 3), alpha=torch.ones(SIZE, SIZE))
+    start = start_of(mean_head)
+    made = continued_below(photo, portrait, start, shows)
+    assert torch.equal(made.color[:border], photo.color[:border])
+    torch.testing.assert_close(made.color[border, 64], torch.tensor([0.8, 0.1, 0.1]), atol=0.1, rtol=0)
+    solid = start.draw(photo.parameters, made.camera).alpha > 0.99
+    below = solid & (torch.arange(made.camera.height) > border + 12)[:, None]
+    below[SIZE:] = False  # farther down than the view shows
+    below[:, :20], below[:, 110:] = False, False
+    assert below.sum() > 500
+    assert (made.color[below] - green).abs().mean() < 0.02
+    assert made.trust[below].min() > 0.9
+
+
+def test_the_view_that_looks_from_where_the_photo_does_goes_on_for_it(mean_head: PersonalHead, tmp_path: Path) -> None:
+    framing = Framing.of(mean_head.neutral)
+    face = mean_head.neutral[mean_head.model.in_regions("face")]
+    video = MultiViewVideo(tmp_path, make_plan(framing, face, views=8, face_views=1, frames=1, size=16), framing, "toy")
+    for place in video.plan.pictures:
+        video.write_frame(*place, torch.full((16, 16, 4), place[0] / 10))
+    photo, _ = cut_off(mean_head, Label.CLOTHES)
+    turn = torch.eye(4)
+    turn[:3, :3] = axis_angle_to_matrix(torch.tensor([0.0, torch.pi / 2, 0.0]))
+    turned = replace(photo.parameters, head_pose=turn[None])
+    for parameters, shown in ((photo.parameters, 0), (turned, 6)):
+        found = view_nearest(replace(photo, parameters=parameters), video)
+        assert torch.equal(found.camera.centre, video.plan.cameras[shown].centre)
+        assert found.alpha.mean() == pytest.approx(shown / 10, abs=0.01)
+
+
 def test_clothes_go_on_below_the_border_of_a_photo(mean_head: PersonalHead) -> None:
     photo, portrait = cut_off(mean_head, Label.CLOTHES)
-    made = continued_below(photo, portrait, start_of(mean_head))
+    made = continued_below(photo, portrait, start_of(mean_head), nothing(mean_head))
     border = SIZE - 30
     assert torch.equal(made.color[:border], photo.color[:border])
     assert torch.equal(made.trust[:border], photo.trust[:border])
@@ -88,7 +132,7 @@ def test_of_a_neckline_nobody_knows_how_it_goes_on(mean_head: PersonalHead) -> N
     labels = portrait.labels
     assert labels is not None
     labels[: border - shown] = int(Label.SKIN)
-    made = continued_below(photo, portrait, start_of(mean_head))
+    made = continued_below(photo, portrait, start_of(mean_head), nothing(mean_head))
     assert made.trust[border : border + shown // 2, 20:50].min() > 0.9
     assert made.trust[border + shown + 1 :].max() < 0.1
 
@@ -110,7 +154,7 @@ def test_nobody_fades_out_at_the_border_of_a_photo(mean_head: PersonalHead) -> N
 def test_below_the_border_nothing_but_clothes_goes_on(mean_head: PersonalHead, label: Label | None) -> None:
     photo, portrait = cut_off(mean_head, label or Label.CLOTHES)
     portrait = portrait if label else replace(portrait, labels=None)
-    made = continued_below(photo, portrait, start_of(mean_head))
+    made = continued_below(photo, portrait, start_of(mean_head), nothing(mean_head))
     assert torch.equal(made.trust[: SIZE - 30], photo.trust[: SIZE - 30])
     assert made.trust[SIZE - 30 :].max() == 0
 
@@ -122,7 +166,7 @@ def test_skin_that_is_labelled_as_clothes_does_not_go_on(mean_head: PersonalHead
     assert labels is not None
     color[:, neckline], color[:40], labels[:40] = skin, skin, int(Label.SKIN)
     photo = replace(photo, color=color * photo.alpha[..., None])
-    made = continued_below(photo, replace(portrait, foreground=color), start_of(mean_head))
+    made = continued_below(photo, replace(portrait, foreground=color), start_of(mean_head), nothing(mean_head))
     low = slice(SIZE - 30, made.camera.height)
     assert made.trust[low, 76:84].max() < 0.1
     assert made.trust[low, 20:60].min() > 0.9
