@@ -55,7 +55,7 @@ _ASPECT, _PLAIN = (2.0, 6.0), (0.4, 0.6)
 _LONGEST = 0.007
 # Metres above the scalp, of cropped hair and of hair that may be as long as any; how much of a strand's length, and of the detail,
 # cropped hair has.
-_CROPPED, _SHORT, _PLAINER = (0.006, 0.018), 0.4, 0.6
+_CROPPED, _SHORT, _PLAINER = (0.008, 0.025), 0.6, 0.3
 _SPACING = 0.01  # metres between the scalp's vertices
 # Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it by so much more as
 # strands are longer than wide. A share of the lost contrast comes back: with all of it strands become broad bands.
