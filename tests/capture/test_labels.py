@@ -65,6 +65,17 @@ def test_a_thin_rim_along_the_face_is_skin_and_a_raised_collar_clothes() -> None
     assert (labels[collar & ~FACE] == Label.CLOTHES).float().mean() > 0.95
 
 
+def test_below_the_ears_a_dark_edge_of_a_collar_is_no_hair_and_a_lock_is() -> None:
+    edge = (ROWS > 104) & (ROWS <= 128) & ((COLUMNS - 119).abs() < 2)
+    lock = (ROWS > 60) & (ROWS <= 128) & ((COLUMNS - 140).abs() < 8)
+    person, hair = PERSON | edge, CROWN | edge
+    assert (labelled(hair, CROWN | BODY, person)[edge] != Label.HAIR).all()
+    labels = labelled(hair | lock, CROWN | BODY, person | lock)
+    assert (labels[lock] == Label.HAIR).all()
+    assert (labels[edge] == Label.HAIR).all()  # strands beside a lock are its own
+    assert (labels[CROWN] == Label.HAIR).all()
+
+
 def test_hair_outside_the_person_is_background() -> None:
     poster = disc(20, 30, 15)
     labels = labelled(CROWN | poster, CROWN | BODY, PERSON)

@@ -344,6 +344,16 @@ def test_hair_is_what_covers_the_scalp_in_the_photo() -> None:
     assert Tones.of(photo, scalp, (Y > 60).float()).hair is None
 
 
+def test_ears_that_labels_call_hair_do_not_tell_its_color() -> None:
+    picture = person()
+    photo = replace(photo_with(HAIR), image=picture[..., :3], matte=picture[..., 3])
+    scalp, head = (Y < 45).float(), (Y < 90).float()
+    labelled = ((Y < 45) | ((Y > 50) & (Y < 90))).float()  # hair, and more skin than that
+    hair = Tones.of(photo, head, scalp, labelled).hair
+    assert hair is not None
+    assert (hair - HAIR).abs().max() < 0.05
+
+
 def photo_with(hair: Tensor) -> PhotoView:
     blank = torch.zeros(4, 4)
     camera = orbit_cameras(torch.zeros(1), torch.zeros(1), distance=1.0, target=torch.zeros(3), focal=4.0, size=4)[0]

@@ -27,6 +27,9 @@ _HAT, _TOP = 0.5, 0.35
 _THIN = 0.008  # of the picture's width: narrower strips along the face and the neck are its own edge, no clothes
 # Hair and background are compared so near each other, of the width, and where the matte is so clear (or, for hair, so full).
 _BESIDE, _CLEAR = 0.05, 0.05
+# Hair hangs where a disc of so many picture widths fits into it, lower than so much of the way from the chin to the brows. Where
+# none does, what the network finds there are earrings, the rim of an ear and the dark edges of collars.
+_HANGS, _LOW = 0.012, 0.35
 _FEW = 200  # pixels: fewer tell no colors
 _SIZE = 512  # pixels at most, of the picture whose colors are sorted into skin and cover
 # A scalp is bare where the network finds hair on less of it than the first, and what its colors alone say to cover it has skin's
@@ -153,6 +156,13 @@ def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor, 
     hat = bool((rest & top).sum() > _HAT * top.sum())
     bare &= not hat
     missed = rest & (above | (hair > _NO_HAIR)) & (not bare)
+    low = height < _LOW * brows
+    slight = (is_hair | missed) & low
+    if (
+        slight.any()
+        and not (torch.from_numpy(_opened((is_hair | missed).numpy(), _HANGS * matte.shape[1])) & low).any()
+    ):
+        is_hair, missed, rest = is_hair & ~low, missed & ~low, rest | slight
     labels[is_hair | missed] = Label.HAIR
     if hat:
         labels[rest & above] = Label.HAT

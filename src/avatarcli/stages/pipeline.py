@@ -140,7 +140,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=8,
+        version=9,
         after=(),
         weights=(
             HEAD_MODEL,

@@ -74,14 +74,17 @@ class Tones:
     def of(cls, photo: PhotoView, head: Tensor, scalp: Tensor, hair: Tensor | None = None) -> Tones:
         """head, scalp [H, W]: 1 where the fitted head shows face, ears or scalp in the photo, and where its scalp alone; hair
         [H, W]: 1 where hair was found in it."""
+        color = None
         if hair is None:
             bald = bool((photo.hair_color - photo.skin_color).norm() < 0.08)
         else:
             bald = _shaved(hair, scalp, photo) and not _ringed(hair, head, scalp)
-        hair = None if hair is None else middle_color(photo.image[(hair > 0.5) & (photo.matte > _SOLID)], hair.numel())
-        if hair is None:
-            hair = hair_in(photo.image, photo.matte, scalp, photo.skin_color)
-        return cls(photo.skin_color, bald, hair)
+            # Ears and temples between the hair are often labelled as hair.
+            sure = (hair > 0.5) & (photo.matte > _SOLID) & ((head < 0.5) | (scalp > 0.5))
+            color = middle_color(photo.image[sure], hair.numel())
+        if color is None:
+            color = hair_in(photo.image, photo.matte, scalp, photo.skin_color)
+        return cls(photo.skin_color, bald, color)
 
     def matched(self, picture: Tensor, hint: Tensor, ground: Ground) -> Tensor:
         """A premultiplied RGBA picture [H, W, 4] in the photo's tones.
