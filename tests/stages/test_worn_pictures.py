@@ -91,6 +91,18 @@ def test_below_a_photo_clothes_are_as_the_view_from_there_shows_them(mean_head: 
     assert made.trust[below].min() > 0.9
 
 
+def test_beside_hair_views_are_not_asked_what_is_worn_below(mean_head: PersonalHead) -> None:
+    photo, portrait = cut_off(mean_head, Label.CLOTHES)
+    assert portrait.labels is not None
+    portrait.labels[:, 30:44] = int(Label.HAIR)
+    green = torch.tensor([0.1, 0.7, 0.2])
+    shows = replace(nothing(mean_head), color=green.expand(SIZE, SIZE, 3), alpha=torch.ones(SIZE, SIZE))
+    made = continued_below(photo, portrait, start_of(mean_head), shows)
+    row = SIZE - 8
+    torch.testing.assert_close(made.color[row, 46], torch.tensor([0.1, 0.1, 0.6]), atol=0.05, rtol=0)
+    torch.testing.assert_close(made.color[row, 90], green, atol=0.05, rtol=0)
+
+
 def test_the_view_that_looks_from_where_the_photo_does_goes_on_for_it(mean_head: PersonalHead, tmp_path: Path) -> None:
     framing = Framing.of(mean_head.neutral)
     face = mean_head.neutral[mean_head.model.in_regions("face")]

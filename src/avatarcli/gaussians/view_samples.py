@@ -36,6 +36,10 @@ _SEEN = {
 _HIDDEN = 0.04
 # Of the hull beside plain skin: hair has detail, clothes little.
 _HAIR, _CLOTHES = 0.9, 0.4
+_COLLAR, _AT_NECK = (
+    2.5,
+    0.02,
+)  # of clothes so near to the neck (metres): collars are narrow, and fray where starts are large
 _MAY_BE_HIDDEN = ("scalp", "ear", "neck", "torso")
 # Metres of the hull above skin from which hair or clothes hide it, and the least between skin and a start of theirs.
 _COVER = 0.006
@@ -199,6 +203,8 @@ def _cover_points(head: PersonalHead, hull: Hull, worn: Beard | None) -> _Cover:
         hair = kept & worn.holds(head, hull.points, hull.colors)
         binding[hair] = carry_beard(head, triangle[hair])
     density = torch.where(is_region(region, "torso"), _CLOTHES, _HAIR)
+    to_neck = neighbours(head.neutral[model.in_regions("neck")], hull.points, 1)[0][:, 0]
+    density[is_region(region, "torso", "neck") & (to_neck < _AT_NECK)] = _COLLAR
     hull_parts = (hull.points, hull.normals, hull.colors, hull.doubt, binding, density)
     return _Cover(*(part[kept] for part in hull_parts))
 

@@ -32,6 +32,9 @@ INSIDE = 0.5  # of a pixel at the photo's border that lies in the photo, from wh
 _GUESSED = (0.5, 1.0)
 _JOINED = (0.0, 0.06)  # shares of the photo's width below its border, over which what the view shows takes over
 _SOLID = (0.6, 0.95)  # alpha from which a view's pixel tells the color of clothes
+# Where hair crosses the border, views mix it with clothes: so far beside it (of the photo's width) they are not asked, and from
+# which share of hair around.
+_BESIDE_HAIR, _SOME = 1 / 20, (0.02, 0.2)
 
 
 def view_nearest(photo: TrainingPicture, video: MultiViewVideo) -> TrainingPicture:
@@ -50,8 +53,8 @@ def view_nearest(photo: TrainingPicture, video: MultiViewVideo) -> TrainingPictu
 def continued_below(photo: TrainingPicture, portrait: Portrait, start: Start, view: TrainingPicture) -> TrainingPicture:
     """The photo with what is worn at its lower border going on as a view shows it, as far as pictures of a bust reach.
 
-    Next to the border, and where the view shows nothing, it goes straight down. portrait: the photo's, at any size. Where its
-    labels show no clothes, or are not known, nothing is continued.
+    Next to the border, beside hair, and where the view shows nothing, it goes straight down. portrait: the photo's, at any size.
+    Where its labels show no clothes, or are not known, nothing is continued.
     """
     width, framing = photo.camera.width, start.avatar.framing
     portrait = portrait.resized(width)
@@ -71,6 +74,9 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Start, vi
     worn, shown = blur(torch.stack([known[edge].mean(0), known[:border].sum(0)], dim=-1)[None], _EDGE * width)[
         0
     ].unbind(-1)
+    hair = portrait.region(Label.HAIR)
+    assert hair is not None  # nor would clothes be known
+    beside_hair = ramp(blur(hair[edge].mean(0)[None, :, None], _BESIDE_HAIR * width)[0, :, 0], *_SOME)
     layers = torch.cat([photo.color, photo.alpha[..., None]], dim=-1)
     layers = torch.cat([layers[:border], layers.new_zeros(height - border, width, 4)])
     layers[border - 1] = layers[edge].mean(0)
@@ -80,6 +86,7 @@ def continued_below(photo: TrainingPicture, portrait: Portrait, start: Start, vi
     down = torch.arange(height - border)[:, None]
     camera = replace(photo.camera, height=height)
     seen, sure = _carried(view, start, photo, camera.cropped(0, border, width, height - border))
+    sure = sure * (1 - beside_hair)
     layers[border:] = torch.lerp(layers[border:], seen, (sure * ramp(down / width, *_JOINED))[..., None])
     believed = torch.maximum(1 - ramp(down / shown.clamp(min=1), *_GUESSED), sure)
     return replace(
