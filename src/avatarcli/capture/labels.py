@@ -156,14 +156,12 @@ def label_pixels(matte: Tensor, hair: Tensor, cover: Tensor, landmarks: Tensor, 
     hat = bool((rest & top).sum() > _HAT * top.sum())
     bare &= not hat
     missed = rest & (above | (hair > _NO_HAIR)) & (not bare)
-    low = height < _LOW * brows
-    slight = (is_hair | missed) & low
-    if (
-        slight.any()
-        and not (torch.from_numpy(_opened((is_hair | missed).numpy(), _HANGS * matte.shape[1])) & low).any()
-    ):
-        is_hair, missed, rest = is_hair & ~low, missed & ~low, rest | slight
-    labels[is_hair | missed] = Label.HAIR
+    low, hairy = height < _LOW * brows, is_hair | missed
+    hangs = torch.from_numpy(_opened(hairy.numpy(), _HANGS * matte.shape[1]))
+    if not (hangs & low).any():
+        # It is taken for whatever is around.
+        rest, missed, hairy = rest | (hairy & low), missed & ~low, hairy & ~low
+    labels[hairy] = Label.HAIR
     if hat:
         labels[rest & above] = Label.HAT
     # Beside the face there may be a hat's flaps, or hair that the network missed; what hangs together with the body is clothes.

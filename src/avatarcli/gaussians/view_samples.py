@@ -36,10 +36,8 @@ _SEEN = {
 _HIDDEN = 0.04
 # Of the hull beside plain skin: hair has detail, clothes little.
 _HAIR, _CLOTHES = 0.9, 0.4
-_COLLAR, _AT_NECK = (
-    2.5,
-    0.02,
-)  # of clothes so near to the neck (metres): collars are narrow, and fray where starts are large
+# Of clothes so near to the neck (metres): collars are narrow, and fray where starts are large.
+_COLLAR, _AT_NECK = 2.5, 0.02
 _MAY_BE_HIDDEN = ("scalp", "ear", "neck", "torso")
 # Metres of the hull above skin from which hair or clothes hide it, and the least between skin and a start of theirs.
 _COVER = 0.006

@@ -31,6 +31,10 @@ class HeadParameters:
         """Points [T, P, 3] of the head's own frame in the world."""
         return points @ self.head_pose[:, :3, :3].transpose(-1, -2) + self.head_pose[:, None, :3, 3]
 
+    def in_head(self, points: Tensor) -> Tensor:
+        """World points [..., 3] in the head's own frame, at the first of the frames."""
+        return (points - self.head_pose[0, :3, 3]) @ self.head_pose[0, :3, :3]
+
     @classmethod
     def at_rest(cls, frames: int = 1) -> HeadParameters:
         """The neutral face, looking ahead."""

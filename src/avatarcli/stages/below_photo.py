@@ -19,10 +19,9 @@ from avatarcli.gaussians.pictures import TrainingPicture
 from avatarcli.gaussians.start import Start
 from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.fill import blur, ramp, spread_nearest
-from avatarcli.geometry.mesh import sample_image
 from avatarcli.multiview.pictures import MultiViewVideo
 from avatarcli.reproject.skin_texture import without_skin
-from avatarcli.stages.shown_clothes import BEHIND
+from avatarcli.stages.shown_clothes import seen_at
 
 # Shares of a photo's width: how much of its lower border tells what is worn there; and how much softer that gets, row by row.
 _EDGE, _SPREAD = 1 / 60, 0.15
@@ -31,7 +30,6 @@ INSIDE = 0.5  # of a pixel at the photo's border that lies in the photo, from wh
 # not tell what is worn below it: collars, beads and folds would become stripes.
 _GUESSED = (0.5, 1.0)
 _JOINED = (0.0, 0.06)  # shares of the photo's width below its border, over which what the view shows takes over
-_SOLID = (0.6, 0.95)  # alpha from which a view's pixel tells the color of clothes
 # Where hair crosses the border, views mix it with clothes: so far beside it (of the photo's width) they are not asked, and from
 # which share of hair around.
 _BESIDE_HAIR, _SOME = 1 / 20, (0.02, 0.2)
@@ -39,11 +37,10 @@ _BESIDE_HAIR, _SOME = 1 / 20, (0.02, 0.2)
 
 def view_nearest(photo: TrainingPicture, video: MultiViewVideo) -> TrainingPicture:
     """The view of the whole head at rest that looks most nearly from where the photo does."""
-    plan, pose = video.plan, photo.parameters.head_pose[0]
+    plan = video.plan
     rest = plan.parameters[0:1]
-    eyes = plan.cameras[: plan.views - plan.crops].centre
-    theirs = (eyes - rest.head_pose[0, :3, 3]) @ rest.head_pose[0, :3, :3]
-    ours = (photo.camera.centre - pose[:3, 3]) @ pose[:3, :3]
+    theirs = rest.in_head(plan.cameras[: plan.views - plan.crops].centre)
+    ours = photo.parameters.in_head(photo.camera.centre)
     view = int((functional.normalize(theirs, dim=-1) @ functional.normalize(ours, dim=-1)).argmax())
     picture = video.read_frame(view, 0)
     alpha = picture[..., 3]
@@ -104,13 +101,6 @@ def _carried(view: TrainingPicture, start: Start, photo: TrainingPicture, camera
     rows, columns = torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1)
     points = camera.unproject(pixels, start.depth(photo.parameters, camera).flatten())
-    pose = photo.parameters.head_pose[0]
-    points = view.parameters.placed(((points - pose[:3, 3]) @ pose[:3, :3])[None])[0]
-    places, depth = view.camera.project(points)
-    nearest = start.depth(view.parameters, view.camera)
-    seen = sample_image(torch.cat([view.color, torch.stack([view.alpha, nearest], dim=-1)], dim=-1), places)
-    size = torch.tensor([view.camera.width, view.camera.height])
-    visible = ((places >= 0) & (places < size)).all(-1) & (depth > 0) & (depth < seen[:, 4] + BEHIND)
-    sure = visible * ramp(seen[:, 3], *_SOLID)
-    shape = camera.height, camera.width
-    return seen[:, :4].view(*shape, 4), sure.view(shape)
+    points = view.parameters.placed(photo.parameters.in_head(points)[None])[0]
+    rgba, sure = seen_at(view, points, start.depth(view.parameters, view.camera))
+    return rgba.view(camera.height, camera.width, 4), sure.view(camera.height, camera.width)

@@ -67,9 +67,8 @@ class ShownClothes:
         worn = self.start.splats(parameters).means[self.start.dressed]
         top = int(camera.project(worn)[0][:, 1].amin().clamp(0, camera.height - _COARSE))
         surface = _seen_surface(self.start, parameters, camera.cropped(0, top, camera.width, camera.height - top))
-        pose = parameters.head_pose[0]
         surface = surface._replace(
-            points=(surface.points - pose[:3, 3]) @ pose[:3, :3], normals=surface.normals @ pose[:3, :3]
+            points=parameters.in_head(surface.points), normals=surface.normals @ parameters.head_pose[0, :3, :3]
         )
         alpha = picture[top:, :, 3:]
         color, painted = picture[top:, :, :3], torch.zeros_like(surface.worn)
@@ -87,16 +86,24 @@ def _carried(surface: _Surface, photo: TrainingPicture, nearest: Tensor) -> tupl
     """The photo's colors [H, W, 3] at the points of a surface, and how surely it shows clothes there [H, W]."""
     points = photo.parameters.placed(surface.points.flatten(0, 1)[None])[0]
     normals = surface.normals.flatten(0, 1) @ photo.parameters.head_pose[0, :3, :3].T
-    pixels, depth = photo.camera.project(points)
     facing = (functional.normalize(photo.camera.centre - points, dim=-1) * normals).sum(-1)
-    layers = torch.stack([photo.alpha, photo.trust, nearest], dim=-1)
-    seen = sample_image(torch.cat([photo.color, layers], dim=-1), pixels)
-    alpha, trust, first = seen[:, 3:].unbind(-1)
-    size = torch.tensor([photo.camera.width, photo.camera.height])
-    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth < first + BEHIND)
-    share = visible * trust * ramp(alpha, *_SOLID) * ramp(facing, *SQUARE)
-    color = seen[:, :3] / alpha.clamp(min=_SOLID[0])[:, None]
+    rgba, sure = seen_at(photo, points, nearest)
+    share = sure * ramp(facing, *SQUARE)
+    color = rgba[:, :3] / rgba[:, 3:].clamp(min=_SOLID[0])
     return color.view_as(surface.points), share.view_as(surface.worn) * surface.worn
+
+
+def seen_at(picture: TrainingPicture, points: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
+    """What a picture shows at world points [P, 3]: premultiplied RGBA [P, 4], and how surely it shows them [P], in [0, 1].
+
+    nearest [H, W]: metres to the first thing that the picture shows.
+    """
+    pixels, depth = picture.camera.project(points)
+    layers = torch.stack([picture.alpha, picture.trust, nearest], dim=-1)
+    seen = sample_image(torch.cat([picture.color, layers], dim=-1), pixels)
+    size = torch.tensor([picture.camera.width, picture.camera.height])
+    visible = ((pixels >= 0) & (pixels < size)).all(-1) & (depth > 0) & (depth < seen[:, 5] + BEHIND)
+    return seen[:, :4], visible * seen[:, 4] * ramp(seen[:, 3], *_SOLID)
 
 
 def _seen_surface(start: Start, parameters: HeadParameters, camera: Camera) -> _Surface:

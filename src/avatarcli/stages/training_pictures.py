@@ -189,8 +189,7 @@ class Authority:
 
     @classmethod
     def of(cls, start: Start, photos: Sequence[TrainingPicture]) -> Authority:
-        poses = [photo.parameters.head_pose[0] for photo in photos]
-        eyes = [(photo.camera.centre - pose[:3, 3]) @ pose[:3, :3] for photo, pose in zip(photos, poses, strict=True)]
+        eyes = [photo.parameters.in_head(photo.camera.centre) for photo in photos]
         return cls(start, torch.stack([photo_authority(start, photo) for photo in photos]), torch.stack(eyes))
 
     def trust(self, parameters: HeadParameters, camera: Camera) -> Tensor:
