@@ -417,6 +417,24 @@ def test_a_nape_has_no_dark_spot(sitter: Sitter) -> None:
     assert left < 0.5 * before
 
 
+def test_dark_skin_below_gray_hair_is_no_hair(sitter: Sitter) -> None:
+    """Skin in the shade is darker than gray hair, so only its tint tells; below dark hair it is taken for the hair's shade."""
+    camera, model = sitter.view(torch.pi), sitter.head.model
+    raster = rasterize_mesh(sitter.head.neutral, model.faces, camera)
+    height = raster.interpolate(sitter.head.neutral, model.faces)[..., 1]
+    around = known(sitter)
+    scalp, neck = (model.shows(raster, name) > 0 for name in ("scalp", "neck"))
+    neck &= (height < around.hair_ends - 0.02) & (height > around.collar + 0.03)
+    shaded = torch.tensor([0.45, 0.25, 0.18])
+    bare = drawn(sitter, camera, None)[..., :3]
+    change = []
+    for hair in (torch.tensor([0.42, 0.385, 0.375]), DARK):
+        color = torch.where(neck[..., None], shaded, torch.where(scalp[..., None], hair, bare))
+        picture = torch.cat([color * raster.covered[..., None], raster.covered[..., None].float()], dim=-1)
+        change.append((shortened(sitter, camera, picture) - picture)[neck][:, :3].abs().mean())
+    assert change[0] < 0.02 < change[1]
+
+
 def test_no_hair_hangs_below_where_it_is_known_to_end(sitter: Sitter) -> None:
     """A label that takes a beard or a collar for hair is not believed against the photo's colors."""
     photo, hair = with_hair(sitter, 1.0)

@@ -153,7 +153,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="generate",
-        version=12,
+        version=13,
         after=("preprocess",),
         weights=(HEAD_MODEL,),
         settings=_generate_settings,

@@ -115,8 +115,11 @@ class Tones:
         hairline = ramp(wide_blur(ground.scalp[..., None], logs.shape[1] * COARSE)[..., 0], *_HAIRLINE)
         ground = replace(ground, dressed=ground.dressed * (1 - naked) * (1 - hairline))
         skin = self._bare(logs, ground, own, found)
-        change = change + self._skin_change(logs, skin, ground, unseen, opaque)
-        change = change + self._no_darker(logs + change, photo, hint, ground, opaque)
+        turning, told = self._turning(logs + change, photo, hint, ground, opaque)
+        # Away from the light skin goes on as it turns out of sight: a typical nape would glow beside a cheek in the dark.
+        wanted = torch.lerp(log_colors(self.skin), turning, told)
+        change = change + self._skin_change(logs, skin, wanted, ground, unseen, opaque)
+        change = change + self._no_darker(logs + change, turning, told, hint, ground, opaque)
         lock = torch.zeros_like(skin)
         if found is not None:
             hair, lock = (part * (1 - skin) for part in self._hairy(logs, ground, found))
@@ -198,9 +201,13 @@ class Tones:
         near = near * torch.maximum(1 - ground.dressed, ground.hanging)
         return alike * torch.maximum(near, ground.hanging), torch.maximum(darker, unlike) * ground.hanging
 
-    def _skin_change(self, logs: Tensor, skin: Tensor, ground: Ground, unseen: Tensor, opaque: Tensor) -> Tensor:
-        """Change of unseen skin [H, W], as logarithms [H, W, 3]: its tint near by, its light over a wide surrounding."""
-        wanted = log_colors(self.skin).expand_as(logs)
+    def _skin_change(
+        self, logs: Tensor, skin: Tensor, wanted: Tensor, ground: Ground, unseen: Tensor, opaque: Tensor
+    ) -> Tensor:
+        """Change of unseen skin [H, W], as logarithms [H, W, 3]: its tint near by, its light over a wide surrounding.
+
+        wanted [H, W, 3]: the skin's color, as logarithms.
+        """
         light = _toned(logs.mean(-1, keepdim=True), wanted.mean(-1, keepdim=True), skin, unseen, opaque, _FAR, _SKIN)
         tint = _toned(
             logs - logs.mean(-1, keepdim=True),
@@ -219,24 +226,36 @@ class Tones:
         own = (logs + light).mean(-1, keepdim=True)
         return light + tint + _toned(own, wanted.mean(-1, keepdim=True), scalp, unseen, opaque, COARSE, _SKIN)
 
-    def _no_darker(self, logs: Tensor, photo: Tensor, hint: Tensor, ground: Ground, opaque: Tensor) -> Tensor:
+    def _turning(
+        self, logs: Tensor, photo: Tensor, hint: Tensor, ground: Ground, opaque: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The skin's color, as logarithms [H, W, 3], that the photo shows where it turns out of sight, and how far that tells of
+        the surroundings [H, W, 1]. photo [H, W, 3]: its colors carried here; hint: see `matched`."""
+        shown, facing = hint[..., 3] > _SOLID, hint[..., 4]
+        turning = ramp(facing, *_TURNS) * (1 - ramp(facing, *_SQUARE)) * shown
+        turning = turning * self._anyhow_skin(logs, ground) * opaque * tint_likeness(photo, self.skin, _ANY_TINT)
+        lift = ground.lift[..., None]
+        layers = torch.cat([log_colors(photo) - lift, torch.ones_like(lift)], dim=-1) * turning[..., None]
+        total, share = wide_blur(layers, logs.shape[1] * _FAR).split([3, 1], dim=-1)
+        return total / share.clamp(min=1e-3) + lift, ramp(share, 0.0, _TOLD)
+
+    def _anyhow_skin(self, logs: Tensor, ground: Ground) -> Tensor:
+        """How likely pixels [H, W] are skin, even if it is nearly black."""
+        skin = ground.skin * (1 - ground.dressed) * (1 - ground.hairy)
+        return skin * tint_likeness(logs.exp() - COLOR_FLOOR, self.skin, _ANY_TINT)
+
+    def _no_darker(
+        self, logs: Tensor, turning: Tensor, told: Tensor, hint: Tensor, ground: Ground, opaque: Tensor
+    ) -> Tensor:
         """Change of skin, as logarithms [H, W, 1], that the photo does not see: no darker than where it turns out of sight.
 
         On the side away from the light a model goes on into the dark, until skin is as dark as hair. Where that side was made
-        lighter, so is what the photo does not see of it. photo [H, W, 3]: its colors carried here; hint: see `matched`.
+        lighter, so is what the photo does not see of it. turning, told: see `_turning`; hint: see `matched`.
         """
-        shown, facing = hint[..., 3] > _SOLID, hint[..., 4]
-        skin = ground.skin * (1 - ground.dressed) * (1 - ground.hairy)
-        skin = skin * tint_likeness(logs.exp() - COLOR_FLOOR, self.skin, _ANY_TINT)
-        turning = ramp(facing, *_TURNS) * (1 - ramp(facing, *_SQUARE)) * shown
-        turning = turning * skin * opaque * tint_likeness(photo, self.skin, _ANY_TINT)
-        light = log_colors(photo).mean(-1) - ground.lift
-        layers = wide_blur(torch.stack([light * turning, turning], dim=-1), logs.shape[1] * _FAR)
-        wanted, known = layers[..., :1] / layers[..., 1:].clamp(min=1e-3), ramp(layers[..., 1], 0.0, _TOLD)
-        wanted = wanted + ground.lift[..., None]
-        unseen = known * (1 - ramp(facing, *_SQUARE) * shown)
-        now = logs.mean(-1, keepdim=True)
-        return _toned(now, wanted, skin, unseen, opaque, COARSE, (0.0, 1.0, MOST)).clamp(min=0)
+        unseen = told[..., 0] * (1 - ramp(hint[..., 4], *_SQUARE) * (hint[..., 3] > _SOLID))
+        light, wanted = (part.mean(-1, keepdim=True) for part in (logs, turning))
+        skin = self._anyhow_skin(logs, ground)
+        return _toned(light, wanted, skin, unseen, opaque, COARSE, (0.0, 1.0, MOST)).clamp(min=0)
 
 
 def _shaved(hair: Tensor, scalp: Tensor, photo: PhotoView) -> bool:

@@ -46,6 +46,9 @@ _SHADED = 0.82  # of the photo's skin: how bright a nape is at most
 # Of a picture's skin: the quantile of its brightness that stands for it; shares of that where hair is mixed in, and none is.
 _MOSTLY, _DIMMED = 0.7, (0.55, 0.8)
 _PURE = (0.55, 0.95)  # of the way from hair to skin: a mixture becomes skin, and skin stays. Napes are smooth
+# Logarithms: by how much the tints of hair and skin must differ, and how far apart their light may be, for skin in the dark to be
+# known from hair by its tint. The tint of hair mixed with much lighter skin is skin's.
+_TINTED, _AS_LIGHT = (0.08, 0.15), (0.5, 1.0)
 _DARK = 0.4  # of the skin's color: hair of somebody bald, of which nothing else is known
 _SOFT = 0.8  # pixels of half the size: softness of a cut
 _STUMP = 1 / 9  # of the picture's width: what is thinner and stands off a bald head is the stump of a tail
@@ -280,9 +283,8 @@ def _bright(brightness: Tensor, known: Tensor) -> Tensor:
 
 def _continued(color: Tensor, known: Tensor, typical: Tensor) -> Tensor:
     """Colors [H, W, 3] spread from where they are known [H, W]; the typical one [3] where that is hardly anywhere."""
-    if known.sum() < _FEW:
-        return typical.expand_as(color)
-    return pull_push(color, ramp(known, 0.3, 0.8))
+    sure = ramp(known, 0.3, 0.8)
+    return pull_push(color, sure) if sure.sum() >= _FEW else typical.expand_as(color)
 
 
 def _likeness(color: Tensor, other: Tensor, width: float) -> Tensor:
@@ -309,5 +311,17 @@ def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tupl
     cloth = _continued(color, known, hair)
     like_cloth = _likeness(color, cloth, _ALIKE)
     way = log_colors(skin) - log_colors(hair)
-    off_skin = 1 - ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), *_PURE)
+    tint = _tint(way)
+    tinted = ramp(tint.norm(dim=-1), *_TINTED) * (1 - ramp(way.mean(-1), *_AS_LIGHT))
+    off_skin = 1 - torch.maximum(_along(difference, way), tinted * _along(_tint(difference), tint))
     return cloth, off_skin * (1 - like_cloth * (1 - in_shade)), told * in_shade * (1 - like_cloth)
+
+
+def _along(difference: Tensor, way: Tensor) -> Tensor:
+    """How surely [H, W] what is so far from hair [H, W, 3] has come all the way to skin [H, W, 3]."""
+    return ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), *_PURE)
+
+
+def _tint(logs: Tensor) -> Tensor:
+    """Logarithms [..., 3] without their light."""
+    return logs - logs.mean(-1, keepdim=True)
