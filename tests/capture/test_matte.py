@@ -10,7 +10,7 @@ from PIL import Image
 
 from avatarcli.capture._mediapipe import quiet_stderr
 from avatarcli.capture.alpha import box, closed_form_alpha, guided_coefficients, local_colors, mixture_alpha, resize
-from avatarcli.capture.matte import foreground_colors, person_matte
+from avatarcli.capture.matte import _agreed, foreground_colors, person_matte
 from example_photo import PHOTO
 
 
@@ -136,3 +136,17 @@ def test_quiet_stderr_silences_native_writes_only_inside(capfd: pytest.CaptureFi
         os.write(2, b"noise\n")
     os.write(2, b"signal\n")
     assert capfd.readouterr().err == "signal\n"
+
+
+def test_an_unsure_shoulder_between_sure_parts_is_person_and_an_unsure_door_is_none() -> None:
+    """The selfie network is unsure of a blue shoulder before a blue flag, and of a dark door beside hair."""
+    sure, hair = np.zeros((2, 200, 200), np.float32)
+    sure[20:, 80:120] = 1  # head and chest
+    sure[150:, 180:] = 1  # the end of the shoulder
+    hair[20:60, 80:120] = 1
+    shoulder, door = np.zeros((2, 200, 200), bool)
+    shoulder[120:, 126:180], door[70:, 5:70] = True, True
+    unsure = np.where(shoulder | door, np.float32(0.8), sure)
+    agreed = _agreed(unsure, hair)
+    assert agreed[130:, 130:180].min() > 0.7
+    assert agreed[90:, 10:60].max() < 0.1

@@ -59,9 +59,14 @@ def sitter() -> Sitter:
     return Sitter()
 
 
-def test_clothes_go_on_behind_by_their_side(sitter: Sitter) -> None:
+@pytest.mark.parametrize("rim", [0, 3], ids=["clean", "flag"])
+def test_clothes_go_on_behind_by_their_side(sitter: Sitter, rim: int) -> None:
+    """Also where something behind the person shines in at the outline."""
     blank = torch.zeros(SIZE, SIZE)
-    ground = sitter.around(sitter.coat, blank).seen_by(sitter.view(torch.pi), blank, blank, blank, blank)
+    inside = -functional.max_pool2d(-sitter.matte[None], 2 * rim + 1, stride=1, padding=rim)[0]
+    image = torch.where(inside[..., None] > 0, sitter.photo.image, torch.tensor([0.1, 0.9, 0.1]))
+    around = Around.of(sitter.head, sitter.shell, replace(sitter.photo, image=image), sitter.coat, blank)
+    ground = around.seen_by(sitter.view(torch.pi), blank, blank, blank, blank)
     chest = slice(SIZE * 7 // 8, SIZE * 15 // 16)
     # From behind, the left side is on the left.
     for columns, color in ((slice(30, 50), BLUE), (slice(78, 98), RED)):

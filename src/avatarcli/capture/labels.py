@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from avatarcli.capture.backdrop import without_backdrop
 from avatarcli.capture.cover import color_overlap, cover_map
 from avatarcli.capture.portrait import Label, Portrait
 from avatarcli.geometry.colors import log_colors
@@ -43,6 +45,11 @@ _FINE = 1 / 270  # of the picture's width: the blur below which grain lies
 _CHEEK, _FEW_OF_CHEEK = 0.25, 60
 _SHADED_TINT, _SHADED, _SHADED_GRAIN = 0.08, 1.6, 2.0
 _AS_DARK = 0.35  # logarithms: how far from the cheek's color that of an ear or a neck is, as a whole
+
+
+def labelled(portrait: Portrait, hair: Tensor, track: PhotoFit, model: HeadModel) -> Portrait:
+    """A portrait with its labels, and without backdrop that they show its matte to have. hair [S, S]: `find_hair` of its crop."""
+    return without_backdrop(replace(portrait, labels=label_portrait(portrait, hair, track, model)))
 
 
 def label_portrait(portrait: Portrait, hair: Tensor, track: PhotoFit, model: HeadModel) -> Tensor:

@@ -37,6 +37,8 @@ SURE_HAIR = (0.7, 0.95)
 NO_HAIR, UNSURE = 0.1, 0.95
 # Share of the picture's longest side that an unsure person may reach beyond the sure one; twice that far it has ended.
 MARGIN = 0.02
+# Share of a piece of unsure person, from which it is one, that lies in a row between two sure parts.
+ENCLOSED = 0.25
 # Share of the picture with hair below which the hair network has no say in what is background.
 LEAST_HAIR = 0.02
 # Share of the longest side around hair within which unsure person may be hair that the network missed.
@@ -79,7 +81,8 @@ def _agreed(coarse: Float32, hair: Float32) -> Float32:
 
     Hair that is sure is person. Where the selfie network takes a background for hair (a dark door beside a dark cap), it
     is unsure in wide areas; its usual unsure border is narrow. So what is unsure, without hair, not close to anything sure and
-    out of the found hair's reach is background. Where no hair was found at all, the hair network may have missed it.
+    out of the found hair's reach is background, but for a piece between two sure parts (a blue shoulder before a blue flag).
+    Where no hair was found at all, the hair network may have missed it.
     """
     low, high = SURE_HAIR
     person = np.asarray(np.maximum(coarse, np.clip((hair - low) / (high - low), 0, 1)), dtype=np.float32)
@@ -87,10 +90,14 @@ def _agreed(coarse: Float32, hair: Float32) -> Float32:
     if found.mean() < LEAST_HAIR:
         return person
     scale = max(coarse.shape)
-    away = ndimage.distance_transform_edt(person < UNSURE) / (MARGIN * scale)
+    sure = person >= UNSURE
+    away = ndimage.distance_transform_edt(~sure) / (MARGIN * scale)
     from_hair = ndimage.distance_transform_edt(~found) / scale
     keep = np.maximum(np.clip(2 - away, 0, 1), (hair > NO_HAIR) | (from_hair < AROUND_HAIR))
-    return np.asarray(person * keep, dtype=np.float32)
+    between = np.maximum.accumulate(sure, 1) & np.maximum.accumulate(sure[:, ::-1], 1)[:, ::-1]
+    pieces, count = ndimage.label((keep < 1) & (person > 0.5))
+    enclosed = np.r_[0.0, ndimage.mean(between, pieces, np.arange(1, count + 1))] > ENCLOSED
+    return np.asarray(person * np.maximum(keep, enclosed[pieces]), dtype=np.float32)
 
 
 def _refine(picture: Float32, coarse: Float32) -> Float32:

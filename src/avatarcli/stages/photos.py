@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from avatarcli.capture.exposure import decoded, encoded
 from avatarcli.capture.film import unrest
-from avatarcli.capture.labels import label_portrait
+from avatarcli.capture.labels import labelled
 from avatarcli.capture.landmarks import MAX_YAW
 from avatarcli.capture.matte import person_matte
 from avatarcli.capture.measures import head_angles
@@ -200,7 +200,7 @@ def _profile(photo: Source, frontal: PhotoFit, model: HeadModel, config: Preproc
     )
     hair = find_hair(crop.image, crop.inside)
     portrait = Portrait.cut_out(crop.image, crop.inside, hair)
-    portrait = replace(portrait, labels=label_portrait(portrait, torch.from_numpy(hair), track, model))
+    portrait = labelled(portrait, torch.from_numpy(hair), track, model)
     # Nod and tilt are as good as exchanged at 90°: only the turn is told.
     values = {measure.name: math.nan for measure in MEASURES} | {"yaw": head_angles(track)[0]}
     quality = PhotoQuality(values, 1.0, 1, 1, True, any_side=True, pictures=photo.pictures)

@@ -140,7 +140,7 @@ def _provenance(context: StageContext) -> dict[str, str]:
 PIPELINE: tuple[Stage, ...] = (
     Stage(
         name="preprocess",
-        version=9,
+        version=10,
         after=(),
         weights=(
             HEAD_MODEL,

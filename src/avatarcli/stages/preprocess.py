@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatarcli.capture.exposure import face_light, lift_gain, lifted
-from avatarcli.capture.labels import hair_before_backdrop, label_portrait
+from avatarcli.capture.labels import hair_before_backdrop, labelled
 from avatarcli.capture.landmarks import FaceLandmarks, choose_face, find_faces, measure_face, upright
 from avatarcli.capture.measures import measure_photo
 from avatarcli.capture.photo import HeadCrop, head_crop
@@ -104,9 +104,7 @@ class Look:
 
     def judged(self, track: PhotoFit, model: HeadModel, *, any_side: bool = False) -> Judged:
         """The photo with its track, labelled and measured. any_side: it may show the head from any side."""
-        portrait = replace(
-            self.portrait, labels=label_portrait(self.portrait, torch.from_numpy(self.hair), track, model)
-        )
+        portrait = labelled(self.portrait, torch.from_numpy(self.hair), track, model)
         values = measure_photo(self.crop, self.face, portrait.matte.numpy(), track, model)
         values |= {"light": 100 * self.light, "backdrop": 100 * hair_before_backdrop(portrait)}
         quality = PhotoQuality(

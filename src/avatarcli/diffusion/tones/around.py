@@ -19,6 +19,7 @@ from avatarcli.reproject.skin_texture import PhotoView, without_skin
 _FACING = 0.2  # cosine: what the photo sees more obliquely is the outline, where the background shines in
 _BESIDE = 1 / 100  # of the photo's width: how far from the border of its clothes they are believed
 _FEWEST_CELLS = 40  # of some 10,000 on the chest and the back: less cloth tells nothing
+_OUTLINE = (-2, -1, 1, 2)  # columns beside the end of what is seen
 _FEW_IN_ROW = 6  # cells of a row that tell its colors
 _BELOW = 25.0  # rows of 3 mm: how far below and above the cloth that is seen its colors fade out
 _LONGER = 15  # rows that hair may reach lower behind than beside the neck
@@ -176,7 +177,10 @@ def _carried(color: Tensor, sure: Tensor) -> Tensor:
         else torch.full((len(known),), 1e3)
     )
     certain = torch.exp(-gap / _BELOW)[:, None, None].expand(*sure.shape, 1)
-    return torch.cat([spread_nearest(color, sure, _SOFTNESS), certain], dim=-1)
+    # What is behind the person shines in at the outline: one such cell would color half of the back.
+    inner = sure & torch.stack([sure.roll(step, 1) for step in _OUTLINE]).all(0)
+    carried = spread_nearest(color, inner if inner.sum() >= _FEWEST_CELLS else sure, _SOFTNESS)
+    return torch.cat([carried, certain], dim=-1)
 
 
 def _hair_ends(head: PersonalHead, heights: Tensor, sides: list[tuple[Tensor, Tensor]]) -> float:
