@@ -66,7 +66,7 @@ def test_a_thin_rim_along_the_face_is_skin_and_a_raised_collar_clothes() -> None
 
 
 def test_below_the_ears_a_dark_edge_of_a_collar_is_no_hair_and_a_lock_is() -> None:
-    edge = (ROWS > 104) & (ROWS <= 128) & ((COLUMNS - 119).abs() < 2)
+    edge = (ROWS > 104) & (ROWS <= 128) & ((COLUMNS - 119).abs() < 1)
     lock = (ROWS > 60) & (ROWS <= 128) & ((COLUMNS - 140).abs() < 8)
     person, hair = PERSON | edge, CROWN | edge
     assert (labelled(hair, CROWN | BODY, person)[edge] != Label.HAIR).all()

@@ -52,6 +52,7 @@ _AROUND_SCALP = (0.02, 0.2)  # of the scalp, blurred: there may be stubble
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
 # Cosines: where the photo's skin turns out of sight, and from where it is seen squarely; share of the surroundings that tells.
 _TURNS, _SQUARE, _TOLD = (0.05, 0.25), (0.4, 0.7), 0.03
+_AWAY = (0.25, 0.45)  # logarithms: skin that turns out of sight is ordinarily darker than typical by less, away from the light by more
 _ANY_TINT = 4.0  # how far off the tint of skin may be that is nearly black
 SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
@@ -117,7 +118,9 @@ class Tones:
         skin = self._bare(logs, ground, own, found)
         turning, told = self._turning(logs + change, photo, hint, ground, opaque)
         # Away from the light skin goes on as it turns out of sight: a typical nape would glow beside a cheek in the dark.
-        wanted = torch.lerp(log_colors(self.skin), turning, told)
+        typical = log_colors(self.skin)
+        dark = ramp((typical - turning).mean(-1, keepdim=True), *_AWAY)
+        wanted = torch.lerp(typical, turning, told * dark)
         change = change + self._skin_change(logs, skin, wanted, ground, unseen, opaque)
         change = change + self._no_darker(logs + change, turning, told, hint, ground, opaque)
         lock = torch.zeros_like(skin)
