@@ -35,7 +35,8 @@ _SHOWN = 4e-6
 _NEAREST = 6  # starts whose normals and authority a Gaussian takes on
 # Metres: blur of the fit's own colors, whose fine part is the views' contradictions, and blur below which lies the photo's detail.
 _SMOOTH = 0.006
-_AROUND = 32  # Gaussians over which colors and directions are smoothed
+# Gaussians over which colors and directions are smoothed, and over which detail goes on along strands.
+_AROUND, _ALONG = 32, 128
 _WHORL = (0.0, 0.87, -0.5)  # direction of the crown's whorl from the middle of the scalp
 _FALL = (0.05, 0.12)  # metres from the whorl: from growing away from it to hanging down
 _BACK = 0.3  # of hanging hair: it falls a little backwards off the face
@@ -46,13 +47,13 @@ _SEES = 0.3  # authority from which a pixel's strands are those of a Gaussian th
 _PATCH, _REACH, _SHARES = 0.012, 1.6, 6
 _BEST = 0.6  # quantile: patches are cut where so much of the photo's hair has less hair around it
 # The middle of a splat is brighter than what it adds to a picture, where some lie over each other: so detail is exaggerated.
-_GAIN = 1.3
+_GAIN = 1.05
 _MOST = 1.0  # logarithm: detail beyond this is a highlight of one place or a slip of the labels
 _CHROMA = 0.5  # of the detail's color: the photo's noise is in it
 # A strand's length to its width, in curls and in straight hair; how plain the strands' directions are in photos of both; metres
 # (standard deviation).
-_ASPECT, _PLAIN = (2.0, 6.0), (0.4, 0.6)
-_LONGEST = 0.007
+_ASPECT, _PLAIN = (2.0, 10.0), (0.4, 0.6)
+_LONGEST = 0.012
 # Metres above the scalp, of cropped hair and of hair that may be as long as any; how much of a strand's length, and of the detail,
 # cropped hair has.
 _CROPPED, _SHORT, _PLAINER = (0.008, 0.025), 0.6, 0.3
@@ -100,7 +101,7 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     if not (share > 0).any():
         return avatar, follows
     points, normals, logs = avatar.means[hair], normals[hair], splat_log_colors(avatar)[hair]
-    around = _Around.of(points)
+    around = _Around.of(points, _AROUND)
     posed = avatar.splats(avatar.rig(), photo.parameters).means[hair]
     pixels, depth = photo.camera.project(posed)
     grain = _Grain.of(photo, float(photo.camera.K[0, 0] / depth.median()))
@@ -115,7 +116,7 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     carried = grain.carried(points, flow, across, torch.Generator().manual_seed(seed))
     cropped = 1 - ramp(around.mean(_height(avatar, points), _PASS)[:, 0], *_CROPPED)
     aspect = 1 + (grain.aspect - 1) * (1 - (1 - _SHORT) * cropped)
-    detail = around.along(points, carried, flow, across, aspect)
+    detail = _Around.of(points, _ALONG).along(points, carried, flow, across, aspect)
     wanted = smooth + _GAIN * (1 - (1 - _PLAINER) * cropped)[:, None] * detail
     colors = from_log_colors(torch.lerp(logs, wanted, share[:, None]))
     quaternions, log_scales, sh = avatar.quaternions.clone(), avatar.log_scales.clone(), avatar.sh.clone()
@@ -159,8 +160,8 @@ class _Around:
     distance: Tensor
 
     @classmethod
-    def of(cls, points: Tensor) -> _Around:
-        distance, index = neighbours(points, points, _AROUND)
+    def of(cls, points: Tensor, count: int) -> _Around:
+        distance, index = neighbours(points, points, count)
         return cls(index, distance)
 
     def mean(self, values: Tensor, sigma: float, weight: Tensor | None = None) -> Tensor:

@@ -161,7 +161,7 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         name="distill",
-        version=14,
+        version=15,
         after=("preprocess", "generate"),
         weights=(HEAD_MODEL,),
         settings=lambda config: {**asdict(config.distill), "seed": config.seed},
