@@ -19,6 +19,7 @@ from avatarcli.geometry.cameras import Camera
 from avatarcli.geometry.colors import log_colors
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.geometry.rotations import quaternion_to_matrix
+from avatarcli.geometry.space import neighbours
 from avatarcli.head.model import PersonalHead
 from avatarcli.head.parameters import HeadParameters
 from avatarcli.head.photo_fit import PhotoFit
@@ -166,6 +167,19 @@ def test_strands_are_long_and_lie_in_the_surface(person: Person) -> None:
     # At the back of the head hair falls down.
     back = (person.avatar.means[done, 2] < -0.07) & (person.avatar.means[done, 1] < 0.05)
     assert along[back, 1].mean() < -0.7
+
+
+def test_strands_do_not_reach_out_over_skin(person: Person) -> None:
+    """They are shorter where one of their ends would lie among Gaussians of skin."""
+    combed, done = person.combed()
+    long = combed.log_scales.amax(1).exp()
+    longer = (long > 2 * person.avatar.log_scales.amax(1).exp()) & done
+    along = quaternion_to_matrix(combed.quaternions)[..., 0]
+    ends = torch.stack([combed.means + 2 * side * long[:, None] * along for side in (-1, 1)], dim=1)
+    nearest = neighbours(combed.means, ends.view(-1, 3), 8)[1]
+    on_skin = person.hairy[nearest].float().mean(1).view(-1, 2).amin(1) < 0.5
+    assert longer.sum() > 500
+    assert (on_skin & longer).sum() < 5
 
 
 def full_haired(person: Person) -> Person:

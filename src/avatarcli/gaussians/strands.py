@@ -57,6 +57,7 @@ _LONGEST = 0.012
 # Metres above the scalp, of cropped hair and of hair that may be as long as any; how much of a strand's length, and of the detail,
 # cropped hair has.
 _CROPPED, _SHORT, _PLAINER = (0.008, 0.025), 0.6, 0.3
+_END, _AT_END = 2.0, 8  # standard deviations to a strand's end, and of how many Gaussians there most must be hair
 _SPACING = 0.01  # metres between the scalp's vertices
 # Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it by so much more as
 # strands are longer than wide. A share of the lost contrast comes back: with all of it strands become broad bands.
@@ -124,7 +125,9 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     turned = share > 0
     frame = torch.stack([flow, torch.linalg.cross(normals, flow), normals], dim=-1)
     quaternions[hair[turned]] = matrix_to_quaternion(frame)[turned]
-    log_scales[hair[turned]] = _long(log_scales[hair], share * aspect.log())[turned]
+    stretch = share * aspect.log()
+    stretch = stretch * _stays(avatar.means, hair, flow, _long(log_scales[hair], stretch)[:, 0].exp())
+    log_scales[hair[turned]] = _long(log_scales[hair], stretch)[turned]
     combed = replace(avatar, quaternions=quaternions, log_scales=log_scales, sh=sh)
     shown = _shown(combed, photo, device)[hair] > _SHOWN * grain.scale**2
     follows[hair] = torch.where(share < _COMBED, Follows.ALL, torch.where(shown, Follows.PHOTOS, Follows.NONE))
@@ -139,6 +142,19 @@ def _shown(avatar: Avatar, photo: HairPhoto, device: str) -> Tensor:
         rasterize(*splats._replace(colors=colors), photo.camera, device=device).color.sum().backward()
     assert colors.grad is not None
     return colors.grad[:, 0]
+
+
+def _stays(means: Tensor, hair: Tensor, flow: Tensor, length: Tensor) -> Tensor:
+    """How far [P] strands of these lengths (standard deviations [P]) may be so long: not where an end lies over skin or clothes.
+
+    means [G, 3]: of all Gaussians; hair [P]: which are hair; flow [P, 3].
+    """
+    is_hair = torch.zeros(len(means))
+    is_hair[hair] = 1
+    reach = _END * length[:, None] * flow
+    ends = torch.stack([means[hair] - reach, means[hair] + reach], dim=1)
+    _, near = neighbours(means, ends.view(-1, 3), _AT_END)
+    return ramp(is_hair[near].mean(1).view(-1, 2).amin(1), *_AT_HOME)
 
 
 def _long(log_scales: Tensor, aspect: Tensor) -> Tensor:
