@@ -253,6 +253,19 @@ def test_unseen_hair_beside_seen_hair_takes_its_tone(person: Person) -> None:
     assert off(0.08, 0.12) > 0.7
 
 
+@pytest.mark.parametrize(("worn", "told"), [((0.05, 0.7, 0.85), True), ((0.05, 0.05, 0.06), False)])
+def test_clothes_that_views_mix_into_hair_go(person: Person, worn: tuple[float, float, float], *, told: bool) -> None:
+    """Behind, the lower hair is half of the color of clothes: told by another tint, but black may be shade."""
+    low = person.behind & (person.avatar.means[:, 1] < 0.05)
+    mixed = 0.5 * BROWN + 0.5 * torch.tensor(worn)
+    sh = torch.where(low[:, None, None], ((mixed - 0.5) / SH_C0)[None, None], person.avatar.sh)
+    photo = replace(person.photo, worn=log_colors(torch.tensor(worn)), lowest=math.inf)
+    avatar, _ = comb(replace(person.avatar, sh=sh), photo, person.surface, seed=0, device="cpu")
+    off = (splat_log_colors(avatar)[low].mean(0) - log_colors(BROWN)).norm()
+    was = (log_colors(mixed) - log_colors(BROWN)).norm()
+    assert bool(off < 0.4 * was) == told
+
+
 def test_plain_hair_stays_plain(person: Person) -> None:
     hair = person.portrait.region(Label.HAIR)
     assert hair is not None

@@ -19,7 +19,7 @@ from avatarcli.gaussians.fit_state import Follows
 from avatarcli.gaussians.hair import HairPhoto, find_hair, splat_log_colors
 from avatarcli.gaussians.hair_tones import tone_beside
 from avatarcli.gaussians.rasterize import rasterize
-from avatarcli.geometry.colors import from_log_colors
+from avatarcli.geometry.colors import from_log_colors, without_light
 from avatarcli.geometry.fill import blur, ramp
 from avatarcli.geometry.mesh import sample_image, vertex_normals
 from avatarcli.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
@@ -58,6 +58,9 @@ _LONGEST = 0.012
 # cropped hair has.
 _CROPPED, _SHORT, _PLAINER = (0.008, 0.025), 0.6, 0.3
 _END, _AT_END = 2.0, 8  # standard deviations to a strand's end, and of how many Gaussians there most must be hair
+# Of the way from hair's tint to the clothes': what is farther on it is mixed with these; and how far apart, as logarithms, both are
+# at least.
+_MIXED, _TINTED = (0.15, 0.4), 1.0
 _SPACING = 0.01  # metres between the scalp's vertices
 # Detail goes on along strands: metres across one (standard deviation) over which it is averaged, and along it by so much more as
 # strands are longer than wide. A share of the lost contrast comes back: with all of it strands become broad bands.
@@ -101,7 +104,8 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     share = (1 - ramp(authority[hair], *_UNSEEN)) * ramp(at_home, *_AT_HOME)
     if not (share > 0).any():
         return avatar, follows
-    points, normals, logs = avatar.means[hair], normals[hair], splat_log_colors(avatar)[hair]
+    points, normals = avatar.means[hair], normals[hair]
+    logs = _without_cloth(points, splat_log_colors(avatar)[hair], photo)
     around = _Around.of(points, _AROUND)
     posed = avatar.splats(avatar.rig(), photo.parameters).means[hair]
     pixels, depth = photo.camera.project(posed)
@@ -132,6 +136,24 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     shown = _shown(combed, photo, device)[hair] > _SHOWN * grain.scale**2
     follows[hair] = torch.where(share < _COMBED, Follows.ALL, torch.where(shown, Follows.PHOTOS, Follows.NONE))
     return combed, follows
+
+
+def _without_cloth(points: Tensor, logs: Tensor, photo: HairPhoto) -> Tensor:
+    """Colors [P, 3] (`log_colors`) of hair at points [P, 3]; where the views mixed it with clothes below, those of hair near by.
+
+    Only clothes of another tint are known from hair in the shade.
+    """
+    if photo.worn is None:
+        return logs
+    way = without_light(photo.worn - photo.middle)
+    if way.norm() < _TINTED:
+        return logs
+    mixed = ramp(without_light(logs - photo.middle) @ way / way.dot(way), *_MIXED)
+    pure = mixed == 0
+    if pure.sum() < _AROUND:
+        return logs
+    _, near = neighbours(points[pure], points, _NEAREST)
+    return torch.lerp(logs, logs[pure][near].mean(1), mixed[:, None])
 
 
 def _shown(avatar: Avatar, photo: HairPhoto, device: str) -> Tensor:

@@ -33,3 +33,8 @@ def encoded(light: Tensor) -> Tensor:
     light = light.clamp(0, 1)
     # Below the curve's straight piece no power is taken: its slope at zero is infinite.
     return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-4) ** (1 / 2.4) - 0.055)
+
+
+def without_light(logs: Tensor) -> Tensor:
+    """`log_colors` [..., 3] without how light they are: what a surface keeps in any light."""
+    return logs - logs.mean(-1, keepdim=True)

@@ -16,7 +16,7 @@ from avatarcli.diffusion.tones.around import Around, Ground
 from avatarcli.diffusion.tones.coarse import enlarged
 from avatarcli.diffusion.tones.matching import Tones, hair_in, like_skin, tint_likeness
 from avatarcli.geometry.cameras import Camera
-from avatarcli.geometry.colors import log_colors
+from avatarcli.geometry.colors import log_colors, without_light
 from avatarcli.geometry.fill import blur, halved, pull_push, ramp
 from avatarcli.geometry.mesh import rasterize_mesh
 from avatarcli.reproject.shell import CLEARANCE
@@ -311,17 +311,12 @@ def _shares(color: Tensor, skin: Tensor, hair: Tensor, cloth_at: Tensor) -> tupl
     cloth = _continued(color, known, hair)
     like_cloth = _likeness(color, cloth, _ALIKE)
     way = log_colors(skin) - log_colors(hair)
-    tint = _tint(way)
+    tint = without_light(way)
     tinted = ramp(tint.norm(dim=-1), *_TINTED) * (1 - ramp(way.mean(-1), *_AS_LIGHT))
-    off_skin = 1 - torch.maximum(_along(difference, way), tinted * _along(_tint(difference), tint))
+    off_skin = 1 - torch.maximum(_along(difference, way), tinted * _along(without_light(difference), tint))
     return cloth, off_skin * (1 - like_cloth * (1 - in_shade)), told * in_shade * (1 - like_cloth)
 
 
 def _along(difference: Tensor, way: Tensor) -> Tensor:
     """How surely [H, W] what is so far from hair [H, W, 3] has come all the way to skin [H, W, 3]."""
     return ramp((difference * way).sum(-1) / way.square().sum(-1).clamp(min=1e-3), *_PURE)
-
-
-def _tint(logs: Tensor) -> Tensor:
-    """Logarithms [..., 3] without their light."""
-    return logs - logs.mean(-1, keepdim=True)
