@@ -56,7 +56,7 @@ def _is_backdrop(portrait: Portrait, where: NDArray[np.bool_], clothes: NDArray[
     around = ndimage.distance_transform_edt(~where) < _BESIDE * portrait.size
     around &= ~where
     behind = around & ((portrait.matte < 0.5) & (portrait.inside > 0.5)).numpy()
-    if behind.sum() < _BORDER * around.sum():
+    if behind.sum() <= _BORDER * around.sum():
         return False
     own, other, worn = (_color(portrait, part) for part in (where, behind, clothes))
     alike = (own / own.sum() - other / other.sum()).norm() < _TINT and (own.mean() / other.mean()).log().abs() < _LIGHT
