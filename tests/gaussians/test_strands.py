@@ -258,12 +258,14 @@ def test_clothes_that_views_mix_into_hair_go(person: Person, worn: tuple[float, 
     """Behind, the lower hair is half of the color of clothes: told by another tint, but black may be shade."""
     low = person.behind & (person.avatar.means[:, 1] < 0.05)
     mixed = 0.5 * BROWN + 0.5 * torch.tensor(worn)
-    sh = torch.where(low[:, None, None], ((mixed - 0.5) / SH_C0)[None, None], person.avatar.sh)
+    before = person.hairy & (person.avatar.means[:, 2] > 0.04)
+    sh = torch.where((low | before)[:, None, None], ((mixed - 0.5) / SH_C0)[None, None], person.avatar.sh)
     photo = replace(person.photo, worn=log_colors(torch.tensor(worn)), lowest=math.inf)
     avatar, _ = comb(replace(person.avatar, sh=sh), photo, person.surface, seed=0, device="cpu")
     off = (splat_log_colors(avatar)[low].mean(0) - log_colors(BROWN)).norm()
     was = (log_colors(mixed) - log_colors(BROWN)).norm()
     assert bool(off < 0.4 * was) == told
+    torch.testing.assert_close(avatar.sh[before], sh[before])  # what the photo sees stays
 
 
 def test_plain_hair_stays_plain(person: Person) -> None:

@@ -31,7 +31,7 @@ _THIN = 0.008  # of the picture's width: narrower strips along the face and the 
 _BESIDE, _CLEAR = 0.05, 0.05
 # Hair hangs where a disc of so many picture widths fits into it, lower than so much of the way from the chin to the brows. Where
 # none does, what the network finds there are earrings, the rim of an ear and the dark edges of collars: discs of .006 at most fit
-# into those of six portraits, one of .010 into the strip that a tail behind the neck shows.
+# into those of five portraits, one of .010 into the strip that a tail behind the neck shows.
 _HANGS, _LOW = 0.009, 0.35
 _FEW = 200  # pixels: fewer tell no colors
 _SIZE = 512  # pixels at most, of the picture whose colors are sorted into skin and cover

@@ -104,8 +104,7 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     share = (1 - ramp(authority[hair], *_UNSEEN)) * ramp(at_home, *_AT_HOME)
     if not (share > 0).any():
         return avatar, follows
-    points, normals = avatar.means[hair], normals[hair]
-    logs = _without_cloth(points, splat_log_colors(avatar)[hair], photo)
+    points, normals, logs = avatar.means[hair], normals[hair], splat_log_colors(avatar)[hair]
     around = _Around.of(points, _AROUND)
     posed = avatar.splats(avatar.rig(), photo.parameters).means[hair]
     pixels, depth = photo.camera.project(posed)
@@ -114,7 +113,7 @@ def comb(avatar: Avatar, photo: HairPhoto, surface: HairSurface, *, seed: int, d
     guess = _fall(avatar, points, normals)
     flow = _flow(guess, normals, around, grain.directions(photo, posed, pixels, guess, normals, seen))
     solid = avatar.opacity_logits[hair].sigmoid()
-    smooth = around.mean(logs, _SMOOTH, solid)
+    smooth = around.mean(_without_cloth(points, logs, photo), _SMOOTH, solid)
     shown = sample_image(photo.hair[..., None], pixels)[:, 0]
     smooth = smooth + tone_beside(points, smooth, solid * (1 - share) * shown, solid * share)
     across = torch.linalg.cross(normals, flow)

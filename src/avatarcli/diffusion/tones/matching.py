@@ -52,10 +52,8 @@ _AROUND_SCALP = (0.02, 0.2)  # of the scalp, blurred: there may be stubble
 _CHROMA = 0.8  # how far the tint of unseen skin is brought to the photo's
 # Cosines: where the photo's skin turns out of sight, and from where it is seen squarely; share of the surroundings that tells.
 _TURNS, _SQUARE, _TOLD = (0.05, 0.25), (0.4, 0.7), 0.03
-_AWAY = (
-    0.25,
-    0.45,
-)  # logarithms: skin that turns out of sight is ordinarily darker than typical by less, away from the light by more
+# Logarithms: skin that turns out of sight is ordinarily darker than typical skin by less, away from the light by more.
+_AWAY = (0.25, 0.45)
 _ANY_TINT = 4.0  # how far off the tint of skin may be that is nearly black
 SKIN_REGIONS = ("face", "nose", "ear", "neck", "lip", "eyelid")
 
